@@ -1,0 +1,147 @@
+//! From an admin directory to a connection whose other end has proved to be the site's server.
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+};
+
+use packhorse_domain::id::SiteCode;
+use packhorse_proto::provider::v1::{
+    advertisement_service_client::AdvertisementServiceClient,
+    collection_service_client::CollectionServiceClient,
+    distribution_point_service_client::DistributionPointServiceClient,
+    package_service_client::PackageServiceClient, site_service_client::SiteServiceClient,
+    status_service_client::StatusServiceClient,
+};
+use packhorse_runtime::{Caller, ChannelOptions, connect};
+use packhorse_trust::{Credentials, Name};
+use serde::Deserialize;
+use tonic::transport::Channel;
+
+use crate::{
+    cli::{Format, Settings},
+    error::ConsoleError,
+};
+
+const SETTINGS_FILE: &str = "console.toml";
+/// Lists of a large site are long: 20,000 clients with labels are some MiB.
+const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// One run's connection, and how its answer is to be written.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    channel: Channel,
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConsoleFile {
+    site: String,
+    endpoint: String,
+}
+
+impl Session {
+    pub(crate) async fn open(settings: &Settings) -> Result<Self, ConsoleError> {
+        let directory = admin_directory(settings.admin.as_deref())?;
+        let (site, own_endpoint) = read_settings(&directory)?;
+        let credentials = Credentials::load(&directory)
+            .map_err(|source| ConsoleError::Credentials { dir: directory.clone(), source })?;
+        let endpoint = settings.endpoint.as_deref().unwrap_or(&own_endpoint);
+        let server = Name::of_site(site.clone(), &site);
+        let channel = connect(endpoint, &server, Caller::Known(&credentials), ChannelOptions::default())
+            .await
+            .map_err(ConsoleError::Connect)?;
+        Ok(Session { channel, format: settings.format })
+    }
+
+    pub(crate) fn sites(&self) -> SiteServiceClient<Channel> {
+        SiteServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn packages(&self) -> PackageServiceClient<Channel> {
+        PackageServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn points(&self) -> DistributionPointServiceClient<Channel> {
+        DistributionPointServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn collections(&self) -> CollectionServiceClient<Channel> {
+        CollectionServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn advertisements(&self) -> AdvertisementServiceClient<Channel> {
+        AdvertisementServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn status(&self) -> StatusServiceClient<Channel> {
+        StatusServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+}
+
+/// `--admin` or PACKHORSE_ADMIN, else `packhorse` in the user's configuration.
+fn admin_directory(given: Option<&Path>) -> Result<PathBuf, ConsoleError> {
+    let directory = match given {
+        Some(directory) => directory.to_owned(),
+        None => {
+            user_directory(env::var_os("XDG_CONFIG_HOME"), env::var_os("HOME")).ok_or(ConsoleError::NoHome)?
+        }
+    };
+    if directory.is_dir() { Ok(directory) } else { Err(ConsoleError::NoAdminDirectory(directory)) }
+}
+
+/// As the XDG base directories have it: a relative or empty path counts as none.
+fn user_directory(config: Option<std::ffi::OsString>, home: Option<std::ffi::OsString>) -> Option<PathBuf> {
+    let absolute =
+        |text: Option<std::ffi::OsString>| text.map(PathBuf::from).filter(|path| path.is_absolute());
+    let config = absolute(config).or_else(|| absolute(home).map(|home| home.join(".config")))?;
+    Some(config.join("packhorse"))
+}
+
+fn read_settings(directory: &Path) -> Result<(SiteCode, String), ConsoleError> {
+    let path = directory.join(SETTINGS_FILE);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => {
+            return Err(ConsoleError::NoAdminDirectory(directory.to_owned()));
+        }
+        Err(source) => return Err(ConsoleError::ReadSettings { path, source }),
+    };
+    let file: ConsoleFile =
+        toml::from_str(&text).map_err(|source| ConsoleError::Settings { path: path.clone(), source })?;
+    let site = file.site.parse().map_err(|source| ConsoleError::SettingsSite { path, source })?;
+    Ok((site, file.endpoint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_users_configuration_follows_xdg() {
+        let of = |config: Option<&str>, home: Option<&str>| {
+            user_directory(config.map(Into::into), home.map(Into::into))
+        };
+
+        assert_eq!(of(Some("/c"), Some("/h")), Some("/c/packhorse".into()));
+        assert_eq!(of(None, Some("/h")), Some("/h/.config/packhorse".into()));
+        assert_eq!(of(Some(""), Some("/h")), Some("/h/.config/packhorse".into()));
+        assert_eq!(of(Some("relative"), None), None);
+    }
+
+    #[test]
+    fn settings_name_a_site_and_an_endpoint_and_nothing_else() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let write = |text: &str| fs::write(directory.path().join(SETTINGS_FILE), text).expect("written");
+
+        assert!(matches!(read_settings(directory.path()), Err(ConsoleError::NoAdminDirectory(_))));
+        write("site = \"CEN\"\nendpoint = \"127.0.0.1:7443\"\n");
+        let (site, endpoint) = read_settings(directory.path()).expect("settings");
+        assert_eq!((site.as_str(), endpoint.as_str()), ("CEN", "127.0.0.1:7443"));
+        write("site = \"centre\"\nendpoint = \"127.0.0.1:7443\"\n");
+        assert!(matches!(read_settings(directory.path()), Err(ConsoleError::SettingsSite { .. })));
+        write("site = \"CEN\"\nendpoint = \"127.0.0.1:7443\"\nendpiont = \"x\"\n");
+        assert!(matches!(read_settings(directory.path()), Err(ConsoleError::Settings { .. })));
+    }
+}

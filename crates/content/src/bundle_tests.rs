@@ -1,0 +1,185 @@
+//! Tests of bundles: what arrives is what was sent, or nothing is taken.
+
+use std::fs;
+
+use packhorse_domain::Digest;
+
+use super::{BundleError, BundlePlan, apply_bundle, read_header, write_bundle};
+use crate::{
+    Library, Limits, Snapshot,
+    testing::{library, noise, source, take},
+    wire::digest_of,
+};
+
+fn bundle(library: &Library, target: Digest, bases: &[Digest]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let info = write_bundle(library, &BundlePlan { target, bases: bases.to_vec() }, &mut bytes, 3).unwrap();
+    assert_eq!((info.length, info.digest), (bytes.len() as u64, digest_of(&bytes)));
+    bytes
+}
+
+fn apply(library: &Library, bytes: &[u8]) -> Result<crate::Manifest, BundleError> {
+    apply_bundle(library, &mut &bytes[..], &Limits::default())
+}
+
+/// A small package: bundles of a few hundred bytes, so that every byte can be tried.
+fn small(library: &Library) -> Snapshot {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a"), b"alpha alpha alpha").unwrap();
+    fs::write(dir.path().join("b"), noise(5, 60)).unwrap();
+    take(dir.path(), library)
+}
+
+fn assert_untouched(library: &Library, snapshot: &Snapshot, why: &str) {
+    assert!(library.manifests().unwrap().is_empty(), "{why}");
+    assert_eq!(library.missing(&snapshot.manifest).len(), snapshot.manifest.chunks().count(), "{why}");
+}
+
+#[test]
+fn a_bundle_brings_a_whole_version() {
+    let (_here, sender) = library();
+    let (_there, receiver) = library();
+    let sent = take(source(1).path(), &sender);
+    let bytes = bundle(&sender, sent.digest, &[]);
+    assert_eq!(read_header(&mut &bytes[..]).unwrap().target, sent.digest);
+
+    for _ in 0..2 {
+        assert_eq!(apply(&receiver, &bytes).unwrap(), sent.manifest);
+        assert!(receiver.has_manifest(&sent.digest));
+        assert!(receiver.verify(&sent.digest).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn the_same_plan_gives_the_same_bytes_from_any_library() {
+    let (_here, one) = library();
+    let (_there, other) = library();
+    take(source(9).path(), &other);
+    let sent = take(source(1).path(), &one);
+    take(source(1).path(), &other);
+    assert_eq!(bundle(&one, sent.digest, &[]), bundle(&other, sent.digest, &[]));
+}
+
+#[test]
+fn against_a_base_only_what_is_new_travels() {
+    let (_here, sender) = library();
+    let (_there, receiver) = library();
+    let dir = source(1);
+    let old = take(dir.path(), &sender);
+    let mut large = fs::read(dir.path().join("large")).unwrap();
+    large.splice(300_000..300_000, noise(2, 10));
+    fs::write(dir.path().join("large"), large).unwrap();
+    let new = take(dir.path(), &sender);
+    let full = bundle(&sender, new.digest, &[]);
+    let step = bundle(&sender, new.digest, &[old.digest]);
+    assert!(step.len() < full.len() / 2, "{} of {}", step.len(), full.len());
+
+    let refused = apply(&receiver, &step);
+    assert!(matches!(refused, Err(BundleError::BaseLacking { base }) if base == old.digest));
+    apply(&receiver, &bundle(&sender, old.digest, &[])).unwrap();
+    apply(&receiver, &step).unwrap();
+
+    assert!(receiver.verify(&new.digest).unwrap().is_empty());
+}
+
+#[test]
+fn a_base_whose_chunks_are_gone_is_told() {
+    let (_here, sender) = library();
+    let (there, receiver) = library();
+    let old = small(&sender);
+    let dir = source(1);
+    fs::write(dir.path().join("a"), b"alpha alpha alpha").unwrap();
+    let new = take(dir.path(), &sender);
+    let step = bundle(&sender, new.digest, &[old.digest]);
+    fs::write(there.path().join("manifests").join(old.digest.to_string()), old.manifest.encode()).unwrap();
+    assert!(matches!(apply(&receiver, &step), Err(BundleError::ChunkLacking { .. })));
+    assert!(!receiver.has_manifest(&new.digest));
+}
+
+#[test]
+fn any_flipped_byte_is_refused_and_the_library_unchanged() {
+    let (_here, sender) = library();
+    let sent = small(&sender);
+    let bytes = bundle(&sender, sent.digest, &[]);
+    let (_there, receiver) = library();
+    for at in 0..bytes.len() {
+        for flip in [0x01, 0x80] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= flip;
+            assert!(apply(&receiver, &damaged).is_err(), "byte {at}");
+            assert_untouched(&receiver, &sent, &format!("byte {at}"));
+        }
+    }
+    apply(&receiver, &bytes).unwrap();
+}
+
+#[test]
+fn a_bundle_cut_off_anywhere_or_continued_is_refused() {
+    let (_here, sender) = library();
+    let sent = small(&sender);
+    let bytes = bundle(&sender, sent.digest, &[]);
+    let (_there, receiver) = library();
+    for length in 0..bytes.len() {
+        let refused = apply(&receiver, &bytes[..length]);
+        assert!(matches!(refused, Err(BundleError::Truncated)), "length {length}: {refused:?}");
+        assert_untouched(&receiver, &sent, &format!("length {length}"));
+    }
+    let longer = [bytes.as_slice(), b"x"].concat();
+    assert!(matches!(apply(&receiver, &longer), Err(BundleError::Trailing)));
+    assert_untouched(&receiver, &sent, "trailing");
+}
+
+#[test]
+fn limits_are_checked_before_anything_is_unpacked() {
+    let (_here, sender) = library();
+    let sent = small(&sender);
+    let bytes = bundle(&sender, sent.digest, &[]);
+    let (_there, receiver) = library();
+    let with = |limits| apply_bundle(&receiver, &mut &bytes[..], &limits);
+    let limits = Limits::default();
+    assert!(matches!(with(Limits { manifest_length_max: 10, ..limits }), Err(BundleError::TooLong { .. })));
+    assert!(matches!(with(Limits { content_length_max: 76, ..limits }), Err(BundleError::Manifest(_))));
+    assert_untouched(&receiver, &sent, "limits");
+}
+
+#[test]
+fn a_window_larger_than_agreed_is_refused() {
+    let (_here, sender) = library();
+    let sent = small(&sender);
+    let bytes = bundle(&sender, sent.digest, &[]);
+    let header = &bytes[..56];
+    let mut frame = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+    frame.window_log(26).unwrap();
+    let mut plain = sent.manifest.encode();
+    plain.push(3);
+    for chunk in sent.manifest.chunks() {
+        plain.extend(sender.chunk(&chunk.digest).unwrap().unwrap());
+    }
+    std::io::Write::write_all(&mut frame, &plain).unwrap();
+    let mut forged = [header, &frame.finish().unwrap()].concat();
+    let checksum = digest_of(&forged);
+    forged.extend_from_slice(&checksum.0);
+    let (_there, receiver) = library();
+    assert!(matches!(apply(&receiver, &forged), Err(BundleError::Damaged(_))));
+    assert_untouched(&receiver, &sent, "window");
+}
+
+#[test]
+fn what_is_not_held_is_not_bundled() {
+    let (dir, sender) = library();
+    let sent = take(source(1).path(), &sender);
+    let absent = digest_of(b"absent");
+    let plan = |target, base| BundlePlan { target, bases: vec![base] };
+    let mut out = Vec::new();
+    let refused = write_bundle(&sender, &plan(absent, sent.digest), &mut out, 3);
+    assert!(matches!(refused, Err(BundleError::TargetLacking { .. })));
+    let refused = write_bundle(&sender, &plan(sent.digest, absent), &mut out, 3);
+    assert!(matches!(refused, Err(BundleError::BaseLacking { base }) if base == absent));
+    drop(sender);
+    for name in ["0000000000000001.pack", "0000000000000001.index"] {
+        fs::remove_file(dir.path().join("packs").join(name)).unwrap();
+    }
+    let emptied = Library::open(dir.path()).unwrap();
+    let plan = BundlePlan { target: sent.digest, bases: Vec::new() };
+    assert!(matches!(write_bundle(&emptied, &plan, &mut out, 3), Err(BundleError::Library(_))));
+}

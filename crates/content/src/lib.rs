@@ -1,0 +1,41 @@
+//! The data plane of Packhorse: what a package's content is, where it lies, how it travels, how it becomes files.
+//!
+//! Everything here is synchronous and streams; asynchronous callers use `spawn_blocking`. Nothing here knows of
+//! gRPC, the database or signatures: a caller has a digest that it trusts, and this crate holds content to it.
+
+mod block;
+mod bundle;
+mod collect;
+mod durable;
+mod error;
+mod gate;
+mod index;
+mod library;
+mod limits;
+mod manifest;
+mod pack;
+mod path;
+mod publish;
+mod reader;
+mod recover;
+mod snapshot;
+#[cfg(test)]
+mod testing;
+mod tree;
+mod wire;
+mod writer;
+
+pub use block::{Block, BlockError};
+pub use bundle::{
+    BundleError, BundleHeader, BundleInfo, BundlePlan, apply_bundle, read_header, write_bundle,
+};
+pub use collect::Collected;
+pub use error::LibraryError;
+pub use library::Library;
+pub use limits::Limits;
+pub use manifest::{ChunkRef, Entry, EntryKind, Manifest, ManifestError};
+pub use path::PathError;
+pub use publish::{publish, withdraw};
+pub use snapshot::{Progress, Snapshot, SnapshotError, snapshot};
+pub use tree::{TreeError, check, lay_out};
+pub use writer::PackWriter;

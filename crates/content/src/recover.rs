@@ -1,0 +1,143 @@
+//! Opening packs as a crash may have left them: what is whole is kept, what was being written is cut off.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+};
+
+use packhorse_domain::Digest;
+
+use crate::{
+    error::LibraryError,
+    index::{Index, Location},
+    pack::{BLOCK_HEADER_LENGTH, PACK_HEADER, Pack, decode_block, locations, stored_length},
+};
+
+/// Opens all packs of a directory and clears away what was never finished.
+pub(crate) fn open_packs(packs: &Path) -> Result<Vec<Pack>, LibraryError> {
+    let mut ids = Vec::new();
+    for entry in packs.read_dir().map_err(LibraryError::io("list", packs))? {
+        let entry = entry.map_err(LibraryError::io("list", packs))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let unfinished = name.starts_with(".part-");
+        let orphan = name.strip_suffix(".index").is_some_and(|id| !packs.join(format!("{id}.pack")).exists());
+        if unfinished || orphan {
+            std::fs::remove_file(entry.path()).map_err(LibraryError::io("remove", &entry.path()))?;
+        } else if let Some(id) = name.strip_suffix(".pack").and_then(|id| u64::from_str_radix(id, 16).ok()) {
+            ids.push(id);
+        }
+    }
+    ids.sort_unstable();
+    let mut opened = Vec::with_capacity(ids.len());
+    for id in ids {
+        opened.extend(open_pack(packs, id)?);
+    }
+    Ok(opened)
+}
+
+fn open_pack(packs: &Path, id: u64) -> Result<Option<Pack>, LibraryError> {
+    let path = Pack::path_of(packs, id);
+    let file =
+        OpenOptions::new().read(true).write(true).open(&path).map_err(LibraryError::io("open", &path))?;
+    let length = file.metadata().map_err(LibraryError::io("open", &path))?.len();
+    let index_path = path.with_extension("index");
+    let (index, index_damaged) = match File::open(&index_path) {
+        Ok(file) => {
+            let index = Index::open(file).map_err(LibraryError::io("read", &index_path))?;
+            let damaged = index.is_none();
+            (index, damaged)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (None, false),
+        Err(error) => return Err(LibraryError::io("open", &index_path)(error)),
+    };
+    if length < PACK_HEADER.len() as u64 && index.is_none() && !index_damaged {
+        // The crash came while the pack was made.
+        std::fs::remove_file(&path).map_err(LibraryError::io("remove", &path))?;
+        return Ok(None);
+    }
+    check_header(&file, &path)?;
+    let pack = Pack::new(id, path, file, index);
+    if index_damaged {
+        tracing::warn!(pack = %pack.path().display(), "the index of a pack is damaged; it is made anew");
+    }
+    scan(&pack, length, index_damaged)?;
+    Ok(Some(pack))
+}
+
+/// A newer program's pack is refused; a header that is damaged otherwise says nothing that the blocks do not.
+fn check_header(file: &File, path: &Path) -> Result<(), LibraryError> {
+    let mut header = [0; PACK_HEADER.len()];
+    match file.read_exact_at(&mut header, 0) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+        Err(error) => return Err(LibraryError::io("read", path)(error)),
+    }
+    if header[..4] == PACK_HEADER[..4] && header[4..6] != PACK_HEADER[4..6] {
+        return Err(LibraryError::Format { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+/// Finds the blocks beyond the index, up to the first that is not whole.
+fn scan(pack: &Pack, length: u64, index_damaged: bool) -> Result<(), LibraryError> {
+    let start = pack.durable();
+    let mut at = start;
+    let mut found = Vec::new();
+    while let Some((entries, stored)) = block_at(pack, at, length)? {
+        found.extend(entries);
+        at += u64::from(stored);
+    }
+    if at < length && index_damaged {
+        // Blocks that were durable long ago may lie behind the damage: nothing is cut off. They are found missing
+        // and fetched anew, and the next collection drops the pack.
+        tracing::warn!(pack = %pack.path().display(), offset = at, "a pack without index is damaged");
+        pack.close();
+        at = length;
+    } else if at < length {
+        tracing::info!(pack = %pack.path().display(), offset = at, bytes = length - at, "cut off an unfinished write");
+        pack.file().set_len(at).map_err(LibraryError::io("shorten", pack.path()))?;
+    } else if start > length {
+        tracing::warn!(pack = %pack.path().display(), length, expected = start, "a pack is cut short");
+        pack.close();
+    }
+    if !found.is_empty() || index_damaged {
+        // After kill -9 the blocks may be in memory only: they are made durable before an index speaks of them.
+        pack.file().sync_data().map_err(LibraryError::io("sync", pack.path()))?;
+        pack.publish(found, at.max(start));
+        pack.write_index(&|_| true)?;
+    }
+    Ok(())
+}
+
+type Found = (Vec<(Digest, Location)>, u32);
+
+fn block_at(pack: &Pack, at: u64, length: u64) -> Result<Option<Found>, LibraryError> {
+    let Ok(offset) = u32::try_from(at) else { return Ok(None) };
+    if at + BLOCK_HEADER_LENGTH as u64 > length {
+        return Ok(None);
+    }
+    let mut header = [0; BLOCK_HEADER_LENGTH];
+    if !read_at(pack, &mut header, at)? {
+        return Ok(None);
+    }
+    let Some(stored) = stored_length(&header).filter(|stored| at + u64::from(*stored) <= length) else {
+        return Ok(None);
+    };
+    let mut bytes = vec![0; stored as usize];
+    if !read_at(pack, &mut bytes, at)? {
+        return Ok(None);
+    }
+    Ok(decode_block(&bytes).map(|block| (locations(&block, offset, stored), stored)))
+}
+
+/// A sector that the disk cannot read any more is damage like any other; it must not keep the library closed.
+fn read_at(pack: &Pack, bytes: &mut [u8], at: u64) -> Result<bool, LibraryError> {
+    match pack.file().read_exact_at(bytes, at) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Ok(false),
+        Err(error) => Err(LibraryError::io("read", pack.path())(error)),
+    }
+}

@@ -1,0 +1,107 @@
+//! Advertisements (offers), and how far each is on a client.
+
+use crate::{
+    Priority, Timestamp,
+    id::{AdvertisementId, CollectionId, PackageId, ProgramName},
+    package::{PackageError, check_name},
+};
+
+/// A program of a package for a collection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advertisement {
+    pub id: AdvertisementId,
+    pub name: String,
+    pub package: PackageId,
+    pub program: ProgramName,
+    pub collection: CollectionId,
+    /// Clients run it by themselves; otherwise it is only offered.
+    pub required: bool,
+    /// `None`: as soon as possible.
+    pub start_at: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
+    /// Run again for each new version of the package's source.
+    pub rerun_on_update: bool,
+    pub priority: Priority,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdvertisementError {
+    #[error(transparent)]
+    Name(#[from] PackageError),
+    #[error("it would expire before it starts: give a later expiry")]
+    ExpiresBeforeStart,
+}
+
+impl Advertisement {
+    pub fn check(&self) -> Result<(), AdvertisementError> {
+        check_name(&self.name)?;
+        match (self.start_at, self.expires_at) {
+            (Some(start), Some(end)) if end <= start => Err(AdvertisementError::ExpiresBeforeStart),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    pub fn has_started(&self, now: Timestamp) -> bool {
+        self.start_at.is_none_or(|start| start <= now)
+    }
+
+    /// What a run of it counts as: a client runs an advertisement once for each of these.
+    pub fn occurrence(&self, source_version: u64) -> u64 {
+        if self.rerun_on_update { source_version } else { 0 }
+    }
+}
+
+/// Whether a client took an advertisement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acceptance {
+    Accepted,
+    Rejected,
+    Expired,
+}
+
+/// How far a client is with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// For its time, or for the user's choice.
+    Waiting,
+    Downloading,
+    Retrying,
+    Running,
+    Succeeded,
+    Failed,
+    /// The run left no result.
+    Interrupted,
+}
+
+impl Acceptance {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Acceptance::Accepted => "accepted",
+            Acceptance::Rejected => "rejected",
+            Acceptance::Expired => "expired",
+        }
+    }
+}
+
+impl Delivery {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Delivery::Waiting => "waiting",
+            Delivery::Downloading => "downloading",
+            Delivery::Retrying => "retrying",
+            Delivery::Running => "running",
+            Delivery::Succeeded => "succeeded",
+            Delivery::Failed => "failed",
+            Delivery::Interrupted => "interrupted",
+        }
+    }
+
+    /// Nothing more will come of this run.
+    pub fn is_final(self) -> bool {
+        matches!(self, Delivery::Succeeded | Delivery::Failed | Delivery::Interrupted)
+    }
+}

@@ -1,0 +1,25 @@
+//! The rules of Packhorse: names, states and decisions.
+//!
+//! Nothing here waits, reads, writes, asks for the time or rolls dice: what a decision needs is an argument. That
+//! is what lets priorities, gates, merges and the link protocol be tested by the million.
+
+pub mod advertisement;
+pub mod client;
+pub mod collection;
+pub mod digest;
+pub mod distribution;
+pub mod id;
+pub mod instruction;
+pub mod link;
+pub mod object;
+pub mod offer;
+pub mod package;
+pub mod priority;
+pub mod run;
+pub mod site;
+pub mod status;
+pub mod time;
+
+pub use digest::Digest;
+pub use priority::Priority;
+pub use time::Timestamp;

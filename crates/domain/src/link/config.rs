@@ -1,0 +1,80 @@
+//! What a link is told when it begins.
+
+use std::time::Duration;
+
+use crate::{
+    id::SiteCode,
+    link::{Hello, REVISION, limits},
+};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkConfig {
+    /// This site.
+    pub own: SiteCode,
+    /// Who the peer has proved to be; its hello must say the same.
+    pub peer: SiteCode,
+    /// Of this site's database.
+    pub epoch: Vec<u8>,
+    /// Optional abilities of this side.
+    pub features: Vec<String>,
+    /// How many unacknowledged bytes the peer may have under way to this side.
+    pub window_bytes: u64,
+    pub pace: Pace,
+    /// How much of what goes out each less urgent class gets while a more urgent one has work, in percent.
+    pub lower_share_percent: u8,
+    /// How often the peer is asked whether it lives.
+    pub ping_every: Duration,
+    /// After so long without a frame the peer counts as gone. It must be longer than a frame takes on the line.
+    pub silence: Duration,
+}
+
+/// How much goes out at once. It may change while the link lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Bytes of one data frame: what has begun cannot be overtaken, so slow lines want small ones.
+    pub frame_bytes: u32,
+    /// Unacknowledged bytes that this side has under way at most, whatever the peer would allow.
+    pub in_flight_bytes: u64,
+    /// Items up to this length travel within their offer, if the caller gave their bytes.
+    pub inline_bytes: u32,
+}
+
+impl LinkConfig {
+    pub fn new(own: SiteCode, peer: SiteCode) -> Self {
+        LinkConfig {
+            own,
+            peer,
+            epoch: Vec::new(),
+            features: Vec::new(),
+            window_bytes: limits::WINDOW_BYTES_DEFAULT,
+            pace: Pace::default(),
+            lower_share_percent: 5,
+            ping_every: Duration::from_secs(15),
+            silence: Duration::from_secs(60),
+        }
+    }
+
+    pub(super) fn hello(&self) -> Hello {
+        Hello {
+            site: self.own.clone(),
+            revision: REVISION,
+            features: self.features.clone(),
+            epoch: self.epoch.clone(),
+            window_bytes: window_or_default(self.window_bytes),
+        }
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace {
+            frame_bytes: 64 * 1024,
+            in_flight_bytes: limits::WINDOW_BYTES_DEFAULT,
+            inline_bytes: limits::INLINE_BYTES_MAX as u32,
+        }
+    }
+}
+
+pub(super) fn window_or_default(bytes: u64) -> u64 {
+    if bytes == 0 { limits::WINDOW_BYTES_DEFAULT } else { bytes }
+}

@@ -1,0 +1,145 @@
+//! What is said on a link: the domain's mirror of the protocol's messages.
+
+use std::fmt;
+
+use crate::{
+    Digest, Priority,
+    id::SiteCode,
+    link::{ItemId, ItemKind},
+};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    Hello(Hello),
+    Offer(Offer),
+    /// An offer whose kind this version does not know: it is refused, and nobody above hears of it.
+    UnknownOffer {
+        item: ItemId,
+    },
+    Want {
+        item: ItemId,
+        offset: u64,
+    },
+    Refuse {
+        item: ItemId,
+        reason: RefuseReason,
+        text: String,
+    },
+    Data {
+        item: ItemId,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
+    Ack {
+        item: ItemId,
+        offset: u64,
+    },
+    Receipt {
+        item: ItemId,
+    },
+    Cancel {
+        item: ItemId,
+    },
+    Goodbye {
+        reason: String,
+    },
+    Ping {
+        value: u64,
+    },
+    Pong {
+        value: u64,
+    },
+    /// A frame of a later revision. It is ignored.
+    Unknown,
+}
+
+/// The first frame of each side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    pub site: SiteCode,
+    pub revision: u32,
+    pub features: Vec<String>,
+    /// Changes when the site's database was restored.
+    pub epoch: Vec<u8>,
+    /// How many unacknowledged bytes may be under way to this side; 0 for the protocol's default.
+    pub window_bytes: u64,
+}
+
+/// "I have this for you."
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    pub item: ItemId,
+    pub kind: ItemKind,
+    pub priority: Priority,
+    pub length: u64,
+    pub digest: Digest,
+    pub subject: String,
+    pub target: Option<Digest>,
+    pub bases: Vec<Digest>,
+    /// The whole item; then no want and no data follow.
+    pub inline: Option<Vec<u8>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RefuseReason {
+    /// Already held: as good as a receipt.
+    Held,
+    /// A base of the bundle is not held there: make one against less.
+    BaseMissing,
+    /// Not for this site, or not the offerer's to send. Never retry.
+    NotAllowed,
+    /// The bytes do not match the digest, or do not decode. Send it again from zero.
+    Damaged,
+    /// No room on the disk. Try again in ten minutes.
+    NoSpace,
+    /// A kind or a rule that the peer's version does not know. Try again after its next hello.
+    UnknownKind,
+    /// A reason of a later revision. Do as for `UnknownKind`.
+    Other,
+}
+
+impl Frame {
+    /// Its name, for messages and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Frame::Hello(_) => "hello",
+            Frame::Offer(_) | Frame::UnknownOffer { .. } => "offer",
+            Frame::Want { .. } => "want",
+            Frame::Refuse { .. } => "refuse",
+            Frame::Data { .. } => "data",
+            Frame::Ack { .. } => "ack",
+            Frame::Receipt { .. } => "receipt",
+            Frame::Cancel { .. } => "cancel",
+            Frame::Goodbye { .. } => "goodbye",
+            Frame::Ping { .. } => "ping",
+            Frame::Pong { .. } => "pong",
+            Frame::Unknown => "unknown",
+        }
+    }
+}
+
+impl RefuseReason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RefuseReason::Held => "held",
+            RefuseReason::BaseMissing => "base missing",
+            RefuseReason::NotAllowed => "not allowed",
+            RefuseReason::Damaged => "damaged",
+            RefuseReason::NoSpace => "no space",
+            RefuseReason::UnknownKind => "unknown kind",
+            RefuseReason::Other => "a reason of a later revision",
+        }
+    }
+}
+
+impl fmt::Display for RefuseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text for people, cut at a character to at most `bytes_max` bytes.
+pub(super) fn cut(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
+}

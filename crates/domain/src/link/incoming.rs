@@ -1,0 +1,247 @@
+//! The receiver's side: what is offered, how far its bytes have come, and how far they are durable.
+
+use std::collections::BTreeMap;
+
+use crate::link::{
+    Frame, ItemId, Offer, RefuseReason, Violation,
+    control::{Barrier, Control, Pings},
+    frame::cut,
+    limits,
+    machine::Event,
+};
+
+/// Why an answer to an offer was not sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerError {
+    /// It was taken back, refused or finished meanwhile: leave it. Its next offer finds what is durable.
+    #[error("item {0} is not open on this link")]
+    NotOpen(ItemId),
+    #[error("item {0} was accepted before, or came whole with its offer")]
+    Accepted(ItemId),
+    #[error("item {0} was not accepted")]
+    NotAccepted(ItemId),
+    #[error("offset {offset} of item {item} is not within {from} to {to}")]
+    Offset { item: ItemId, offset: u64, from: u64, to: u64 },
+}
+
+/// Refused or finished items whose data may still come, with room for a peer that fills its slots in every round trip.
+const CLOSING_MAX: usize = 4 * limits::OPEN_OFFERS_MAX;
+
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    items: BTreeMap<ItemId, In>,
+    /// Received and not acknowledged.
+    unacknowledged: u64,
+    /// Closed before all bytes came: what is still on the line is dropped.
+    closing: Barrier,
+}
+
+#[derive(Debug)]
+struct In {
+    /// Without its inline bytes.
+    offer: Offer,
+    stage: Stage,
+    ack_queued: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Undecided,
+    Inline,
+    Wanted { received: u64, durable: u64 },
+}
+
+impl Incoming {
+    pub(super) fn offered(&mut self, offer: Offer, window: u64) -> Result<Option<Event>, Violation> {
+        check_offer(&offer)?;
+        if let Some(open) = self.items.get(&offer.item) {
+            let same = open.offer.kind == offer.kind
+                && open.offer.length == offer.length
+                && open.offer.digest == offer.digest;
+            return if same { Ok(None) } else { Err(Violation::OfferChanged { item: offer.item }) };
+        }
+        if self.items.len() >= limits::OPEN_OFFERS_MAX || self.closing.len() >= CLOSING_MAX {
+            return Err(Violation::TooManyOffers { max: limits::OPEN_OFFERS_MAX });
+        }
+        let stage = match &offer.inline {
+            Some(bytes) => {
+                self.take_from_window(bytes.len(), window)?;
+                Stage::Inline
+            }
+            None => Stage::Undecided,
+        };
+        self.closing.forget(&offer.item);
+        let kept = Offer { inline: None, bases: Vec::new(), subject: String::new(), ..offer.clone() };
+        self.items.insert(offer.item, In { offer: kept, stage, ack_queued: false });
+        Ok(Some(Event::Offered(offer)))
+    }
+
+    pub(super) fn data(
+        &mut self,
+        item: ItemId,
+        offset: u64,
+        bytes: Vec<u8>,
+        window: u64,
+    ) -> Result<Option<Event>, Violation> {
+        let got = bytes.len();
+        if got == 0 || got > limits::DATA_BYTES_MAX {
+            return Err(Violation::DataSize { item, got, max: limits::DATA_BYTES_MAX });
+        }
+        let Some(open) = self.items.get_mut(&item) else {
+            let known = self.closing.contains(&item);
+            return if known { Ok(None) } else { Err(Violation::UnknownItem { frame: "data", item }) };
+        };
+        let Stage::Wanted { received, durable } = open.stage else {
+            return Err(Violation::NotWanted { item });
+        };
+        if offset != received {
+            return Err(Violation::OutOfOrder { item, expected: received, got: offset });
+        }
+        let length = open.offer.length;
+        if got as u64 > length - received {
+            return Err(Violation::BeyondLength { item, offset, length });
+        }
+        open.stage = Stage::Wanted { received: received + got as u64, durable };
+        self.take_from_window(got, window)?;
+        Ok(Some(Event::Write { item, offset, bytes }))
+    }
+
+    /// A cancel may cross the receipt: of an item that is not open it says nothing new.
+    pub(super) fn cancelled(&mut self, item: ItemId) -> Option<Event> {
+        self.remove(&item).map(|_| Event::Cancelled { item })
+    }
+
+    pub(super) fn accept(
+        &mut self,
+        item: ItemId,
+        offset: u64,
+        control: &mut Control,
+    ) -> Result<(), AnswerError> {
+        let open = self.items.get_mut(&item).ok_or(AnswerError::NotOpen(item))?;
+        if open.stage != Stage::Undecided {
+            return Err(AnswerError::Accepted(item));
+        }
+        if offset > open.offer.length {
+            return Err(AnswerError::Offset { item, offset, from: 0, to: open.offer.length });
+        }
+        open.stage = Stage::Wanted { received: offset, durable: offset };
+        control.push(Frame::Want { item, offset });
+        Ok(())
+    }
+
+    pub(super) fn durable(
+        &mut self,
+        item: ItemId,
+        offset: u64,
+        control: &mut Control,
+    ) -> Result<(), AnswerError> {
+        let open = self.items.get_mut(&item).ok_or(AnswerError::NotOpen(item))?;
+        let Stage::Wanted { received, durable } = open.stage else {
+            return Err(AnswerError::NotAccepted(item));
+        };
+        if offset < durable || offset > received {
+            return Err(AnswerError::Offset { item, offset, from: durable, to: received });
+        }
+        if offset > durable {
+            open.stage = Stage::Wanted { received, durable: offset };
+            self.unacknowledged -= offset - durable;
+            if !open.ack_queued {
+                open.ack_queued = true;
+                control.push_ack(item);
+            }
+        }
+        Ok(())
+    }
+
+    /// The ack that leaves now, with what is durable now.
+    pub(super) fn ack(&mut self, item: ItemId) -> Option<Frame> {
+        let open = self.items.get_mut(&item)?;
+        let Stage::Wanted { durable, .. } = open.stage else { return None };
+        let queued = std::mem::take(&mut open.ack_queued);
+        queued.then_some(Frame::Ack { item, offset: durable })
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        item: ItemId,
+        (reason, text): (RefuseReason, String),
+        pings: &mut Pings,
+        control: &mut Control,
+    ) -> Result<(), AnswerError> {
+        let text = cut(text, limits::TEXT_BYTES_MAX);
+        self.close(item, Frame::Refuse { item, reason, text }, pings, control)
+    }
+
+    pub(super) fn finished(
+        &mut self,
+        item: ItemId,
+        pings: &mut Pings,
+        control: &mut Control,
+    ) -> Result<(), AnswerError> {
+        self.close(item, Frame::Receipt { item }, pings, control)
+    }
+
+    pub(super) fn pong(&mut self, value: u64, pings: &mut Pings, control: &mut Control) {
+        self.closing.pong(value, pings, control);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    fn close(
+        &mut self,
+        item: ItemId,
+        last: Frame,
+        pings: &mut Pings,
+        control: &mut Control,
+    ) -> Result<(), AnswerError> {
+        let open = self.remove(&item).ok_or(AnswerError::NotOpen(item))?;
+        control.push(last);
+        if let Stage::Wanted { received, .. } = open.stage
+            && received < open.offer.length
+        {
+            self.closing.close(item, pings, control);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, item: &ItemId) -> Option<In> {
+        let open = self.items.remove(item)?;
+        self.unacknowledged -= match open.stage {
+            Stage::Undecided => 0,
+            Stage::Inline => open.offer.length,
+            Stage::Wanted { received, durable } => received - durable,
+        };
+        Some(open)
+    }
+
+    fn take_from_window(&mut self, bytes: usize, window: u64) -> Result<(), Violation> {
+        self.unacknowledged += bytes as u64;
+        if self.unacknowledged > window {
+            return Err(Violation::WindowOverrun { under_way: self.unacknowledged, window });
+        }
+        Ok(())
+    }
+}
+
+fn check_offer(offer: &Offer) -> Result<(), Violation> {
+    let item = offer.item;
+    let too_large = |what| Err(Violation::OfferTooLarge { item, what });
+    if offer.length > limits::ITEM_BYTES_MAX {
+        return too_large("length");
+    }
+    if offer.subject.len() > limits::SUBJECT_BYTES_MAX {
+        return too_large("subject");
+    }
+    if offer.bases.len() > limits::BASES_MAX {
+        return too_large("bases");
+    }
+    match offer.inline.as_ref().map(Vec::len) {
+        Some(got) if got > limits::INLINE_BYTES_MAX => too_large("inline bytes"),
+        Some(got) if got as u64 != offer.length || got == 0 => {
+            Err(Violation::InlineLength { item, got, length: offer.length })
+        }
+        _ => Ok(()),
+    }
+}

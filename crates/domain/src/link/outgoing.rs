@@ -1,0 +1,349 @@
+//! The sender's side: items that wait, items that are offered, and what the peer says of them.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use crate::{
+    Priority,
+    link::{
+        Frame, ItemId, Offer, OutItem, RefuseReason, Violation,
+        choice::{Class, Place, Room, Unit, choose, rank},
+        control::{Barrier, Control, Pings},
+        limits,
+        machine::{Event, Send},
+    },
+};
+
+/// What became of an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offering {
+    Queued,
+    /// Queued in the place of an older state of the same object, which will not be sent any more.
+    Replaced(ItemId),
+    /// It is queued or open already.
+    Known,
+    /// This or a newer state of the same object is queued or open already.
+    Outdated,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OfferError {
+    /// Offer it again when items of this class have been delivered.
+    #[error("the queue of {priority} items is full")]
+    Full { priority: Priority },
+    #[error("item {item} cannot be offered: {what}")]
+    Invalid { item: ItemId, what: &'static str },
+}
+
+/// How far an item is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It waits for its turn.
+    Queued,
+    /// Offered; the peer has not said whether it wants it.
+    Offered,
+    /// Sent whole with its offer; the receipt is awaited.
+    Inline,
+    /// Wanted: bytes up to `next` are sent, those up to `acked` are on the peer's disk.
+    Sending { next: u64, acked: u64 },
+}
+
+/// An item and how far it is, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub item: ItemId,
+    pub priority: Priority,
+    pub length: u64,
+    pub stage: Stage,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    items: BTreeMap<ItemId, Out>,
+    classes: [Class; 3],
+    /// The newest state of each object that is queued or open.
+    states: BTreeMap<String, (u64, ItemId)>,
+    /// Taken back, and the peer may still answer the old offer.
+    closing: Barrier,
+    /// Offered again while it is closing.
+    held: BTreeMap<ItemId, OutItem>,
+}
+
+#[derive(Debug)]
+pub(super) struct Out {
+    pub(super) item: OutItem,
+    pub(super) stage: Stage,
+}
+
+impl Outgoing {
+    pub(super) fn offer(
+        &mut self,
+        item: OutItem,
+        pings: &mut Pings,
+        control: &mut Control,
+    ) -> Result<Offering, OfferError> {
+        if let Some(what) = item.fault() {
+            return Err(OfferError::Invalid { item: item.id, what });
+        }
+        if self.items.contains_key(&item.id) || self.held.contains_key(&item.id) {
+            return Ok(Offering::Known);
+        }
+        let older = match item.state.as_ref().map(|state| (state.version, self.states.get(&state.object))) {
+            Some((version, Some((known, _)))) if *known >= version => return Ok(Offering::Outdated),
+            Some((_, Some((_, older)))) => Some(*older),
+            _ => None,
+        };
+        let class = &self.classes[rank(item.priority)];
+        let inline_bytes = item.inline.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        if class.small.len() + class.large.len() >= limits::QUEUED_ITEMS_MAX
+            || class.inline_bytes + inline_bytes > limits::QUEUED_INLINE_BYTES_MAX
+        {
+            return Err(OfferError::Full { priority: item.priority });
+        }
+
+        // Only what the line has not carried yet is worth taking back.
+        let replaced = older.filter(|older| self.has_bytes_to_send(older));
+        if let Some(older) = replaced {
+            self.cancel(older, pings, control);
+        }
+        if let Some(state) = &item.state {
+            self.states.insert(state.object.clone(), (state.version, item.id));
+        }
+        if self.closing.contains(&item.id) {
+            self.held.insert(item.id, item);
+        } else {
+            self.enqueue(item);
+        }
+        Ok(replaced.map_or(Offering::Queued, Offering::Replaced))
+    }
+
+    /// Takes an item back, wherever it is. False: it is not here.
+    pub(super) fn cancel(&mut self, item: ItemId, pings: &mut Pings, control: &mut Control) -> bool {
+        if let Some(held) = self.held.remove(&item) {
+            self.forget_state(&held);
+            return true;
+        }
+        let Some(out) = self.remove(&item) else { return false };
+        if out.stage != Stage::Queued {
+            control.push(Frame::Cancel { item });
+            self.closing.close(item, pings, control);
+        }
+        true
+    }
+
+    /// The next frame or run of bytes, if there is one and the window has room for it.
+    pub(super) fn next(&mut self, room: &Room) -> Option<Send> {
+        if self.closing.len() >= limits::OPEN_OFFERS_MAX {
+            return None;
+        }
+        match choose(&mut self.classes, &self.items, room)? {
+            Unit::Offer { item, inline } => self.open(item, inline),
+            Unit::Data { item, length } => self.send(item, length),
+        }
+    }
+
+    pub(super) fn want(&mut self, item: ItemId, offset: u64) -> Result<Option<Event>, Violation> {
+        let Some(out) = self.items.get_mut(&item).filter(|out| out.stage != Stage::Queued) else {
+            return self.unknown("want", item);
+        };
+        match out.stage {
+            Stage::Inline => return Err(Violation::WantedInline { item }),
+            Stage::Sending { .. } => return Err(Violation::WantedTwice { item }),
+            Stage::Offered | Stage::Queued => {}
+        }
+        let length = out.item.length;
+        if offset > length {
+            return Err(Violation::WantBeyondLength { item, offset, length });
+        }
+        out.stage = Stage::Sending { next: offset, acked: offset };
+        let class = &mut self.classes[rank(out.item.priority)];
+        class.unanswered -= 1;
+        if offset < length {
+            class.sending.insert(place(&out.item));
+        }
+        Ok(Some(Event::Wanted { item, offset }))
+    }
+
+    pub(super) fn ack(&mut self, item: ItemId, offset: u64) -> Result<Option<Event>, Violation> {
+        let Some(out) = self.items.get_mut(&item).filter(|out| out.stage != Stage::Queued) else {
+            return self.unknown("ack", item);
+        };
+        let Stage::Sending { next, acked } = out.stage else {
+            return Err(Violation::AckUnwanted { item });
+        };
+        if offset > next {
+            return Err(Violation::AckBeyondSent { item, offset, sent: next });
+        }
+        if offset < acked {
+            return Err(Violation::AckBackwards { item, offset, acked });
+        }
+        out.stage = Stage::Sending { next, acked: offset };
+        self.classes[rank(out.item.priority)].in_flight -= offset - acked;
+        Ok(Some(Event::Acked { item, offset }))
+    }
+
+    /// A receipt ends an item at any stage: the peer may have got it by another way.
+    pub(super) fn receipt(&mut self, item: ItemId) -> Result<Option<Event>, Violation> {
+        if let Some(held) = self.held.remove(&item) {
+            self.forget_state(&held);
+            return Ok(Some(Event::Delivered { item }));
+        }
+        match self.remove(&item) {
+            Some(_) => Ok(Some(Event::Delivered { item })),
+            None => self.unknown("receipt", item),
+        }
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        item: ItemId,
+        reason: RefuseReason,
+        text: String,
+    ) -> Result<Option<Event>, Violation> {
+        if self.items.get(&item).is_none_or(|out| out.stage == Stage::Queued) {
+            return self.unknown("refuse", item);
+        }
+        self.remove(&item);
+        Ok(Some(match reason {
+            RefuseReason::Held => Event::Delivered { item },
+            _ => Event::Refused { item, reason, text },
+        }))
+    }
+
+    /// At the pong after a cancel nothing can come for the old offer any more: the new one may go out.
+    pub(super) fn pong(&mut self, value: u64, pings: &mut Pings, control: &mut Control) {
+        for item in self.closing.pong(value, pings, control) {
+            if let Some(item) = self.held.remove(&item) {
+                self.enqueue(item);
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.held.is_empty()
+    }
+
+    pub(super) fn in_flight(&self) -> u64 {
+        self.classes.iter().map(|class| class.in_flight).sum()
+    }
+
+    pub(super) fn progress(&self) -> impl Iterator<Item = Progress> {
+        let held = self.held.values().map(|item| (item, Stage::Queued));
+        self.items.values().map(|out| (&out.item, out.stage)).chain(held).map(|(item, stage)| Progress {
+            item: item.id,
+            priority: item.priority,
+            length: item.length,
+            stage,
+        })
+    }
+
+    fn enqueue(&mut self, item: OutItem) {
+        let class = &mut self.classes[rank(item.priority)];
+        match &item.inline {
+            Some(bytes) => {
+                class.small.insert(place(&item));
+                class.inline_bytes += bytes.len() as u64;
+            }
+            None => {
+                class.large.insert(place(&item));
+            }
+        }
+        self.items.insert(item.id, Out { item, stage: Stage::Queued });
+    }
+
+    fn open(&mut self, item: ItemId, inline: u64) -> Option<Send> {
+        let out = self.items.get_mut(&item)?;
+        let class = &mut self.classes[rank(out.item.priority)];
+        class.small.remove(&place(&out.item));
+        class.large.remove(&place(&out.item));
+        class.open += 1;
+        let bytes = out.item.inline.clone().filter(|_| inline > 0);
+        if bytes.is_some() {
+            out.stage = Stage::Inline;
+            class.in_flight += inline;
+        } else {
+            out.stage = Stage::Offered;
+            class.unanswered += 1;
+        }
+        Some(Send::Frame(Frame::Offer(Offer {
+            item,
+            kind: out.item.kind,
+            priority: out.item.priority,
+            length: out.item.length,
+            digest: out.item.digest,
+            subject: out.item.subject.clone(),
+            target: out.item.target,
+            bases: out.item.bases.clone(),
+            inline: bytes,
+        })))
+    }
+
+    fn send(&mut self, item: ItemId, length: u64) -> Option<Send> {
+        let out = self.items.get_mut(&item)?;
+        let Stage::Sending { next: offset, acked } = out.stage else { return None };
+        let next = offset + length;
+        out.stage = Stage::Sending { next, acked };
+        let class = &mut self.classes[rank(out.item.priority)];
+        class.in_flight += length;
+        if next == out.item.length {
+            class.sending.remove(&place(&out.item));
+        }
+        Some(match &out.item.inline {
+            Some(bytes) => {
+                let bytes = bytes[offset as usize..next as usize].to_vec();
+                Send::Frame(Frame::Data { item, offset, bytes })
+            }
+            None => Send::Data { item, offset, length: length as usize },
+        })
+    }
+
+    fn remove(&mut self, item: &ItemId) -> Option<Out> {
+        let out = self.items.remove(item)?;
+        let class = &mut self.classes[rank(out.item.priority)];
+        let place = place(&out.item);
+        class.inline_bytes -= out.item.inline.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        match out.stage {
+            Stage::Queued => {
+                class.small.remove(&place);
+                class.large.remove(&place);
+            }
+            Stage::Offered => class.unanswered -= 1,
+            Stage::Inline => class.in_flight -= out.item.length,
+            Stage::Sending { next, acked } => {
+                class.in_flight -= next - acked;
+                class.sending.remove(&place);
+            }
+        }
+        if out.stage != Stage::Queued {
+            class.open -= 1;
+        }
+        self.forget_state(&out.item);
+        Some(out)
+    }
+
+    fn forget_state(&mut self, item: &OutItem) {
+        if let Some(state) = &item.state
+            && let Entry::Occupied(entry) = self.states.entry(state.object.clone())
+            && entry.get().1 == item.id
+        {
+            entry.remove();
+        }
+    }
+
+    fn has_bytes_to_send(&self, item: &ItemId) -> bool {
+        match self.items.get(item).map(|out| (out.stage, out.item.length)) {
+            Some((Stage::Queued | Stage::Offered, _)) => true,
+            Some((Stage::Inline, _)) => false,
+            Some((Stage::Sending { next, .. }, length)) => next < length,
+            None => self.held.contains_key(item),
+        }
+    }
+
+    /// The peer may not know yet that the item was taken back; anything else is a defect of it.
+    fn unknown(&self, frame: &'static str, item: ItemId) -> Result<Option<Event>, Violation> {
+        if self.closing.contains(&item) { Ok(None) } else { Err(Violation::UnknownItem { frame, item }) }
+    }
+}
+
+fn place(item: &OutItem) -> Place {
+    Place { kind: item.kind, queued_at: item.queued_at, item: item.id }
+}

@@ -1,0 +1,80 @@
+//! Every process is killed in the middle of a distribution and started again: nothing is lost, sent or run twice.
+
+use std::{path::Path, thread, time::Duration};
+
+use anyhow::Result;
+use packhorse_e2e::{Hierarchy, Process, Seed, TreeSpec, make_package, traces};
+
+const CLIENTS: [&str; 3] = ["LYO/lyo-1", "LYO/lyo-2", "PAR/par-1"];
+const FILES: usize = 200;
+const FILE_BYTES: usize = 20_000;
+/// Handshakes, status and what was under way when a process was killed.
+const SMALL_CONSTANT: u64 = 600_000;
+
+/// Bytes that went down each line since `before`.
+fn carried(hierarchy: &Hierarchy, before: [u64; 2]) -> [u64; 2] {
+    let now = ["PAR", "LYO"].map(|site| hierarchy.line(site).bytes().down);
+    [now[0] - before[0], now[1] - before[1]]
+}
+
+/// Distributes a package of its own content, with `meanwhile` while it goes; the bytes over both lines.
+fn distribute(
+    hierarchy: &Hierarchy,
+    number: u64,
+    trace: &Path,
+    meanwhile: impl FnOnce() -> Result<()>,
+) -> Result<[u64; 2]> {
+    let source = hierarchy.scratch(&format!("source-{number}"));
+    let spec = TreeSpec { files: FILES, file_bytes: FILE_BYTES, seed: number };
+    make_package(&source, spec, &number.to_string())?;
+    let before = carried(hierarchy, [0, 0]);
+    let package = hierarchy.create_package(&source, trace, &["PAR/cap1", "LYO/cap1"])?;
+    let advertisement = hierarchy.advertise(&package)?;
+    meanwhile()?;
+    hierarchy.wait_installed(&package, &["PAR", "LYO"], 1)?;
+    hierarchy.wait_ran("CEN", &advertisement, CLIENTS.len(), 1)?;
+    Ok(carried(hierarchy, before))
+}
+
+/// Kills each process once, in an order and at instants of chance, and starts it again.
+fn kill_all(hierarchy: &Hierarchy, seed: &mut Seed) -> Result<()> {
+    let mut left: Vec<&Process> = hierarchy.processes().collect();
+    while !left.is_empty() {
+        let process = left.swap_remove(usize::try_from(seed.below(left.len() as u64))?);
+        thread::sleep(Duration::from_millis(seed.below(500)));
+        process.kill9()?;
+        thread::sleep(Duration::from_millis(seed.below(200)));
+        process.start()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn every_process_is_killed_once_and_each_client_runs_the_program_exactly_once() -> Result<()> {
+    let mut seed = Seed::from_environment();
+    let mut hierarchy = Hierarchy::three_levels()?;
+    hierarchy.clients(&CLIENTS)?;
+    let (undisturbed, disturbed) = (hierarchy.scratch("undisturbed"), hierarchy.scratch("disturbed"));
+
+    let usual = distribute(&hierarchy, 1, &undisturbed, || Ok(()))?;
+    for site in ["PAR", "LYO"] {
+        // Slow enough that the kills fall into the transfers.
+        hierarchy.line(site).limit(1_500_000);
+    }
+    let under_kills = distribute(&hierarchy, 2, &disturbed, || kill_all(&hierarchy, &mut seed))?;
+
+    for (trace, number) in [(undisturbed, "1"), (disturbed, "2")] {
+        let mut ran = traces(&trace)?;
+        ran.sort();
+        let expected = ["lyo-1", "lyo-2", "par-1"].map(|host| (number.to_owned(), host.to_owned()));
+        assert_eq!(ran, expected);
+    }
+    let content = (FILES * FILE_BYTES) as u64;
+    for (line, (usual, under_kills)) in ["PAR", "LYO"].iter().zip(usual.into_iter().zip(under_kills)) {
+        println!("{line}: {usual} bytes undisturbed, {under_kills} with kills, content {content}");
+        assert!((content..content * 5 / 4).contains(&usual), "{line}: {usual} bytes for {content}");
+        let most = usual + usual * 15 / 100 + SMALL_CONSTANT;
+        assert!(under_kills <= most, "{line}: {under_kills} bytes where {usual} are usual");
+    }
+    hierarchy.stop()
+}

@@ -1,0 +1,46 @@
+//! Defects of a caller of the link, made on purpose: a simulator that does not find them proves nothing.
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// Says `durable` when bytes are written, before they are synced.
+    AckBeforeDurable,
+    /// Wants every item from zero, whatever is on the disk.
+    ForgetOffset,
+    /// Applies an item that comes again.
+    ApplyTwice,
+    /// Gives the receipt while the effect is on its way to the disk.
+    ReceiptBeforeEffect,
+    /// Forgets an item when its last byte is acknowledged, not at its receipt.
+    ForgetAtAck,
+    /// Passes an item on in a transaction of its own, after the receipt.
+    RelayAfterReceipt,
+    /// Takes the length of a file after a crash for what is durable.
+    TrustFileLength,
+    /// Offers everything in the lowest class.
+    IgnorePriority,
+    /// Reads the bytes of a data frame one byte too far.
+    ReadWrongBytes,
+    /// Offers nothing again after a cut.
+    NoOfferAgain,
+    /// Syncs an item only when all its bytes are there.
+    SyncWhenWhole,
+    /// Does not offer a refused item again.
+    DropRefused,
+}
+
+impl Mutation {
+    pub const ALL: [Mutation; 12] = [
+        Mutation::AckBeforeDurable,
+        Mutation::ForgetOffset,
+        Mutation::ApplyTwice,
+        Mutation::ReceiptBeforeEffect,
+        Mutation::ForgetAtAck,
+        Mutation::RelayAfterReceipt,
+        Mutation::TrustFileLength,
+        Mutation::IgnorePriority,
+        Mutation::ReadWrongBytes,
+        Mutation::NoOfferAgain,
+        Mutation::SyncWhenWhole,
+        Mutation::DropRefused,
+    ];
+}

@@ -1,0 +1,137 @@
+//! The site server as a whole: what it is made of, in the order in which it starts.
+
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
+
+use packhorse_domain::{object::ObjectKind, site::SiteFact};
+use packhorse_fetch::ContentServer;
+use packhorse_proto::{
+    cap::v1::cap_service_server::CapServiceServer, content::v1::content_service_server::ContentServiceServer,
+    enroll::v1::enroll_service_server::EnrollServiceServer, link::v1::link_service_server::LinkServiceServer,
+    object::v1 as wire, provider::v1 as provider_api,
+};
+use packhorse_runtime::{Clock, Lifecycle, Rules, ServerOptions, ServerTls, Services, SystemClock, serve, telemetry};
+use packhorse_trust::Role;
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+
+use crate::{
+    collection::CollectionEvaluator,
+    config::{Config, Settings},
+    despooler::Despooler,
+    directories::Directories,
+    distribution::{ContentCheck, DistributionManager},
+    enroll,
+    inbox::InboxManager,
+    monitor::{Monitor, Wakers},
+    offer::OfferManager,
+    provider,
+    record::{self, Body},
+    replication::ReplicationManager,
+    sender::{LinkServer, dial_parent},
+    site::Site,
+};
+
+const GRACE: Duration = Duration::from_secs(8);
+
+/// Who may call what. What is not here, nobody may.
+const RULES: Rules = &[
+    ("/packhorse.enroll.v1.EnrollService/*", &[]),
+    ("/packhorse.link.v1.LinkService/*", &[Role::Site]),
+    ("/packhorse.cap.v1.CapService/*", &[Role::Cap]),
+    ("/packhorse.content.v1.ContentService/*", &[Role::Cap, Role::Admin]),
+    ("/packhorse.provider.v1.SiteService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.PackageService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.DistributionPointService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.CollectionService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.AdvertisementService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.StatusService/*", &[Role::Admin]),
+];
+
+/// Reads and checks the settings of the site in a directory.
+pub fn settings(directory: &Path) -> anyhow::Result<Settings> {
+    Ok(Config::load(&Directories::new(directory).config())?)
+}
+
+/// Runs the site server until it is told to stop.
+pub async fn serve_site(directory: &Path) -> anyhow::Result<ExitCode> {
+    let settings = settings(directory)?;
+    let _telemetry = telemetry::init(&settings.telemetry)?;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}; correct `listen` in site.toml", settings.listen))?;
+    let clock = SystemClock::shared();
+    let lifecycle = Lifecycle::with_clock(clock.clone());
+    let site = Arc::new(Site::open(directory, settings, clock as Arc<dyn Clock>).await?);
+    describe(&site).await?;
+
+    let wakers = Wakers::default();
+    start_components(&site, &lifecycle, &wakers);
+    let tls = ServerTls::new(&site.credentials)?;
+    let services = Services {
+        site: site.code().clone(),
+        routes: routes(&site, &lifecycle, &wakers),
+        rules: RULES,
+        descriptors: packhorse_proto::DESCRIPTORS,
+    };
+    tracing::info!(site = %site.code(), address = %listener.local_addr()?, "the site server is ready");
+    lifecycle.spawn("server", serve(listener, tls, services, ServerOptions::default(), lifecycle.stopping()));
+    if let Some((parent, endpoints)) = site.settings.parent.clone() {
+        lifecycle.spawn(
+            "link-to-parent",
+            dial_parent(site.clone(), lifecycle.clone(), wakers.clone(), parent, endpoints),
+        );
+    }
+    let end = lifecycle.run(GRACE).await;
+    site.store.close().await;
+    Ok(end.exit_code())
+}
+
+fn start_components(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) {
+    lifecycle.spawn_worker(Monitor::new(site.clone(), wakers.clone()));
+    lifecycle.spawn_worker_with(DistributionManager::new(site.clone()), wakers.distribution.clone());
+    lifecycle.spawn_worker_with(ContentCheck::new(site.clone()), wakers.damage.clone());
+    lifecycle.spawn_worker_with(CollectionEvaluator::new(site.clone()), wakers.collection.clone());
+    lifecycle.spawn_worker_with(OfferManager::new(site.clone()), wakers.offer.clone());
+    lifecycle.spawn_worker_with(ReplicationManager::new(site.clone()), wakers.replication.clone());
+    lifecycle.spawn_worker_with(Despooler::new(site.clone()), wakers.despooler.clone());
+}
+
+fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -> Routes {
+    use provider_api as api;
+    let link = LinkServer { site: site.clone(), lifecycle: lifecycle.clone(), wakers: wakers.clone() };
+    let inbox = InboxManager { site: site.clone(), lifecycle: lifecycle.clone(), wakers: wakers.clone() };
+    let content = ContentServer::new(site.library.clone()).with_damage_waker(wakers.damage.clone());
+    Routes::new(EnrollServiceServer::new(enroll::Enrollment::new(site.clone())))
+        .add_service(LinkServiceServer::new(link))
+        .add_service(CapServiceServer::new(inbox))
+        .add_service(ContentServiceServer::new(content))
+        .add_service(api::site_service_server::SiteServiceServer::new(provider::Sites::new(site.clone())))
+        .add_service(api::package_service_server::PackageServiceServer::new(provider::Packages::new(site.clone())))
+        .add_service(api::distribution_point_service_server::DistributionPointServiceServer::new(
+            provider::DistributionPoints::new(site.clone()),
+        ))
+        .add_service(api::collection_service_server::CollectionServiceServer::new(provider::Collections::new(
+            site.clone(),
+        )))
+        .add_service(api::advertisement_service_server::AdvertisementServiceServer::new(
+            provider::Advertisements::new(site.clone()),
+        ))
+        .add_service(api::status_service_server::StatusServiceServer::new(provider::Statuses::new(
+            site.clone(),
+            lifecycle.clone(),
+        )))
+}
+
+/// Makes this site known to those above it.
+async fn describe(site: &Site) -> anyhow::Result<()> {
+    let fact = SiteFact {
+        code: site.code().clone(),
+        parent: site.path().parent().cloned(),
+        name: site.settings.name.clone(),
+        software: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let mut tx = site.store.begin().await?;
+    record::write(site, &mut tx, ObjectKind::Site, site.code().as_str(), Body::of::<wire::SiteFact, _>(&fact)).await?;
+    tx.commit().await?;
+    Ok(())
+}

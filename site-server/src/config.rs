@@ -1,0 +1,192 @@
+//! The settings of a site server: `site.toml`.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use packhorse_domain::id::SiteCode;
+use packhorse_runtime::{
+    config::{self, ConfigError, Problems},
+    telemetry::{LogFormat, TelemetryConfig},
+};
+use serde::{Deserialize, Serialize};
+
+/// As written in the file. Unknown settings are refused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The site's code.
+    pub code: String,
+    /// What people call the site.
+    pub name: String,
+    /// Where the server listens, for everybody: neighbours, CAP agents, the console.
+    pub listen: String,
+    /// Where others reach it, HOST:PORT; the first one goes into tokens.
+    pub endpoints: Vec<String>,
+    /// The zstd level of bundles, 1 to 19.
+    #[serde(default = "bundle_level")]
+    pub bundle_level: i32,
+    /// How long a client may act on an instruction without a newer one.
+    #[serde(default = "instruction_validity_h")]
+    pub instruction_validity_h: u32,
+    /// The parent site; absent at the central site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// Where the parent site is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    pub site: String,
+    pub endpoints: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// text or json
+    #[serde(default = "log_format")]
+    pub format: String,
+    /// A level, or component=level pairs, as in `info,sender=debug`.
+    #[serde(default = "log_filter")]
+    pub filter: String,
+    /// An OTLP collector to export traces to, as `http://127.0.0.1:4317`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub otlp_endpoint: Option<String>,
+}
+
+/// The settings, checked.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub code: SiteCode,
+    pub name: String,
+    pub listen: SocketAddr,
+    pub endpoints: Vec<String>,
+    pub bundle_level: i32,
+    pub instruction_validity: Duration,
+    pub parent: Option<(SiteCode, Vec<String>)>,
+    pub telemetry: TelemetryConfig,
+}
+
+fn bundle_level() -> i32 {
+    3
+}
+
+fn instruction_validity_h() -> u32 {
+    72
+}
+
+fn log_format() -> String {
+    "text".to_owned()
+}
+
+fn log_filter() -> String {
+    "info".to_owned()
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { format: log_format(), filter: log_filter(), otlp_endpoint: None }
+    }
+}
+
+impl Config {
+    pub fn load(path: &Path) -> Result<Settings, ConfigError> {
+        let config: Config = config::load(path)?;
+        let mut problems = Problems::new();
+        let settings = config.check(&mut problems);
+        problems.into_result(path)?;
+        Ok(settings.expect("no problem was found"))
+    }
+
+    /// `None` only where `problems` holds why.
+    fn check(self, problems: &mut Problems) -> Option<Settings> {
+        let code = problems.check("code", self.code.parse::<SiteCode>());
+        let listen = problems.check("listen", self.listen.parse::<SocketAddr>());
+        check_endpoints(problems, "endpoints", &self.endpoints);
+        problems.require("name", packhorse_domain::package::check_name(&self.name).is_ok(), "1 to 128 characters are expected");
+        problems.require("bundle_level", (1..=19).contains(&self.bundle_level), "1 to 19 is expected");
+        problems.require(
+            "instruction_validity_h",
+            (1..=24 * 366).contains(&self.instruction_validity_h),
+            "1 hour to 366 days is expected",
+        );
+        let format = match self.log.format.as_str() {
+            "text" => Some(LogFormat::Text),
+            "json" => Some(LogFormat::Json),
+            _ => {
+                problems.add("log.format", "text or json is expected");
+                None
+            }
+        };
+        let parent = self.parent.and_then(|parent| {
+            check_endpoints(problems, "parent.endpoints", &parent.endpoints);
+            Some((problems.check("parent.site", parent.site.parse::<SiteCode>())?, parent.endpoints))
+        });
+        let code = code?;
+        Some(Settings {
+            telemetry: TelemetryConfig {
+                format: format?,
+                filter: self.log.filter,
+                otlp_endpoint: self.log.otlp_endpoint,
+                service: "site-server".to_owned(),
+                instance: code.to_string(),
+            },
+            code,
+            name: self.name,
+            listen: listen?,
+            endpoints: self.endpoints,
+            bundle_level: self.bundle_level,
+            instruction_validity: Duration::from_secs(u64::from(self.instruction_validity_h) * 3600),
+            parent,
+        })
+    }
+}
+
+fn check_endpoints(problems: &mut Problems, setting: &str, endpoints: &[String]) {
+    problems.require(setting, (1..=8).contains(&endpoints.len()), "1 to 8 endpoints are expected");
+    for endpoint in endpoints {
+        let is_endpoint = endpoint
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
+        problems.require(setting, is_endpoint, &format!("`{endpoint}` is not HOST:PORT"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Settings, ConfigError> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("written");
+        Config::load(file.path())
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let error = load("code = 'cen'\nname = ''\nlisten = 'here'\nendpoints = []\nbundle_level = 99\n").expect_err("bad");
+
+        let text = error.to_string();
+        for setting in ["code", "name", "listen", "endpoints", "bundle_level"] {
+            assert!(text.contains(setting), "{setting} is missing in: {text}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_refused() {
+        let error = load("code = 'CEN'\nname = 'x'\nlisten = '127.0.0.1:1'\nendpoints = ['a:1']\nbundel_level = 3\n");
+
+        assert!(error.expect_err("unknown").to_string().contains("bundel_level"));
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_sane_value() {
+        let settings =
+            load("code = 'CEN'\nname = 'x'\nlisten = '127.0.0.1:1'\nendpoints = ['a:1']\n").expect("good");
+
+        assert_eq!(settings.bundle_level, 3);
+        assert_eq!(settings.instruction_validity, Duration::from_secs(72 * 3600));
+    }
+}

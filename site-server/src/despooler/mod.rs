@@ -1,0 +1,168 @@
+//! Despooler: takes received bundles from the spool into the content library.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, Read as _},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use packhorse_content::{BundleError, Library, LibraryError, Limits, apply_bundle};
+use packhorse_domain::{
+    Digest,
+    id::PackageId,
+    package::PackageState,
+    status::{EventType, PackageStatus, Severity},
+};
+use packhorse_runtime::{Next, Worker, error_chain};
+
+use crate::{
+    distribution,
+    error::Error,
+    record,
+    site::Site,
+    status,
+    store::{
+        Tx,
+        arrivals::{self, Arrival, ArrivalState},
+        bundles::{self, BundleRow},
+        contents::{self, Content},
+    },
+};
+
+/// The worker.
+pub(crate) struct Despooler {
+    site: Arc<Site>,
+}
+
+impl Despooler {
+    pub(crate) fn new(site: Arc<Site>) -> Self {
+        Despooler { site }
+    }
+
+    /// Takes in one bundle. Between the library's word and the database's a crash costs only doing it again.
+    async fn despool(&self, arrival: Arrival) -> Result<(), Error> {
+        let _gate = self.site.content_gate.read().await;
+        let path = self.site.directories.arrival(&arrival.item);
+        let library = self.site.library.clone();
+        let target = arrival.target;
+        let applied = tokio::task::spawn_blocking({
+            let path = path.clone();
+            move || take_in(&library, &path, &target)
+        })
+        .await?;
+        match applied {
+            Ok(()) => self.adopt(&arrival, &path).await,
+            Err(error) if is_ours(&error) => Err(error.into()),
+            Err(error) => {
+                let state = match error {
+                    BundleError::BaseLacking { .. } | BundleError::ChunkLacking { .. } | BundleError::Library(_) => {
+                        ArrivalState::BaseMissing
+                    }
+                    _ => ArrivalState::Failed,
+                };
+                self.refuse(arrival, state, &error_chain(&error)).await
+            }
+        }
+    }
+
+    /// The version is in the library: says so, and keeps the bundle for the children that want the very same.
+    async fn adopt(&self, arrival: &Arrival, path: &Path) -> Result<(), Error> {
+        let bundle_path = self.site.directories.bundle(&arrival.digest);
+        fs::rename(path, &bundle_path)
+            .or_else(|error| if bundle_path.exists() { Ok(()) } else { Err(error) })
+            .map_err(|source| Error::File { what: "move a bundle in the spool".to_owned(), source })?;
+        let mut tx = self.site.store.begin().await?;
+        let source_version = match record::package(&mut tx, arrival.package.as_str()).await? {
+            Some(package) if package.version.manifest == Some(arrival.target) => package.version.source_version,
+            // The definition of this version is still on its way, or was overtaken by a newer one.
+            _ => 0,
+        };
+        let content = Content { package: arrival.package.clone(), manifest: arrival.target, source_version };
+        contents::add(&mut tx, &content, self.site.now()).await?;
+        let bundle = BundleRow {
+            digest: arrival.digest,
+            package: arrival.package.clone(),
+            source_version,
+            target: arrival.target,
+            bases: arrival.bases.clone(),
+            length: arrival.length,
+        };
+        bundles::put(&mut tx, &bundle, self.site.now()).await?;
+        arrivals::remove(&mut tx, &arrival.item).await?;
+        distribution::report_library(&self.site, &mut tx, &arrival.package).await?;
+        let text = format!("version {} was received and is in the content library", arrival.target.short());
+        self.report(&mut tx, Severity::Info, &arrival.package, &text).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn refuse(&self, mut arrival: Arrival, state: ArrivalState, why: &str) -> Result<(), Error> {
+        let mut tx = self.site.store.begin().await?;
+        arrival.state = state;
+        why.clone_into(&mut arrival.reason);
+        arrival.changed_at = self.site.now();
+        arrivals::put(&mut tx, &arrival).await?;
+        let state = PackageStatus {
+            package: arrival.package.clone(),
+            site: self.site.code().clone(),
+            point: None,
+            state: PackageState::Retrying,
+            source_version: 0,
+            held: distribution::held(&mut tx, &arrival.package).await?,
+            reason: format!("the bundle could not be used: {why}"),
+            changed_at: self.site.now(),
+        };
+        record::put_package_status(&self.site, &mut tx, state).await?;
+        let text = format!("the bundle could not be used and is fetched again: {why}");
+        self.report(&mut tx, Severity::Error, &arrival.package, &text).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn report(&self, tx: &mut Tx, severity: Severity, package: &PackageId, text: &str) -> Result<(), Error> {
+        status::report(&self.site, tx, Self::NAME, (severity, EventType::Milestone), package.as_str(), text).await
+    }
+}
+
+impl Worker for Despooler {
+    const NAME: &'static str = "despooler";
+    const PERIOD: Duration = Duration::from_secs(30);
+    type Error = Error;
+
+    async fn step(&mut self) -> Result<Next, Error> {
+        let mut tx = self.site.store.read().await?;
+        let arrivals = arrivals::list(&mut tx).await?;
+        drop(tx);
+        let Some(arrival) = arrivals.into_iter().find(|arrival| arrival.state == ArrivalState::Complete) else {
+            return Ok(Next::Idle);
+        };
+        self.despool(arrival).await?;
+        Ok(Next::Again)
+    }
+}
+
+fn take_in(library: &Library, path: &Path, target: &Digest) -> Result<(), BundleError> {
+    let file = File::open(path).map_err(|source| BundleError::Read(source))?;
+    let mut input = BufReader::with_capacity(256 * 1024, file);
+    let manifest = apply_bundle(library, &mut input, &Limits::default())?;
+    // The header was checked against the offer's target only by name; the content decides.
+    if manifest.digest() == *target { Ok(()) } else { Err(BundleError::Damaged("it leads to another version than was offered")) }
+}
+
+/// Our own disk's fault, or a base that we lost: another copy of the bundle would not help.
+fn is_ours(error: &BundleError) -> bool {
+    matches!(error, BundleError::Library(error) if !matches!(error, LibraryError::Damaged { .. }))
+}
+
+/// The digest of a file's content, in one pass.
+pub(crate) fn digest_of_file(path: &Path) -> io::Result<Digest> {
+    let mut file = File::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(Digest(*hasher.finalize().as_bytes())),
+            length => drop(hasher.update(&buffer[..length])),
+        }
+    }
+}

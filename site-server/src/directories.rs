@@ -1,0 +1,82 @@
+//! Where a site server keeps what, below its one directory.
+
+use std::path::{Path, PathBuf};
+
+use packhorse_domain::{Digest, link::ItemId};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Directories {
+    root: PathBuf,
+}
+
+impl Directories {
+    pub(crate) fn new(root: &Path) -> Self {
+        Directories { root: root.to_owned() }
+    }
+
+    /// Written last when a site is made: where it is, the site is whole.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.root.join("site.toml")
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.root.join("site.db")
+    }
+
+    /// Director, author and, at the central site until it is taken away, root.
+    pub(crate) fn key(&self, name: &str) -> PathBuf {
+        self.root.join("keys").join(format!("{name}.pem"))
+    }
+
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.root.join("authority")
+    }
+
+    /// What this site shows to those who call it.
+    pub(crate) fn credentials(&self) -> PathBuf {
+        self.root.join("credentials/own")
+    }
+
+    /// What this site shows to its parent.
+    pub(crate) fn parent_credentials(&self) -> PathBuf {
+        self.root.join("credentials/parent")
+    }
+
+    /// What the console of this site's first administrator uses.
+    pub(crate) fn admin(&self) -> PathBuf {
+        self.root.join("admin")
+    }
+
+    pub(crate) fn library(&self) -> PathBuf {
+        self.root.join("library")
+    }
+
+    pub(crate) fn uploads(&self) -> PathBuf {
+        self.root.join("uploads")
+    }
+
+    pub(crate) fn outgoing(&self) -> PathBuf {
+        self.root.join("spool/outgoing")
+    }
+
+    pub(crate) fn incoming(&self) -> PathBuf {
+        self.root.join("spool/incoming")
+    }
+
+    pub(crate) fn bundle(&self, digest: &Digest) -> PathBuf {
+        self.outgoing().join(format!("{digest}.bundle"))
+    }
+
+    pub(crate) fn arrival(&self, item: &ItemId) -> PathBuf {
+        self.incoming().join(format!("{item}.part"))
+    }
+
+    /// Those that must be there before a server runs.
+    pub(crate) fn working(&self) -> [PathBuf; 3] {
+        [self.uploads(), self.outgoing(), self.incoming()]
+    }
+}

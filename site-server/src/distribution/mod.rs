@@ -1,0 +1,219 @@
+//! Distribution Manager: brings content to where it should be.
+//!
+//! At the site where a package is made it takes the source in ([`intake`]). At every site it brings the content to the
+//! site's own distribution points ([`points`]), makes the bundles for the children ([`bundles`]), mends what was found
+//! damaged ([`heal`]) and removes what nobody needs any more ([`cleanup`]).
+
+mod bundles;
+mod cleanup;
+mod heal;
+pub(crate) mod intake;
+mod points;
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use packhorse_domain::{
+    Digest,
+    distribution::Distribution,
+    id::{PackageId, PointName, SiteCode},
+    object::ObjectKind,
+    package::PackageState,
+    status::{HELD_MAX, PackageStatus},
+};
+use packhorse_runtime::{Next, Worker};
+
+use crate::{
+    error::Error,
+    record::{self, Body, PackageRecord},
+    sender::parents,
+    site::Site,
+    store::{
+        Tx,
+        contents::{self, Content},
+        neighbours,
+        points::PointRow,
+    },
+};
+
+pub(crate) use bundles::child_plan;
+pub(crate) use heal::ContentCheck;
+
+const RETRY: Duration = Duration::from_secs(30);
+
+/// The worker.
+pub(crate) struct DistributionManager {
+    site: Arc<Site>,
+    /// When each directory was last compared with what it should hold.
+    checked: HashMap<(PointName, PackageId), Instant>,
+    swept: bool,
+}
+
+/// What should be where, as the database has it.
+pub(crate) struct View {
+    pub(crate) packages: Vec<(PackageRecord, Distribution)>,
+    pub(crate) contents: Vec<Content>,
+    pub(crate) points: Vec<PointRow>,
+    /// This site and all below it.
+    pub(crate) subtree: Vec<SiteCode>,
+    /// Each child with the sites of its own subtree, itself included.
+    pub(crate) children: Vec<(SiteCode, Vec<SiteCode>)>,
+}
+
+impl View {
+    pub(crate) async fn load(site: &Site, tx: &mut Tx) -> Result<View, Error> {
+        let mut packages = Vec::new();
+        for package in record::packages(tx).await? {
+            let distribution = record::distribution(tx, &package.definition.id).await?;
+            packages.push((package, distribution));
+        }
+        let parents = parents(tx).await?;
+        let children: Vec<_> = neighbours::children(tx)
+            .await?
+            .into_iter()
+            .map(|child| {
+                let below = subtree(&child, &parents);
+                (child, below)
+            })
+            .collect();
+        let mut all = vec![site.code().clone()];
+        all.extend(children.iter().flat_map(|(_, below)| below.clone()));
+        Ok(View {
+            packages,
+            contents: contents::list(tx).await?,
+            points: crate::store::points::list(tx).await?,
+            subtree: all,
+            children,
+        })
+    }
+
+    pub(crate) fn holds(&self, package: &PackageId, manifest: &Digest) -> bool {
+        self.contents.iter().any(|content| content.package == *package && content.manifest == *manifest)
+    }
+
+    /// Whether this site should hold a package's content: it made it, or a point in its subtree is a target.
+    pub(crate) fn wants(&self, site: &Site, package: &PackageRecord, distribution: &Distribution) -> bool {
+        package.version.manifest.is_some()
+            && (package.object.owner == *site.code() || distribution.reaches(&self.subtree))
+    }
+}
+
+fn subtree(site: &SiteCode, parents: &[(SiteCode, SiteCode)]) -> Vec<SiteCode> {
+    let mut below = vec![site.clone()];
+    let mut at = 0;
+    while at < below.len() {
+        let under = below[at].clone();
+        for (child, parent) in parents {
+            if *parent == under && !below.contains(child) {
+                below.push(child.clone());
+            }
+        }
+        at += 1;
+    }
+    below
+}
+
+impl DistributionManager {
+    pub(crate) fn new(site: Arc<Site>) -> Self {
+        DistributionManager { site, checked: HashMap::new(), swept: false }
+    }
+}
+
+impl Worker for DistributionManager {
+    const NAME: &'static str = "distribution-manager";
+    const PERIOD: Duration = Duration::from_secs(60);
+    type Error = Error;
+
+    async fn step(&mut self) -> Result<Next, Error> {
+        let mut tx = self.site.store.read().await?;
+        let view = View::load(&self.site, &mut tx).await?;
+        drop(tx);
+        report_libraries(&self.site, &view).await?;
+        let mut failed = heal::heal(&self.site, &view).await?;
+        failed |= points::bring(&self.site, &view, &mut self.checked).await?;
+        if bundles::make_one(&self.site, &view).await? {
+            return Ok(Next::Again);
+        }
+        cleanup::clean(&self.site, &view, &mut self.swept).await?;
+        Ok(if failed { Next::After(RETRY) } else { Next::Idle })
+    }
+}
+
+/// Brings the status of this site's library up to date for every package.
+async fn report_libraries(site: &Site, view: &View) -> Result<(), Error> {
+    let mut tx = site.store.begin().await?;
+    for (package, distribution) in &view.packages {
+        if view.wants(site, package, distribution) {
+            report_library(site, &mut tx, &package.definition.id).await?;
+        } else {
+            let id = format!("{}/{}/", package.definition.id, site.code());
+            record::write(site, &mut tx, ObjectKind::PackageStatus, &id, Body::Deleted).await?;
+        }
+    }
+    Ok(tx.commit().await?)
+}
+
+/// Writes how this site's library stands with a package, unless a failure was noted that still holds.
+pub(crate) async fn report_library(site: &Site, tx: &mut Tx, package: &PackageId) -> Result<(), Error> {
+    let held = held(tx, package).await?;
+    let Some(record) = record::package(tx, package.as_str()).await? else {
+        return Ok(());
+    };
+    let Some(target) = record.version.manifest else {
+        return Ok(());
+    };
+    let installed = held.contains(&target);
+    let noted = noted_failure(tx, site, package).await?;
+    if let Some(noted) = noted
+        && !installed
+        && noted.held == held
+    {
+        return Ok(());
+    }
+    let status = PackageStatus {
+        package: package.clone(),
+        site: site.code().clone(),
+        point: None,
+        state: if installed { PackageState::Installed } else { PackageState::Pending },
+        source_version: record.version.source_version,
+        held,
+        reason: String::new(),
+        changed_at: site.now(),
+    };
+    record::put_package_status(site, tx, status).await?;
+    Ok(())
+}
+
+async fn noted_failure(tx: &mut Tx, site: &Site, package: &PackageId) -> Result<Option<PackageStatus>, Error> {
+    use packhorse_proto::object::v1 as wire;
+    let id = format!("{package}/{}/", site.code());
+    let noted = record::find::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus, &id).await?;
+    Ok(noted
+        .map(|(_, status)| status)
+        .filter(|status| matches!(status.state, PackageState::Retrying | PackageState::Failed)))
+}
+
+/// Somebody could not fetch a package from this site: if it is the library's fault, that is mended.
+pub(crate) async fn check_library(site: &Site, package: &PackageId) -> Result<(), Error> {
+    let mut tx = site.store.read().await?;
+    let manifest = record::package(&mut tx, package.as_str()).await?.and_then(|record| record.version.manifest);
+    drop(tx);
+    match manifest {
+        Some(manifest) if site.library.has_manifest(&manifest) => heal::distrust(site, package, &manifest).await,
+        _ => Ok(()),
+    }
+}
+
+/// Versions of a package that the library holds, newest first.
+pub(crate) async fn held(tx: &mut Tx, package: &PackageId) -> Result<Vec<Digest>, Error> {
+    Ok(contents::list(tx)
+        .await?
+        .into_iter()
+        .filter(|content| content.package == *package)
+        .map(|content| content.manifest)
+        .take(HELD_MAX)
+        .collect())
+}

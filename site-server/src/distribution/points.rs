@@ -1,0 +1,219 @@
+//! Content to this site's own distribution points: directories get the tree, agents the order to fetch.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use packhorse_content::TreeError;
+use packhorse_domain::{
+    Digest,
+    distribution::{Distribution, PointKind},
+    id::{PackageId, PointName},
+    instruction::FileName,
+    object::ObjectKind,
+    package::PackageState,
+    status::{EventType, PackageStatus, Severity},
+};
+use packhorse_proto::object::v1 as wire;
+use packhorse_runtime::error_chain;
+use prost::Message as _;
+
+use crate::{
+    distribution::{View, heal},
+    error::Error,
+    record::{self, Body, PackageRecord},
+    site::Site,
+    status,
+    store::{Tx, caps, objects, points::PointRow},
+};
+
+/// How often a directory is compared with what it should hold.
+const CHECK_EVERY: Duration = Duration::from_secs(600);
+
+type Checked = HashMap<(PointName, PackageId), Instant>;
+
+/// True: something failed and wants another try.
+pub(super) async fn bring(site: &Site, view: &View, checked: &mut Checked) -> Result<bool, Error> {
+    let mut failed = false;
+    for point in &view.points {
+        for (package, distribution) in &view.packages {
+            let Some(target) = package.version.manifest else {
+                continue;
+            };
+            let wanted = distribution.points_at(site.code()).any(|name| *name == point.name);
+            if !wanted || !view.holds(&package.definition.id, &target) {
+                continue;
+            }
+            match point.kind {
+                PointKind::Agent => order(site, point, package).await?,
+                PointKind::Directory => failed |= !publish(site, point, package, &target, checked).await?,
+            }
+        }
+    }
+    failed |= withdraw(site, view).await?;
+    Ok(failed)
+}
+
+/// Tells an agent what to hold; it fetches by itself and reports.
+async fn order(site: &Site, point: &PointRow, package: &PackageRecord) -> Result<(), Error> {
+    let name = FileName::Content { point: point.name.as_str(), package: package.definition.id.as_str() }.to_string();
+    let content = wire::PointContent {
+        package: package.definition.id.to_string(),
+        source_version: package.version.source_version,
+        manifest: package.version.manifest.map(|digest| digest.0.to_vec()).unwrap_or_default().into(),
+    }
+    .encode_to_vec();
+    let mut tx = site.store.begin().await?;
+    let known = caps::files(&mut tx).await?.into_iter().any(|(file, held)| file == name && held == content);
+    if !known {
+        caps::put_file(&mut tx, &name, Some(&content), point.name.as_str()).await?;
+        let pending = status_of(site, package, &point.name, PackageState::Pending, String::new());
+        record::put_package_status(site, &mut tx, pending).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+/// Makes the directory show this version. False: it failed.
+async fn publish(
+    site: &Site,
+    point: &PointRow,
+    package: &PackageRecord,
+    target: &Digest,
+    checked: &mut Checked,
+) -> Result<bool, Error> {
+    let key = (point.name.clone(), package.definition.id.clone());
+    let mut tx = site.store.read().await?;
+    let id = format!("{}/{}/{}", package.definition.id, site.code(), point.name);
+    let held = record::find::<wire::PackageStatus, PackageStatus>(&mut tx, ObjectKind::PackageStatus, &id).await?;
+    drop(tx);
+    let installed = held.is_some_and(|(_, status)| {
+        status.state == PackageState::Installed && status.held.first() == Some(target)
+    });
+    if installed && checked.get(&key).is_some_and(|at| at.elapsed() < CHECK_EVERY) {
+        return Ok(true);
+    }
+    let result = lay_out(site, &point.location, package.definition.id.as_str(), *target).await?;
+    checked.insert(key, Instant::now());
+    let mut tx = site.store.begin().await?;
+    let text = result.as_ref().err().map(|error| error_chain(error)).unwrap_or_default();
+    let state = if result.is_ok() { PackageState::Installed } else { PackageState::Retrying };
+    let status = status_of(site, package, &point.name, state, text.clone());
+    let changed = record::put_package_status(site, &mut tx, status).await?;
+    if changed {
+        let (severity, text) = match &result {
+            Ok(()) => (
+                Severity::Info,
+                format!("version {} is on distribution point {}", package.version.source_version, point.name),
+            ),
+            Err(_) => (Severity::Warning, format!("distribution point {} failed: {text}", point.name)),
+        };
+        let class = (severity, EventType::Milestone);
+        status::report(site, &mut tx, "distribution-manager", class, package.definition.id.as_str(), &text).await?;
+    }
+    tx.commit().await?;
+    if let Err(TreeError::Library { .. }) = &result {
+        heal::distrust(site, &package.definition.id, target).await?;
+    }
+    Ok(result.is_ok())
+}
+
+async fn lay_out(site: &Site, location: &str, name: &str, target: Digest) -> Result<Result<(), TreeError>, Error> {
+    let (library, root, name) = (site.library.clone(), PathBuf::from(location), name.to_owned());
+    let result = tokio::task::spawn_blocking(move || -> Result<Result<(), TreeError>, Error> {
+        let Some(manifest) = library.manifest(&target)? else {
+            return Ok(Err(TreeError::WrongManifest { manifest: target }));
+        };
+        Ok(packhorse_content::publish(&library, &target, &manifest, &root, &name))
+    })
+    .await?;
+    result
+}
+
+fn status_of(
+    site: &Site,
+    package: &PackageRecord,
+    point: &PointName,
+    state: PackageState,
+    reason: String,
+) -> PackageStatus {
+    let held = match (state, package.version.manifest) {
+        (PackageState::Installed, Some(manifest)) => vec![manifest],
+        _ => Vec::new(),
+    };
+    PackageStatus {
+        package: package.definition.id.clone(),
+        site: site.code().clone(),
+        point: Some(point.clone()),
+        state,
+        source_version: package.version.source_version,
+        held,
+        reason,
+        changed_at: site.now(),
+    }
+}
+
+/// Takes packages from points that should not hold them any more. True: something failed.
+async fn withdraw(site: &Site, view: &View) -> Result<bool, Error> {
+    let mut tx = site.store.read().await?;
+    let statuses = record::list::<wire::PackageStatus, PackageStatus>(&mut tx, ObjectKind::PackageStatus).await?;
+    let files = caps::files(&mut tx).await?;
+    drop(tx);
+    let wanted = |package: &PackageId, point: &PointName| {
+        view.packages.iter().any(|(record, distribution): &(PackageRecord, Distribution)| {
+            record.definition.id == *package
+                && record.version.manifest.is_some()
+                && distribution.points_at(site.code()).any(|name| name == point)
+        })
+    };
+    let mut failed = false;
+    for (object, status) in statuses {
+        let Some(point) = status.point.as_ref().filter(|_| status.site == *site.code()) else {
+            continue;
+        };
+        if wanted(&status.package, point) {
+            continue;
+        }
+        let directory = view.points.iter().find(|row| row.name == *point && row.kind == PointKind::Directory);
+        let result = match directory {
+            Some(directory) => remove(directory, status.package.as_str()).await?,
+            None => Ok(()),
+        };
+        let mut tx = site.store.begin().await?;
+        match result {
+            Ok(()) => forget(site, &mut tx, &object.id).await?,
+            Err(error) => {
+                failed = true;
+                let mut removing = status.clone();
+                removing.state = PackageState::Removing;
+                removing.reason = error_chain(&error);
+                record::put_package_status(site, &mut tx, removing).await?;
+            }
+        }
+        tx.commit().await?;
+    }
+    let mut tx = site.store.begin().await?;
+    for (name, _) in files {
+        if let Some(FileName::Content { point, package }) = FileName::parse(&name)
+            && let (Ok(point), Ok(package)) = (point.parse::<PointName>(), package.parse::<PackageId>())
+            && !wanted(&package, &point)
+        {
+            caps::put_file(&mut tx, &name, None, point.as_str()).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(failed)
+}
+
+async fn remove(directory: &PointRow, package: &str) -> Result<Result<(), TreeError>, Error> {
+    let (root, package) = (PathBuf::from(&directory.location), package.to_owned());
+    Ok(tokio::task::spawn_blocking(move || packhorse_content::withdraw(&root, &package)).await?)
+}
+
+async fn forget(site: &Site, tx: &mut Tx, id: &str) -> Result<(), Error> {
+    if objects::get(tx, ObjectKind::PackageStatus, id).await?.is_some() {
+        record::write(site, tx, ObjectKind::PackageStatus, id, Body::Deleted).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,300 @@
+//! Makes a site: its keys, its authority, its database. `site.toml` is written last, so that an interrupted attempt
+//! is begun again and a finished one is never overwritten.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use packhorse_domain::{
+    Timestamp,
+    id::SiteCode,
+    object::{Object, ObjectKind},
+    site::SitePath,
+};
+use packhorse_proto::{
+    convert,
+    enroll::v1::{EnrollRequest, EnrollResponse, enroll_service_client::EnrollServiceClient},
+    object::v1 as wire,
+};
+use packhorse_runtime::{Caller, ChannelOptions, Clock, ConnectError, connect, durable::write_file_durable};
+use packhorse_trust::{
+    Author, Authority, Credentials, Director, Name, PublicKey, Role, SignedType, SigningKey, Token, TrustStore,
+    credentials, make_trust_file, sign,
+};
+
+use crate::{
+    config::{Config, Log, Parent},
+    directories::Directories,
+    store::{Store, Tx, delegations, neighbours, objects, settings},
+};
+
+/// Certificates that a site gives. Renewal is by enrolling again.
+pub(crate) const CERTIFICATE_VALIDITY: Duration = Duration::from_secs(5 * 365 * 24 * 3600);
+const ADMIN: &str = "admin";
+
+/// What the operator said of the new site.
+#[derive(Debug)]
+pub struct Plan {
+    pub directory: PathBuf,
+    pub code: SiteCode,
+    pub name: String,
+    pub listen: SocketAddr,
+    pub endpoints: Vec<String>,
+    /// `None`: a central site.
+    pub join: Option<PathBuf>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    #[error("there is a site in {0} already; use another directory, or `site-server serve --dir {0}`")]
+    Exists(PathBuf),
+    #[error("the token is for site {token}, not for {given}; use --code {token}")]
+    OtherCode { token: String, given: SiteCode },
+    #[error("the token is for a {0}, not for a site; make one with `packhorse site token`")]
+    OtherRole(Role),
+    #[error("the token expired; make a new one at site {0} with `packhorse site token`")]
+    Expired(SiteCode),
+    #[error("none of the parent's endpoints answers; check the address in the token and that the parent runs")]
+    Unreachable(#[source] ConnectError),
+    #[error("site {site} does not let us in: {text}")]
+    Refused { site: SiteCode, text: String },
+    #[error("the answer of site {site} is not valid: {what}")]
+    Answer { site: SiteCode, what: &'static str },
+    #[error("cannot {step}")]
+    Step { step: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+}
+
+fn step<E>(step: &'static str) -> impl FnOnce(E) -> InitError
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    move |source| InitError::Step { step, source: Box::new(source) }
+}
+
+/// Makes a central site, or a child that joins its parent.
+pub async fn init(plan: &Plan, clock: &dyn Clock) -> Result<(), InitError> {
+    let directories = Directories::new(&plan.directory);
+    if directories.config().exists() {
+        return Err(InitError::Exists(plan.directory.clone()));
+    }
+    for directory in [plan.directory.clone(), directories.keys()].into_iter().chain(directories.working()) {
+        fs::create_dir_all(&directory).map_err(step("make the site's directories"))?;
+    }
+    let director = kept_key(&directories.key("director"))?;
+    let (authority, own) = kept_authority(&directories, &plan.code, clock.now())?;
+    let parent = match &plan.join {
+        None => {
+            found(&directories, plan, &director, clock.now()).await?;
+            None
+        }
+        Some(token) => {
+            let token = Token::from_file(token).map_err(step("read the token"))?;
+            Some(join(&directories, plan, &token, &director, clock.now()).await?)
+        }
+    };
+    own.store(&directories.credentials()).map_err(step("store the site's certificate"))?;
+    make_admin(&directories, plan, &authority, clock.now())?;
+    let config = Config {
+        code: plan.code.to_string(),
+        name: plan.name.clone(),
+        listen: plan.listen.to_string(),
+        endpoints: plan.endpoints.clone(),
+        bundle_level: 3,
+        instruction_validity_h: 72,
+        parent,
+        log: Log::default(),
+    };
+    let text = toml::to_string(&config).map_err(step("write site.toml"))?;
+    write_file_durable(&directories.config(), text.as_bytes(), 0o600).map_err(step("write site.toml"))
+}
+
+fn kept_key(path: &Path) -> Result<SigningKey, InitError> {
+    match path.exists() {
+        true => SigningKey::from_file(path),
+        false => SigningKey::create_file(path),
+    }
+    .map_err(step("make a signing key"))
+}
+
+fn kept_authority(
+    directories: &Directories,
+    code: &SiteCode,
+    now: Timestamp,
+) -> Result<(Authority, Credentials), InitError> {
+    let authority = match Authority::load(&directories.authority()) {
+        Ok(authority) => authority,
+        Err(_) => Authority::create(&directories.authority(), code, now).map_err(step("make the site's authority"))?,
+    };
+    let (key_pem, request) = credentials::kept_key_and_request(&directories.credentials(), code.as_str())
+        .map_err(step("make the site's key"))?;
+    let name = Name::of_site(code.clone(), code);
+    let cert_pem = authority
+        .issue(&request, &name, CERTIFICATE_VALIDITY, now)
+        .map_err(step("make the site's certificate"))?;
+    let own = Credentials { key_pem, cert_pem, authority_pem: authority.certificate_pem().to_owned() };
+    Ok((authority, own))
+}
+
+fn make_admin(
+    directories: &Directories,
+    plan: &Plan,
+    authority: &Authority,
+    now: Timestamp,
+) -> Result<(), InitError> {
+    let (key_pem, request) = credentials::kept_key_and_request(&directories.admin(), ADMIN)
+        .map_err(step("make the administrator's key"))?;
+    let name = Name::new(plan.code.clone(), Role::Admin, ADMIN).map_err(step("name the administrator"))?;
+    let cert_pem = authority
+        .issue(&request, &name, CERTIFICATE_VALIDITY, now)
+        .map_err(step("make the administrator's certificate"))?;
+    Credentials { key_pem, cert_pem, authority_pem: authority.certificate_pem().to_owned() }
+        .store(&directories.admin())
+        .map_err(step("store the administrator's certificate"))?;
+    let endpoint = plan.endpoints.first().map_or_else(|| plan.listen.to_string(), Clone::clone);
+    let console = format!("site = \"{}\"\nendpoint = \"{endpoint}\"\n", plan.code);
+    write_file_durable(&directories.admin().join("console.toml"), console.as_bytes(), 0o600)
+        .map_err(step("write console.toml"))
+}
+
+/// A central site: it holds the root key, is the first author, and signs the first trust file.
+async fn found(
+    directories: &Directories,
+    plan: &Plan,
+    director: &SigningKey,
+    now: Timestamp,
+) -> Result<(), InitError> {
+    let root = kept_key(&directories.key("root"))?;
+    let author = kept_key(&directories.key("author"))?;
+    let authors =
+        [Author { key: author.public(), name: plan.code.to_string(), prefixes: vec![String::new()] }];
+    let central = Director { site: plan.code.clone(), key: director.public() };
+    let trust_file = make_trust_file(1, &authors, &central, &root);
+
+    let store = Store::open(&directories.database()).await.map_err(step("make the database"))?;
+    let mut tx = store.begin().await.map_err(step("make the database"))?;
+    describe(&mut tx, plan, &root.public()).await?;
+    let object = Object {
+        kind: ObjectKind::Trust,
+        id: "trust".to_owned(),
+        owner: plan.code.clone(),
+        version: 1,
+        deleted: false,
+        body: trust_file,
+        traceparent: String::new(),
+    };
+    let content = sign(SignedType::Object, convert::encode::<wire::Object, _>(&object), &[director]);
+    objects::put(&mut tx, &object, &content, &crate::record::digest(&content), now)
+        .await
+        .map_err(step("write the trust file"))?;
+    tx.commit().await.map_err(step("make the database"))?;
+    store.close().await;
+    Ok(())
+}
+
+async fn describe(tx: &mut Tx, plan: &Plan, root: &PublicKey) -> Result<(), InitError> {
+    let epoch = uuid::Uuid::new_v4();
+    for (setting, value) in [
+        (settings::CODE, plan.code.as_str().as_bytes()),
+        (settings::NAME, plan.name.as_bytes()),
+        (settings::EPOCH, epoch.as_bytes().as_slice()),
+        (settings::ROOT_KEY, root.as_bytes().as_slice()),
+    ] {
+        settings::set(tx, setting, value).await.map_err(step("describe the site"))?;
+    }
+    Ok(())
+}
+
+/// A child: the parent gives it a certificate for the link and delegates to its director.
+async fn join(
+    directories: &Directories,
+    plan: &Plan,
+    token: &Token,
+    director: &SigningKey,
+    now: Timestamp,
+) -> Result<Parent, InitError> {
+    check_token(plan, token, now)?;
+    let (key_pem, request) =
+        credentials::kept_key_and_request(&directories.parent_credentials(), plan.code.as_str())
+            .map_err(step("make the link's key"))?;
+    let answer = enroll(token, request, director).await?;
+    let invalid = |what| InitError::Answer { site: token.site.clone(), what };
+
+    let own = answer
+        .delegations
+        .iter()
+        .map(|bytes| bytes.to_vec())
+        .collect::<Vec<_>>();
+    let trust = TrustStore::new(token.root, &answer.trust_file, &own).map_err(step("check the parent's answer"))?;
+    let path: &SitePath = trust.path_of(&plan.code).ok_or_else(|| invalid("no delegation to this site"))?;
+    if path.parent() != Some(&token.site) {
+        return Err(invalid("the delegation is not by the parent"));
+    }
+    Credentials { key_pem, cert_pem: answer.certificate.clone(), authority_pem: answer.authority.clone() }
+        .store(&directories.parent_credentials())
+        .map_err(step("store the link's certificate"))?;
+
+    let store = Store::open(&directories.database()).await.map_err(step("make the database"))?;
+    let mut tx = store.begin().await.map_err(step("make the database"))?;
+    describe(&mut tx, plan, &token.root).await?;
+    neighbours::add(&mut tx, &token.site, neighbours::Relation::Parent).await.map_err(step("write the parent"))?;
+    let chain = trust.delegations_to(&plan.code).map_err(step("read the delegations"))?;
+    for (site, delegation) in path.sites()[1..].iter().zip(chain) {
+        delegations::put(&mut tx, site, delegation).await.map_err(step("write the delegations"))?;
+    }
+    settings::set(&mut tx, settings::TRUST_FILE, &answer.trust_file).await.map_err(step("write the trust file"))?;
+    tx.commit().await.map_err(step("make the database"))?;
+    store.close().await;
+    Ok(Parent { site: token.site.to_string(), endpoints: token.endpoints.clone() })
+}
+
+fn check_token(plan: &Plan, token: &Token, now: Timestamp) -> Result<(), InitError> {
+    if token.role != Role::Site {
+        return Err(InitError::OtherRole(token.role));
+    }
+    if token.name.as_deref() != Some(plan.code.as_str()) {
+        return Err(InitError::OtherCode {
+            token: token.name.clone().unwrap_or_default(),
+            given: plan.code.clone(),
+        });
+    }
+    if token.expired(now) {
+        return Err(InitError::Expired(token.site.clone()));
+    }
+    Ok(())
+}
+
+async fn enroll(token: &Token, request: String, director: &SigningKey) -> Result<EnrollResponse, InitError> {
+    let server = Name::of_site(token.site.clone(), &token.site);
+    let mut failure = None;
+    for endpoint in &token.endpoints {
+        let caller = Caller::Anonymous { authority_pem: &token.authority_pem };
+        let channel = match connect(endpoint, &server, caller, ChannelOptions::default()).await {
+            Ok(channel) => channel,
+            Err(error) => {
+                failure = Some(error);
+                continue;
+            }
+        };
+        let request = EnrollRequest {
+            secret: token.secret.as_bytes().to_vec().into(),
+            certificate_request: request,
+            director_key: director.public().as_bytes().to_vec().into(),
+            hostname: String::new(),
+        };
+        return EnrollServiceClient::new(channel)
+            .enroll(request)
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(|status| InitError::Refused {
+                site: token.site.clone(),
+                text: status.message().to_owned(),
+            });
+    }
+    Err(failure.map_or_else(
+        || InitError::Answer { site: token.site.clone(), what: "the token names no endpoint" },
+        InitError::Unreachable,
+    ))
+}

@@ -1,0 +1,25 @@
+//! The site server: a site's database, content and components, and its links to the parent and the children.
+//!
+//! Each component is a module with the name that it has in the field. `app` knows them all; nothing else does.
+
+pub mod app;
+pub mod config;
+pub mod init;
+
+mod collection;
+mod despooler;
+mod directories;
+mod distribution;
+mod enroll;
+mod error;
+mod inbox;
+mod monitor;
+mod offer;
+mod provider;
+mod record;
+mod replication;
+mod scheduler;
+mod sender;
+mod site;
+mod status;
+mod store;

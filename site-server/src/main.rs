@@ -1,0 +1,158 @@
+//! The command line of the site server.
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use packhorse_domain::id::SiteCode;
+use packhorse_runtime::{SystemClock, error_chain};
+use packhorse_site_server::{
+    app,
+    config::Config,
+    init::{Plan, init},
+};
+
+/// Site server of Packhorse: a site's database, its content, and its links to the parent and the children.
+#[derive(Debug, Parser)]
+#[command(
+    name = "site-server",
+    version,
+    after_help = "\
+Exit codes: 0 it was done, or the server was told to stop and stopped; 1 it failed, and standard error says why; \
+2 the command line is wrong.
+
+Examples:
+  site-server init --dir /var/lib/packhorse --code CEN --name Central --endpoint cen.example.org:7443
+  site-server serve --dir /var/lib/packhorse"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a site: a central one, or a child that joins its parent with a token
+    #[command(after_help = "\
+Examples:
+  site-server init --dir /var/lib/packhorse --code CEN --name Central --endpoint cen.example.org:7443
+  site-server init --dir /var/lib/packhorse --code PAR --name Paris --endpoint par.example.org:7443 --join par.token
+
+The parent's administrator makes the token with `packhorse site token PAR --out par.token`. An attempt that was cut \
+is repeated with the same command. The directory's `admin` holds what the console needs. The central site's \
+`keys/root.pem` signs the trust file: keep a copy offline.")]
+    Init(Init),
+    /// Run the site server
+    #[command(after_help = "\
+Examples:
+  site-server serve --dir /var/lib/packhorse
+  site-server serve --dir /var/lib/packhorse --check-config")]
+    Serve {
+        /// The site's directory, as `init` made it
+        #[arg(long)]
+        dir: PathBuf,
+        /// Check the settings, print those in effect, and leave
+        #[arg(long)]
+        check_config: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Init {
+    /// The site's directory; made if it is not there
+    #[arg(long)]
+    dir: PathBuf,
+    /// The site's code: 3 characters A-Z 0-9
+    #[arg(long)]
+    code: SiteCode,
+    /// What people call the site
+    #[arg(long)]
+    name: String,
+    /// The address to serve on
+    #[arg(long, default_value = "0.0.0.0:7443")]
+    listen: SocketAddr,
+    /// Where others reach it, may be given up to 8 times [default: this machine's name, or the address to serve on]
+    #[arg(long, value_name = "HOST:PORT")]
+    endpoint: Vec<String>,
+    /// The token file of the parent site; without it the site is a central one
+    #[arg(long, value_name = "TOKENFILE")]
+    join: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments.command) {
+        Ok(code) => code,
+        Err(error) => {
+            // There is nowhere left to tell of an error here.
+            let _ = writeln!(io::stderr(), "site-server: {}", error_chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    match command {
+        Command::Init(asked) => {
+            let plan = plan(asked);
+            runtime.block_on(init(&plan, &SystemClock))?;
+            let mut out = io::stdout();
+            writeln!(out, "made site {} in {}", plan.code, plan.directory.display())?;
+            writeln!(out, "start it:      site-server serve --dir {}", plan.directory.display())?;
+            writeln!(out, "the console's: {}", plan.directory.join("admin").display())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Serve { dir, check_config: true } => {
+            app::settings(&dir)?;
+            let effective: Config = packhorse_runtime::config::load(&dir.join("site.toml"))?;
+            io::stdout().write_all(toml::to_string(&effective)?.as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Serve { dir, check_config: false } => runtime.block_on(app::serve_site(&dir)),
+    }
+}
+
+fn plan(asked: Init) -> Plan {
+    let endpoints = if asked.endpoint.is_empty() { vec![own_endpoint(asked.listen)] } else { asked.endpoint };
+    Plan {
+        directory: asked.dir,
+        code: asked.code,
+        name: asked.name,
+        listen: asked.listen,
+        endpoints,
+        join: asked.join,
+    }
+}
+
+/// Where this machine is reached if nobody says it: at the address it serves on, or else by its name.
+fn own_endpoint(listen: SocketAddr) -> String {
+    if !listen.ip().is_unspecified() {
+        return listen.to_string();
+    }
+    let machine = rustix::system::uname();
+    format!("{}:{}", machine.nodename().to_string_lossy(), listen.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_site_that_listens_on_one_address_is_reached_there() {
+        assert_eq!(own_endpoint("127.0.0.1:7443".parse().expect("an address")), "127.0.0.1:7443");
+        assert!(own_endpoint("0.0.0.0:7443".parse().expect("an address")).ends_with(":7443"));
+        assert!(!own_endpoint("0.0.0.0:7443".parse().expect("an address")).starts_with("0.0.0.0"));
+    }
+}

@@ -1,0 +1,162 @@
+//! Offer Manager: decides which advertisements are offered at this site, and writes what clients read of them.
+
+mod files;
+mod instruction;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use packhorse_domain::{
+    Timestamp,
+    advertisement::Advertisement,
+    id::{AdvertisementId, ClientId, CollectionId, PointName},
+    object::ObjectKind,
+    offer::{HeldBack, OfferView, PackageView, held_back},
+    package::PackageState,
+    status::PackageStatus,
+};
+use packhorse_proto::object::v1 as wire;
+use packhorse_runtime::{Next, Worker};
+
+use crate::{
+    error::Error,
+    record::{self, PackageRecord},
+    site::Site,
+    store::{Tx, clients, objects::StoredObject, offers},
+};
+
+/// The worker.
+pub(crate) struct OfferManager {
+    site: Arc<Site>,
+}
+
+/// Everything that bears on what is offered, as the database has it.
+struct View {
+    advertisements: Vec<(StoredObject, Advertisement)>,
+    collections: Vec<CollectionId>,
+    packages: Vec<Package>,
+    members: BTreeMap<CollectionId, Vec<ClientId>>,
+    clients: Vec<ClientId>,
+}
+
+/// A package and where at this site it is.
+struct Package {
+    record: PackageRecord,
+    targeted: usize,
+    /// Points that hold its present version.
+    installed: Vec<PointName>,
+}
+
+impl View {
+    async fn load(site: &Site, tx: &mut Tx) -> Result<View, Error> {
+        let statuses = record::list::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus).await?;
+        let mut packages = Vec::new();
+        for record in record::packages(tx).await? {
+            let distribution = record::distribution(tx, &record.definition.id).await?;
+            let installed = statuses
+                .iter()
+                .map(|(_, status)| status)
+                .filter(|status| status.package == record.definition.id && status.site == *site.code())
+                .filter(|status| {
+                    status.state == PackageState::Installed
+                        && record.version.manifest.is_some_and(|manifest| status.held.contains(&manifest))
+                })
+                .filter_map(|status| status.point.clone())
+                .collect();
+            packages.push(Package { targeted: distribution.points_at(site.code()).count(), installed, record });
+        }
+        let mut members: BTreeMap<CollectionId, Vec<ClientId>> = BTreeMap::new();
+        for (collection, client) in clients::memberships(tx).await? {
+            members.entry(collection).or_default().push(client);
+        }
+        let collections =
+            record::list::<wire::Collection, packhorse_domain::collection::Collection>(tx, ObjectKind::Collection)
+                .await?;
+        Ok(View {
+            advertisements: record::list::<wire::Advertisement, Advertisement>(tx, ObjectKind::Advertisement).await?,
+            collections: collections.into_iter().map(|(_, collection)| collection.id).collect(),
+            packages,
+            members,
+            clients: clients::list_seen(tx).await?.into_iter().map(|(client, _)| client).collect(),
+        })
+    }
+
+    fn package(&self, advertisement: &Advertisement) -> Option<&Package> {
+        self.packages.iter().find(|package| package.record.definition.id == advertisement.package)
+    }
+
+    fn held_back(&self, advertisement: &Advertisement, now: Timestamp) -> Option<HeldBack> {
+        let package = self.package(advertisement).map(|package| PackageView {
+            has_source: package.record.version.manifest.is_some(),
+            has_program: package.record.version.program(&advertisement.program).is_some(),
+            points_targeted: package.targeted,
+            points_installed: package.installed.len(),
+        });
+        held_back(&OfferView {
+            advertisement,
+            collection_known: self.collections.contains(&advertisement.collection),
+            members: self.members.get(&advertisement.collection).map_or(0, Vec::len),
+            package,
+            now,
+        })
+    }
+
+    fn is_member(&self, client: &ClientId, advertisement: &Advertisement) -> bool {
+        self.members.get(&advertisement.collection).is_some_and(|members| members.contains(client))
+    }
+}
+
+impl OfferManager {
+    pub(crate) fn new(site: Arc<Site>) -> Self {
+        OfferManager { site }
+    }
+}
+
+impl Worker for OfferManager {
+    const NAME: &'static str = "offer-manager";
+    const PERIOD: Duration = Duration::from_secs(60);
+    type Error = Error;
+
+    async fn step(&mut self) -> Result<Next, Error> {
+        let now = self.site.now();
+        let mut tx = self.site.store.begin().await?;
+        let view = View::load(&self.site, &mut tx).await?;
+        let mut offered = Vec::new();
+        for advertisement in &view.advertisements {
+            let reason = view.held_back(&advertisement.1, now);
+            note(&mut tx, &advertisement.1.id, reason.as_ref()).await?;
+            if reason.is_none() {
+                offered.push(advertisement);
+            }
+        }
+        forget_deleted(&mut tx, &view).await?;
+        let files = files::write(&self.site, &mut tx, &view, &offered).await?;
+        instruction::write(&self.site, &mut tx, &view, &offered, &files).await?;
+        tx.commit().await?;
+        let next_expiry = offered.iter().filter_map(|(_, advertisement)| advertisement.expires_at).min();
+        Ok(next_expiry.map_or(Next::Idle, |at| Next::After(at.since(now))))
+    }
+}
+
+async fn note(tx: &mut Tx, advertisement: &AdvertisementId, reason: Option<&HeldBack>) -> Result<(), Error> {
+    let text = reason.map(ToString::to_string);
+    let held = offers::held_back(tx).await?.into_iter().find(|(id, _)| id == advertisement).map(|(_, text)| text);
+    if held != text {
+        match &text {
+            Some(text) => {
+                tracing::info!(target: "offer-manager", advertisement = %advertisement, reason = text, "held back");
+            }
+            None => tracing::info!(target: "offer-manager", advertisement = %advertisement, "offered"),
+        }
+        offers::set_held_back(tx, advertisement, text.as_deref()).await?;
+    }
+    Ok(())
+}
+
+async fn forget_deleted(tx: &mut Tx, view: &View) -> Result<(), Error> {
+    for (advertisement, _) in offers::held_back(tx).await? {
+        if !view.advertisements.iter().any(|(_, known)| known.id == advertisement) {
+            offers::set_held_back(tx, &advertisement, None).await?;
+        }
+    }
+    Ok(())
+}

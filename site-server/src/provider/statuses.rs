@@ -1,0 +1,233 @@
+//! What is where, and how far.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+};
+
+use packhorse_domain::{
+    client::ClientFact,
+    id::PackageId,
+    object::{Direction, ObjectKind},
+    status::{AdvertisementStatus, Event, PackageStatus},
+};
+use packhorse_proto::{
+    object::v1 as wire,
+    provider::v1::{
+        Cap, Client, Component, GetAdvertisementStatusRequest, GetAdvertisementStatusResponse, GetPackageStatusRequest,
+        GetPackageStatusResponse, GetSiteStatusRequest, GetSiteStatusResponse, Link, ListClientsRequest,
+        ListClientsResponse, ListEventsRequest, ListEventsResponse, status_service_server::StatusService,
+    },
+};
+use packhorse_runtime::{Lifecycle, WorkerStatus};
+use tonic::{Request, Response, Status};
+
+use super::{advertisements, invalid, parsed, points::CAP_PRESENT, transfers};
+use crate::{
+    error::Error,
+    record,
+    sender::LinkView,
+    site::Site,
+    store::{
+        Tx, bundles, caps, clients,
+        neighbours::{self, Neighbour, Relation},
+        objects,
+    },
+};
+
+const EVENTS_DEFAULT: usize = 100;
+const EVENTS_MAX: usize = 1_000;
+/// Waiting objects are counted up to here.
+const QUEUED_COUNTED: usize = 1_000;
+
+#[derive(Debug)]
+pub(crate) struct Statuses {
+    site: Arc<Site>,
+    lifecycle: Lifecycle,
+}
+
+impl Statuses {
+    pub(crate) fn new(site: Arc<Site>, lifecycle: Lifecycle) -> Self {
+        Statuses { site, lifecycle }
+    }
+
+    async fn package(&self, id: &str) -> Result<GetPackageStatusResponse, Error> {
+        let checked: PackageId = parsed("package", id)?;
+        let mut tx = self.site.store.read().await?;
+        // Of a deleted one too, as long as it is being removed somewhere.
+        if objects::held(&mut tx, ObjectKind::Package, checked.as_str()).await?.is_none() {
+            return Err(Error::NotFound { what: "package", id: checked.to_string() });
+        }
+        let mut places = Vec::new();
+        for object in objects::list_under(&mut tx, ObjectKind::PackageStatus, &format!("{checked}/")).await? {
+            let status = record::read::<wire::PackageStatus, PackageStatus>(&object)?;
+            places.push((&status).into());
+        }
+        let mut transfers = transfers::list(&self.site, &mut tx).await?;
+        transfers.retain(|transfer| transfers::is_about(transfer, checked.as_str()));
+        Ok(GetPackageStatusResponse { places, transfers })
+    }
+
+    async fn advertisement(&self, id: &str) -> Result<GetAdvertisementStatusResponse, Error> {
+        let mut tx = self.site.store.read().await?;
+        let (_, advertisement) = advertisements::find(&mut tx, id).await?;
+        let held_back = advertisements::held_back(&mut tx, &advertisement.id).await?;
+        let mut clients = Vec::new();
+        let prefix = format!("{}/", advertisement.id);
+        for object in objects::list_under(&mut tx, ObjectKind::AdvertisementStatus, &prefix).await? {
+            let status = record::read::<wire::AdvertisementStatus, AdvertisementStatus>(&object)?;
+            clients.push((&status).into());
+        }
+        Ok(GetAdvertisementStatusResponse { clients, held_back })
+    }
+
+    async fn site(&self) -> Result<GetSiteStatusResponse, Error> {
+        let site = &*self.site;
+        let library = site.library.clone();
+        let library_bytes = tokio::task::spawn_blocking(move || library.disk_bytes()).await?;
+        let mut tx = site.store.read().await?;
+        let mut links = Vec::new();
+        for neighbour in neighbours::list(&mut tx).await? {
+            let queued = queued(&mut tx, &neighbour).await?;
+            let view = site.links(|links| links.get(&neighbour.code).cloned()).unwrap_or_default();
+            links.push(link(&neighbour, &view, queued));
+        }
+        let mut shown = Vec::new();
+        for cap in caps::list(&mut tx).await? {
+            let behind = caps::count_after(&mut tx, &cap.name, cap.cursor).await?;
+            shown.push(Cap {
+                name: cap.name.to_string(),
+                connected: site.now().since(cap.seen_at) < CAP_PRESENT,
+                behind: u32::try_from(behind).unwrap_or(u32::MAX),
+                endpoints: cap.endpoints,
+            });
+        }
+        Ok(GetSiteStatusResponse {
+            code: site.code().to_string(),
+            links,
+            components: self.lifecycle.statuses().into_iter().map(component).collect(),
+            transfers: transfers::list(site, &mut tx).await?,
+            caps: shown,
+            library_bytes,
+        })
+    }
+
+    async fn clients(&self) -> Result<Vec<Client>, Error> {
+        let mut tx = self.site.store.read().await?;
+        let mut seen: BTreeMap<_, _> = clients::list_seen(&mut tx).await?.into_iter().collect();
+        let mut shown: Vec<Client> = record::list::<wire::ClientFact, ClientFact>(&mut tx, ObjectKind::Client)
+            .await?
+            .iter()
+            .map(|(object, fact)| Client {
+                seen_at_us: seen.remove(&fact.id).map_or_else(|| record::changed_at_us(object), |at| at.0),
+                fact: Some(fact.into()),
+            })
+            .collect();
+        // Those that have enrolled and not yet told what they are.
+        shown.extend(seen.into_iter().map(|(id, at)| {
+            let fact = wire::ClientFact {
+                id: id.to_string(),
+                site: self.site.code().to_string(),
+                ..wire::ClientFact::default()
+            };
+            Client { fact: Some(fact), seen_at_us: at.0 }
+        }));
+        Ok(shown)
+    }
+
+    async fn events(&self, asked: &ListEventsRequest) -> Result<Vec<wire::Event>, Error> {
+        let limit = match usize::try_from(asked.limit).unwrap_or(usize::MAX) {
+            0 => EVENTS_DEFAULT,
+            limit if limit <= EVENTS_MAX => limit,
+            _ => return Err(invalid("limit", "at most 1,000 events are given at once; ask for less")),
+        };
+        if wire::Severity::try_from(asked.severity).is_err() {
+            return Err(invalid("severity", "info, warning or error is expected"));
+        }
+        let mut tx = self.site.store.read().await?;
+        let mut events: Vec<wire::Event> = record::list::<wire::Event, Event>(&mut tx, ObjectKind::Event)
+            .await?
+            .iter()
+            .filter(|(_, event)| event.at.0 > asked.since_us)
+            .map(|(_, event)| wire::Event::from(event))
+            .filter(|event| event.severity >= asked.severity)
+            .filter(|event| asked.component.is_empty() || event.component == asked.component)
+            .filter(|event| asked.subject.is_empty() || event.subject == asked.subject)
+            .collect();
+        events.sort_by(|one, other| {
+            (other.at_us, &other.site, other.sequence).cmp(&(one.at_us, &one.site, one.sequence))
+        });
+        events.truncate(limit);
+        Ok(events)
+    }
+}
+
+/// Objects and bundles that the neighbour lacks.
+async fn queued(tx: &mut Tx, neighbour: &Neighbour) -> Result<u32, Error> {
+    let direction = match neighbour.relation {
+        Relation::Parent => Direction::Up,
+        Relation::Child => Direction::Down,
+    };
+    let objects = objects::lacking(tx, &neighbour.code, direction, QUEUED_COUNTED).await?.len();
+    let bundles = bundles::sendings(tx)
+        .await?
+        .into_iter()
+        .filter(|sending| sending.peer == neighbour.code && transfers::is_waiting(sending))
+        .count();
+    Ok(u32::try_from(objects + bundles).unwrap_or(u32::MAX))
+}
+
+fn link(neighbour: &Neighbour, view: &LinkView, queued_items: u32) -> Link {
+    Link {
+        peer: neighbour.code.to_string(),
+        up: view.up,
+        bytes_sent: view.sent_before + view.counter.sent(),
+        bytes_received: view.received_before + view.counter.received(),
+        queued_items,
+        round_trip_us: view.round_trip_us,
+        since_us: view.since.0,
+        last_error: view.last_error.clone(),
+    }
+}
+
+fn component(status: WorkerStatus) -> Component {
+    Component {
+        name: status.name.to_owned(),
+        last_step_us: status.last_step.map_or(0, |at| at.0),
+        steps: status.steps,
+        consecutive_errors: status.consecutive_errors,
+        last_error: status.last_error.unwrap_or_default(),
+    }
+}
+
+#[tonic::async_trait]
+impl StatusService for Statuses {
+    async fn get_package_status(
+        &self,
+        request: Request<GetPackageStatusRequest>,
+    ) -> Result<Response<GetPackageStatusResponse>, Status> {
+        Ok(Response::new(self.package(&request.get_ref().package).await?))
+    }
+
+    async fn get_advertisement_status(
+        &self,
+        request: Request<GetAdvertisementStatusRequest>,
+    ) -> Result<Response<GetAdvertisementStatusResponse>, Status> {
+        Ok(Response::new(self.advertisement(&request.get_ref().advertisement).await?))
+    }
+
+    async fn get_site_status(
+        &self,
+        _: Request<GetSiteStatusRequest>,
+    ) -> Result<Response<GetSiteStatusResponse>, Status> {
+        Ok(Response::new(self.site().await?))
+    }
+
+    async fn list_clients(&self, _: Request<ListClientsRequest>) -> Result<Response<ListClientsResponse>, Status> {
+        Ok(Response::new(ListClientsResponse { clients: self.clients().await? }))
+    }
+
+    async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsResponse>, Status> {
+        Ok(Response::new(ListEventsResponse { events: self.events(request.get_ref()).await? }))
+    }
+}

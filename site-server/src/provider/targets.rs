@@ -1,0 +1,118 @@
+//! Which distribution points get a package.
+
+use packhorse_domain::{
+    distribution::{Distribution, TARGETS_MAX, Target},
+    object::ObjectKind,
+};
+use packhorse_proto::{convert::ConvertError, object::v1 as wire, provider::v1::Package};
+use packhorse_trust::Name;
+
+use super::{
+    change::Change,
+    invalid,
+    packages::{own, view},
+};
+use crate::{
+    error::Error,
+    record,
+    site::Site,
+    store::{Tx, objects},
+};
+
+pub(super) fn decode(targets: Vec<wire::distribution::Target>) -> Result<Vec<Target>, Error> {
+    if targets.len() > TARGETS_MAX {
+        return Err(too_many());
+    }
+    Ok(targets.into_iter().map(TryInto::try_into).collect::<Result<_, ConvertError>>()?)
+}
+
+fn too_many() -> Error {
+    invalid("targets", format!("a package has at most {TARGETS_MAX} targets; send to fewer points"))
+}
+
+/// Every target must be a point that its site has told of.
+pub(super) async fn check_known(tx: &mut Tx, targets: &[Target]) -> Result<(), Error> {
+    for target in targets {
+        let known = objects::get(tx, ObjectKind::DistributionPoint, &target.to_string()).await?;
+        if known.is_none_or(|point| point.deleted) {
+            return Err(Error::NotFound { what: "dp", id: target.to_string() });
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn add(
+    site: &Site,
+    who: &Name,
+    package: &str,
+    targets: Vec<wire::distribution::Target>,
+) -> Result<Package, Error> {
+    let targets = decode(targets)?;
+    let mut change = Change::begin(site, who).await?;
+    own(site, &mut change.tx, package).await?;
+    check_known(&mut change.tx, &targets).await?;
+    let shown = show(&targets);
+    let text = format!("sends package {package} to {shown}");
+    replace(change, package, &text, |distribution| distribution.add(targets)).await
+}
+
+pub(super) async fn remove(
+    site: &Site,
+    who: &Name,
+    package: &str,
+    targets: Vec<wire::distribution::Target>,
+) -> Result<Package, Error> {
+    let targets = decode(targets)?;
+    let mut change = Change::begin(site, who).await?;
+    let record = own(site, &mut change.tx, package).await?;
+    let held = record::distribution(&mut change.tx, &record.definition.id).await?;
+    if let Some(stray) = targets.iter().find(|target| !held.targets.contains(target)) {
+        return Err(Error::Precondition(format!(
+            "{stray} is not a target of package {package}; `packhorse package show {package}` lists its targets"
+        )));
+    }
+    let text = format!("takes package {package} from {}", show(&targets));
+    replace(change, package, &text, |distribution| distribution.remove(&targets)).await
+}
+
+fn show(targets: &[Target]) -> String {
+    let shown = targets.iter().take(20).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match targets.len().saturating_sub(20) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Writes the changed list, if it changed.
+async fn replace(
+    mut change: Change<'_>,
+    package: &str,
+    text: &str,
+    with: impl FnOnce(&mut Distribution) -> bool,
+) -> Result<Package, Error> {
+    let record = own(change.site, &mut change.tx, package).await?;
+    let mut distribution = record::distribution(&mut change.tx, &record.definition.id).await?;
+    let changed = with(&mut distribution);
+    if distribution.targets.len() > TARGETS_MAX {
+        return Err(too_many());
+    }
+    if changed {
+        change.write::<wire::Distribution, _>(ObjectKind::Distribution, package, &distribution).await?;
+    }
+    let shown = view(&mut change.tx, &record).await?;
+    if changed {
+        change.finish(package, text).await?;
+    }
+    Ok(shown)
+}
+
+/// Drops a point that is removed from every list that this site owns.
+pub(super) async fn forget(change: &mut Change<'_>, gone: &Target) -> Result<(), Error> {
+    let lists = record::list::<wire::Distribution, Distribution>(&mut change.tx, ObjectKind::Distribution).await?;
+    for (object, mut distribution) in lists {
+        if object.owner == *change.site.code() && distribution.remove(std::slice::from_ref(gone)) {
+            change.write::<wire::Distribution, _>(ObjectKind::Distribution, &object.id, &distribution).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! Writing and reading this site's objects: encode, sign, give the next version; open, decode.
+
+use packhorse_domain::{
+    Digest, Timestamp,
+    client::ClientFact,
+    distribution::Distribution,
+    object::{Direction, Object, ObjectKind},
+    package::{PackageDefinition, PackageVersion},
+    status::{AdvertisementStatus, PackageStatus},
+};
+use packhorse_proto::{
+    convert::{self, ConvertError},
+    object::v1 as wire,
+};
+use packhorse_runtime::telemetry::current_traceparent;
+use packhorse_trust::{SignedType, sign};
+use prost::Message;
+
+use crate::{
+    error::Error,
+    site::Site,
+    store::{
+        Tx,
+        objects::{self, StoredObject},
+    },
+};
+
+pub(crate) fn digest(bytes: &[u8]) -> Digest {
+    Digest(*blake3::hash(bytes).as_bytes())
+}
+
+/// What is written: a body, or a tombstone.
+#[derive(Debug, Clone)]
+pub(crate) enum Body {
+    Value(Vec<u8>),
+    Deleted,
+}
+
+impl Body {
+    pub(crate) fn of<'a, M, T>(value: &'a T) -> Body
+    where
+        M: Message + From<&'a T>,
+    {
+        Body::Value(convert::encode::<M, T>(value))
+    }
+}
+
+/// Writes an object that this site owns, as its next version. An unchanged one stays as it is; says whether it
+/// changed.
+pub(crate) async fn write(
+    site: &Site,
+    tx: &mut Tx,
+    kind: ObjectKind,
+    id: &str,
+    body: Body,
+) -> Result<bool, Error> {
+    let held = objects::get(tx, kind, id).await?;
+    let (body, deleted) = match body {
+        Body::Value(body) => (body, false),
+        Body::Deleted => (Vec::new(), true),
+    };
+    let version = match &held {
+        Some(held) if held.body == body && held.deleted == deleted => return Ok(false),
+        None if deleted => return Ok(false),
+        Some(held) => held.version + 1,
+        None => 1,
+    };
+    put(site, tx, kind, id, version, body, deleted).await?;
+    Ok(true)
+}
+
+/// Writes a version that its maker counted; an older one than is held changes nothing. Says whether it was news.
+pub(crate) async fn write_version(
+    site: &Site,
+    tx: &mut Tx,
+    kind: ObjectKind,
+    id: &str,
+    version: u64,
+    body: Vec<u8>,
+) -> Result<bool, Error> {
+    if objects::held(tx, kind, id).await?.is_some_and(|held| held.version >= version) {
+        return Ok(false);
+    }
+    put(site, tx, kind, id, version, body, false).await?;
+    Ok(true)
+}
+
+#[expect(clippy::too_many_arguments, reason = "an object has this many parts")]
+async fn put(
+    site: &Site,
+    tx: &mut Tx,
+    kind: ObjectKind,
+    id: &str,
+    version: u64,
+    body: Vec<u8>,
+    deleted: bool,
+) -> Result<(), Error> {
+    let object = Object {
+        kind,
+        id: id.to_owned(),
+        owner: site.code().clone(),
+        version,
+        deleted,
+        body,
+        traceparent: current_traceparent(),
+    };
+    let encoded = convert::encode::<wire::Object, _>(&object);
+    let content = match kind.direction() {
+        Direction::Down => sign(SignedType::Object, encoded, &[site.director()]),
+        Direction::Up => encoded,
+    };
+    objects::put(tx, &object, &content, &digest(&content), site.now()).await?;
+    Ok(())
+}
+
+/// A stored object's body as the domain's value.
+pub(crate) fn read<M, T>(object: &StoredObject) -> Result<T, Error>
+where
+    M: Message + Default,
+    T: TryFrom<M, Error = ConvertError>,
+{
+    convert::decode::<M, T>(&object.body).map_err(|source| Error::Stored {
+        kind: object.kind,
+        id: object.id.clone(),
+        source,
+    })
+}
+
+/// Every object of a kind that is not deleted, with its value.
+pub(crate) async fn list<M, T>(tx: &mut Tx, kind: ObjectKind) -> Result<Vec<(StoredObject, T)>, Error>
+where
+    M: Message + Default,
+    T: TryFrom<M, Error = ConvertError>,
+{
+    objects::list(tx, kind)
+        .await?
+        .into_iter()
+        .map(|object| {
+            let value = read::<M, T>(&object)?;
+            Ok((object, value))
+        })
+        .collect()
+}
+
+/// The value of one object, unless it is not there or deleted.
+pub(crate) async fn find<M, T>(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<Option<(StoredObject, T)>, Error>
+where
+    M: Message + Default,
+    T: TryFrom<M, Error = ConvertError>,
+{
+    match objects::get(tx, kind, id).await? {
+        Some(object) if !object.deleted => {
+            let value = read::<M, T>(&object)?;
+            Ok(Some((object, value)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A package as this site knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct PackageRecord {
+    pub(crate) object: StoredObject,
+    pub(crate) definition: PackageDefinition,
+    pub(crate) version: PackageVersion,
+}
+
+/// Every package, with the version that its author signed; the signature was checked when the object came in.
+pub(crate) async fn packages(tx: &mut Tx) -> Result<Vec<PackageRecord>, Error> {
+    list::<wire::PackageDefinition, PackageDefinition>(tx, ObjectKind::Package)
+        .await?
+        .into_iter()
+        .map(|(object, definition)| package_record(object, definition))
+        .collect()
+}
+
+pub(crate) async fn package(tx: &mut Tx, id: &str) -> Result<Option<PackageRecord>, Error> {
+    find::<wire::PackageDefinition, PackageDefinition>(tx, ObjectKind::Package, id)
+        .await?
+        .map(|(object, definition)| package_record(object, definition))
+        .transpose()
+}
+
+fn package_record(object: StoredObject, definition: PackageDefinition) -> Result<PackageRecord, Error> {
+    let stored = |source| Error::Stored { kind: ObjectKind::Package, id: definition.id.to_string(), source };
+    let signed = wire::Signed::decode(definition.signed_version.as_slice())
+        .map_err(|source| stored(ConvertError::Decode(source)))?;
+    let version =
+        convert::decode::<wire::PackageVersion, PackageVersion>(&signed.payload).map_err(stored)?;
+    Ok(PackageRecord { object, definition, version })
+}
+
+pub(crate) async fn distribution(tx: &mut Tx, package: &packhorse_domain::id::PackageId) -> Result<Distribution, Error> {
+    Ok(find::<wire::Distribution, Distribution>(tx, ObjectKind::Distribution, package.as_str())
+        .await?
+        .map_or_else(|| Distribution::empty(package.clone()), |(_, distribution)| distribution))
+}
+
+pub(crate) async fn clients(tx: &mut Tx, site: &Site) -> Result<Vec<ClientFact>, Error> {
+    Ok(list::<wire::ClientFact, ClientFact>(tx, ObjectKind::Client)
+        .await?
+        .into_iter()
+        .map(|(_, fact)| fact)
+        .filter(|fact| fact.site == *site.code())
+        .collect())
+}
+
+/// The id of the object with a package's status at one place.
+pub(crate) fn package_status_id(status: &PackageStatus) -> String {
+    let point = status.point.as_ref().map(ToString::to_string).unwrap_or_default();
+    format!("{}/{}/{point}", status.package, status.site)
+}
+
+/// Writes a package's status at one place of this site. Only a change of what it says is news: the time alone is not.
+pub(crate) async fn put_package_status(
+    site: &Site,
+    tx: &mut Tx,
+    mut status: PackageStatus,
+) -> Result<bool, Error> {
+    let id = package_status_id(&status);
+    let held =
+        find::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus, &id).await?.map(|(_, held)| held);
+    if let Some(held) = held {
+        let time = std::mem::replace(&mut status.changed_at, held.changed_at);
+        if held == status {
+            return Ok(false);
+        }
+        status.changed_at = time;
+    }
+    write(site, tx, ObjectKind::PackageStatus, &id, Body::of::<wire::PackageStatus, _>(&status)).await
+}
+
+/// Takes in what a client of this site reported. A report that is not newer than what is held changes nothing.
+pub(crate) async fn put_advertisement_status(
+    site: &Site,
+    tx: &mut Tx,
+    status: &AdvertisementStatus,
+) -> Result<bool, Error> {
+    let id = format!("{}/{}", status.advertisement, status.client);
+    let body = convert::encode::<wire::AdvertisementStatus, _>(status);
+    write_version(site, tx, ObjectKind::AdvertisementStatus, &id, status.generation, body).await
+}
+
+/// The time of an object's last change, for people.
+pub(crate) fn changed_at_us(object: &StoredObject) -> i64 {
+    let Timestamp(us) = object.changed_at;
+    us
+}

@@ -1,0 +1,96 @@
+//! Replication Manager: makes the mini-jobs.
+//!
+//! For objects a mini-job needs no row: what a neighbour lacks is what it has not acknowledged. For bundles it is a
+//! row, made as soon as the bundle that a child needs is in the spool.
+
+use std::{sync::Arc, time::Duration};
+
+use packhorse_domain::id::SiteCode;
+use packhorse_runtime::{Next, Worker};
+
+use crate::{
+    distribution::{View, child_plan},
+    error::Error,
+    site::Site,
+    store::{
+        Tx,
+        bundles::{self, BundleRow, Sending, SendingState},
+    },
+};
+
+/// The worker.
+pub(crate) struct ReplicationManager {
+    site: Arc<Site>,
+}
+
+impl ReplicationManager {
+    pub(crate) fn new(site: Arc<Site>) -> Self {
+        ReplicationManager { site }
+    }
+}
+
+impl Worker for ReplicationManager {
+    const NAME: &'static str = "replication-manager";
+    const PERIOD: Duration = Duration::from_secs(60);
+    type Error = Error;
+
+    async fn step(&mut self) -> Result<Next, Error> {
+        let mut tx = self.site.store.begin().await?;
+        let view = View::load(&self.site, &mut tx).await?;
+        for (package, distribution) in &view.packages {
+            for child in &view.children {
+                if let Some(plan) = child_plan(&self.site, &mut tx, child, package, distribution).await?
+                    && let Some(bundle) = bundles::list(&mut tx)
+                        .await?
+                        .into_iter()
+                        .find(|bundle| bundle.target == plan.target && bundle.bases == plan.bases)
+                {
+                    queue(&self.site, &mut tx, &child.0, &bundle).await?;
+                }
+            }
+        }
+        tx.commit().await?;
+        Ok(Next::Idle)
+    }
+}
+
+/// Queues a bundle for a child, unless it is queued. One that was delivered is queued again only if the child has
+/// since said that it does not hold what it led to, which is why it is needed.
+async fn queue(site: &Site, tx: &mut Tx, child: &SiteCode, bundle: &BundleRow) -> Result<(), Error> {
+    let held = bundles::sendings(tx)
+        .await?
+        .into_iter()
+        .find(|sending| sending.peer == *child && sending.digest == bundle.digest);
+    let news_after = match held {
+        None => None,
+        Some(sending) if sending.state == SendingState::Done => Some(sending.changed_at),
+        Some(_) => return Ok(()),
+    };
+    if let Some(done_at) = news_after
+        && !child_spoke_after(tx, child, bundle, done_at).await?
+    {
+        return Ok(());
+    }
+    let sending = Sending {
+        peer: child.clone(),
+        digest: bundle.digest,
+        state: SendingState::Queued,
+        reason: String::new(),
+        retry_at: site.now(),
+        changed_at: site.now(),
+    };
+    tracing::info!(target: "replication-manager", peer = %child, package = %bundle.package, "a bundle is queued");
+    Ok(bundles::put_sending(tx, &sending).await?)
+}
+
+/// Whether the child's status of the package is newer than the delivery: the receipt comes before the status.
+async fn child_spoke_after(
+    tx: &mut Tx,
+    child: &SiteCode,
+    bundle: &BundleRow,
+    at: packhorse_domain::Timestamp,
+) -> Result<bool, Error> {
+    let id = format!("{}/{child}/", bundle.package);
+    let status = crate::store::objects::get(tx, packhorse_domain::object::ObjectKind::PackageStatus, &id).await?;
+    Ok(status.is_some_and(|status| status.changed_at > at))
+}

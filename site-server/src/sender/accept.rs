@@ -1,0 +1,95 @@
+//! The parent's end: children call, each for one link.
+
+use std::sync::Arc;
+
+use packhorse_domain::link::Frame;
+use packhorse_proto::link::v1::{ExchangeRequest, ExchangeResponse, link_service_server::LinkService};
+use packhorse_runtime::{ConnectionInfo, Lifecycle, peer};
+use tokio::sync::mpsc;
+use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{
+    monitor::Wakers,
+    sender::session::{Inbound, OUTBOUND_FRAMES_MAX, Session, SessionError},
+    site::Site,
+    store::neighbours::{self, Relation},
+};
+
+/// Frames read ahead of the protocol; the rest waits in HTTP/2's window, at the peer.
+const INBOUND_FRAMES_MAX: usize = 64;
+
+/// Serves `LinkService`.
+#[derive(Debug, Clone)]
+pub(crate) struct LinkServer {
+    pub(crate) site: Arc<Site>,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) wakers: Wakers,
+}
+
+#[tonic::async_trait]
+impl LinkService for LinkServer {
+    type ExchangeStream = std::pin::Pin<Box<dyn Stream<Item = Result<ExchangeResponse, Status>> + Send>>;
+
+    async fn exchange(
+        &self,
+        request: Request<Streaming<ExchangeRequest>>,
+    ) -> Result<Response<Self::ExchangeStream>, Status> {
+        let child =
+            peer(&request)?.as_site().ok_or_else(|| Status::permission_denied("only a site opens a link"))?;
+        let mut tx = self.site.store.read().await.map_err(crate::error::Error::from)?;
+        let children = neighbours::children(&mut tx).await.map_err(crate::error::Error::from)?;
+        drop(tx);
+        if !children.contains(&child) {
+            return Err(Status::permission_denied(format!("{child} is not a child of {}", self.site.code())));
+        }
+        let counter =
+            request.extensions().get::<ConnectionInfo>().map(|info| info.counter.clone()).unwrap_or_default();
+        let frames = request.into_inner().map(|message| message.map(|message| message.frame));
+        let inbound = read_frames(&self.lifecycle, frames);
+        let (outbound, answers) = mpsc::channel(OUTBOUND_FRAMES_MAX);
+        let session = Session::new(self.site.clone(), child, Relation::Child, &self.wakers);
+        let (failed, failure) = tokio::sync::oneshot::channel();
+        let stop = self.lifecycle.stopping();
+        self.lifecycle.spawn_finite("link", async move {
+            if let Err(error) = session.run(counter, inbound, outbound, stop).await {
+                drop(failed.send(status_of(&error)));
+            }
+        });
+        let frames = ReceiverStream::new(answers).map(|frame: Frame| Ok(ExchangeResponse { frame: Some(frame.into()) }));
+        let end = futures::stream::once(failure).filter_map(|end| end.ok().map(Err));
+        Ok(Response::new(Box::pin(frames.chain(end))))
+    }
+}
+
+fn status_of(error: &SessionError) -> Status {
+    let text = packhorse_runtime::error_chain(error);
+    match error {
+        SessionError::Violation(_) | SessionError::Frame(_) => Status::invalid_argument(text),
+        SessionError::Silent(_) | SessionError::Cut(_) => Status::unavailable(text),
+        SessionError::Own(_) => Status::internal("the site server failed; its log says how"),
+    }
+}
+
+/// Reads frames off a stream until it ends; the channel's end is the stream's.
+pub(super) fn read_frames<S>(lifecycle: &Lifecycle, frames: S) -> Inbound
+where
+    S: Stream<Item = Result<Option<packhorse_proto::link::v1::Frame>, Status>> + Send + 'static,
+{
+    let (sender, inbound) = mpsc::channel(INBOUND_FRAMES_MAX);
+    lifecycle.spawn_finite("link-reader", async move {
+        tokio::pin!(frames);
+        while let Some(message) = frames.next().await {
+            let frame = match message {
+                Ok(frame) => Frame::try_from(frame.unwrap_or_default())
+                    .map_err(|error| SessionError::Frame(error.text())),
+                Err(status) => Err(SessionError::Cut(status.message().to_owned())),
+            };
+            let ends = frame.is_err();
+            if sender.send(frame).await.is_err() || ends {
+                return;
+            }
+        }
+    });
+    inbound
+}

@@ -1,0 +1,141 @@
+//! What a peer's receipts and refusals change in the database.
+
+use std::time::Duration;
+
+use packhorse_domain::{
+    id::SiteCode,
+    link::RefuseReason,
+    status::{EventType, Severity},
+};
+
+use crate::{
+    error::Error,
+    scheduler::{Job, JobContent},
+    site::Site,
+    status,
+    store::{
+        Tx,
+        bundles::{self, BundleRow, Sending, SendingState},
+        objects,
+    },
+};
+
+const NO_SPACE_WAIT: Duration = Duration::from_secs(600);
+const REFUSED_WAIT: Duration = Duration::from_secs(60);
+
+/// Records receipts and refusals in one transaction.
+pub(super) async fn record(
+    site: &Site,
+    peer: &SiteCode,
+    delivered: &[Job],
+    refused: &[(Job, RefuseReason, String)],
+) -> Result<(), Error> {
+    let mut tx = site.store.begin().await?;
+    for job in delivered {
+        held(site, &mut tx, peer, job).await?;
+    }
+    let mut broken = Vec::new();
+    for (job, reason, text) in refused {
+        match (&job.content, reason) {
+            (_, RefuseReason::Held) => held(site, &mut tx, peer, job).await?,
+            (JobContent::Object { kind, id, version, .. }, RefuseReason::NotAllowed) => {
+                // Offered again it would be refused again: it counts as seen, and the alarm stays.
+                objects::acknowledge(&mut tx, peer, *kind, id, *version).await?;
+                alarm(site, &mut tx, &job.item.subject, &format!("site {peer} refused it: {text}")).await?;
+            }
+            (JobContent::Object { .. }, _) => {
+                alarm(site, &mut tx, &job.item.subject, &format!("site {peer} refused it ({reason}): {text}")).await?;
+            }
+            (JobContent::Bundle(bundle), RefuseReason::Damaged) => {
+                alarm(site, &mut tx, bundle.package.as_str(), &format!("site {peer} got a damaged bundle: {text}"))
+                    .await?;
+                broken.push(bundle);
+            }
+            (JobContent::Bundle(bundle), _) => {
+                let (state, wait) = match reason {
+                    RefuseReason::BaseMissing => (SendingState::BaseMissing, Duration::ZERO),
+                    RefuseReason::NoSpace => (SendingState::Failed, NO_SPACE_WAIT),
+                    _ => (SendingState::Failed, REFUSED_WAIT),
+                };
+                put(site, &mut tx, peer, bundle, state, &format!("{reason}: {text}"), wait).await?;
+                alarm(
+                    site,
+                    &mut tx,
+                    bundle.package.as_str(),
+                    &format!("site {peer} refused its bundle ({reason}): {text}"),
+                )
+                .await?;
+            }
+        }
+    }
+    tx.commit().await?;
+    for bundle in broken {
+        remake(site, peer, bundle, "the peer found it damaged").await?;
+    }
+    Ok(())
+}
+
+async fn held(site: &Site, tx: &mut Tx, peer: &SiteCode, job: &Job) -> Result<(), Error> {
+    match &job.content {
+        JobContent::Object { kind, id, version, .. } => {
+            objects::acknowledge(tx, peer, *kind, id, *version).await?;
+        }
+        JobContent::Bundle(bundle) => {
+            put(site, tx, peer, bundle, SendingState::Done, "", Duration::ZERO).await?;
+            let text = format!("version {} was delivered to site {peer}", bundle.source_version);
+            status::report(site, tx, "sender", (Severity::Info, EventType::Milestone), bundle.package.as_str(), &text)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::too_many_arguments, reason = "a mini-job has this many parts")]
+async fn put(
+    site: &Site,
+    tx: &mut Tx,
+    peer: &SiteCode,
+    bundle: &BundleRow,
+    state: SendingState,
+    reason: &str,
+    wait: Duration,
+) -> Result<(), Error> {
+    let sending = Sending {
+        peer: peer.clone(),
+        digest: bundle.digest,
+        state,
+        reason: reason.to_owned(),
+        retry_at: site.now().plus(wait),
+        changed_at: site.now(),
+    };
+    Ok(bundles::put_sending(tx, &sending).await?)
+}
+
+async fn alarm(site: &Site, tx: &mut Tx, subject: &str, text: &str) -> Result<(), Error> {
+    status::report(site, tx, "sender", (Severity::Warning, EventType::Milestone), subject, text).await
+}
+
+/// Forgets a bundle whose file is not what it should be, unless it is: then only the line was at fault.
+pub(super) async fn remake(site: &Site, peer: &SiteCode, bundle: &BundleRow, why: &str) -> Result<(), Error> {
+    let path = site.directories.bundle(&bundle.digest);
+    let expected = bundle.digest;
+    let whole = tokio::task::spawn_blocking({
+        let path = path.clone();
+        move || crate::despooler::digest_of_file(&path).is_ok_and(|found| found == expected)
+    })
+    .await?;
+    let mut tx = site.store.begin().await?;
+    if whole {
+        put(site, &mut tx, peer, bundle, SendingState::Failed, why, Duration::from_secs(5)).await?;
+    } else {
+        bundles::remove(&mut tx, &bundle.digest).await?;
+        let text = format!("the bundle in the spool is damaged and is made anew: {why}");
+        alarm(site, &mut tx, bundle.package.as_str(), &text).await?;
+    }
+    tx.commit().await?;
+    if !whole {
+        // Gone already is as good; anything else shows when the bundle is made anew.
+        drop(std::fs::remove_file(path));
+    }
+    Ok(())
+}

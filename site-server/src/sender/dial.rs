@@ -1,0 +1,123 @@
+//! The child's end: dials the parent and keeps the link open.
+
+use std::{sync::Arc, time::Duration};
+
+use packhorse_domain::id::SiteCode;
+use packhorse_proto::link::v1::{ExchangeRequest, link_service_client::LinkServiceClient};
+use packhorse_runtime::{ByteCounter, Caller, ChannelOptions, ConnectError, Lifecycle, connect, error_chain};
+use packhorse_trust::{Credentials, CredentialsError, Name};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, transport::Channel};
+
+use crate::{
+    monitor::Wakers,
+    sender::{
+        accept::read_frames,
+        session::{OUTBOUND_FRAMES_MAX, Session, SessionError},
+    },
+    site::Site,
+    store::neighbours::Relation,
+};
+
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// A link that held this long was a good one: the next attempt is made at once.
+const GOOD_LINK: Duration = Duration::from_secs(30);
+
+/// Why an attempt failed.
+#[derive(Debug, thiserror::Error)]
+enum DialError {
+    #[error("the link's certificate cannot be used")]
+    Credentials(#[source] CredentialsError),
+    #[error("the parent cannot be reached")]
+    Connect(#[source] ConnectError),
+    #[error("the parent refuses the link")]
+    Refused(#[source] Box<Status>),
+    #[error("the link ended")]
+    Session(#[from] SessionError),
+}
+
+/// Keeps the link to the parent open until the process stops.
+pub(crate) async fn dial_parent(
+    site: Arc<Site>,
+    lifecycle: Lifecycle,
+    wakers: Wakers,
+    parent: SiteCode,
+    endpoints: Vec<String>,
+) {
+    let stop = lifecycle.stopping();
+    let mut wait = RETRY_FIRST;
+    for endpoint in endpoints.iter().cycle() {
+        let began = Instant::now();
+        let attempt = attempt(&site, &lifecycle, &wakers, &parent, endpoint);
+        let result = attempt.await;
+        if stop.is_cancelled() {
+            return;
+        }
+        if began.elapsed() >= GOOD_LINK {
+            wait = RETRY_FIRST;
+        }
+        if let Err(error) = result {
+            let text = error_chain(&error);
+            tracing::warn!(target: "sender", peer = %parent, endpoint, error = text, "no link to the parent; trying again");
+            site.links(|links| links.entry(parent.clone()).or_default().last_error = text);
+        }
+        if pause(jittered(wait), &stop).await {
+            return;
+        }
+        wait = (wait * 2).min(RETRY_MAX);
+    }
+}
+
+/// True: it is time to stop.
+async fn pause(wait: Duration, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        () = stop.cancelled() => true,
+        () = tokio::time::sleep(wait) => false,
+    }
+}
+
+/// Half to the whole of the wait, so that many children do not come back at once.
+fn jittered(wait: Duration) -> Duration {
+    let random = u128::from(uuid::Uuid::new_v4().as_u64_pair().0 % 1000);
+    let half = wait.as_micros() / 2;
+    Duration::from_micros(u64::try_from(half + half * random / 1000).unwrap_or(u64::MAX))
+}
+
+async fn attempt(
+    site: &Arc<Site>,
+    lifecycle: &Lifecycle,
+    wakers: &Wakers,
+    parent: &SiteCode,
+    endpoint: &str,
+) -> Result<(), DialError> {
+    let counter = Arc::<ByteCounter>::default();
+    let channel = channel(site, parent, endpoint, counter.clone()).await?;
+    let (outbound, frames) = mpsc::channel(OUTBOUND_FRAMES_MAX);
+    let requests =
+        ReceiverStream::new(frames).map(|frame: packhorse_domain::link::Frame| ExchangeRequest { frame: Some(frame.into()) });
+    let answers = LinkServiceClient::new(channel)
+        .exchange(requests)
+        .await
+        .map_err(|status| DialError::Refused(Box::new(status)))?
+        .into_inner()
+        .map(|message| message.map(|message| message.frame));
+    let inbound = read_frames(lifecycle, answers);
+    let session = Session::new(site.clone(), parent.clone(), Relation::Parent, wakers);
+    Ok(session.run(counter, inbound, outbound, lifecycle.stopping()).await?)
+}
+
+async fn channel(
+    site: &Site,
+    parent: &SiteCode,
+    endpoint: &str,
+    counter: Arc<ByteCounter>,
+) -> Result<Channel, DialError> {
+    let directory = site.directories.parent_credentials();
+    let credentials = Credentials::load(&directory).map_err(DialError::Credentials)?;
+    let server = Name::of_site(parent.clone(), parent);
+    let options = ChannelOptions { counter, ..ChannelOptions::default() };
+    connect(endpoint, &server, Caller::Known(&credentials), options).await.map_err(DialError::Connect)
+}

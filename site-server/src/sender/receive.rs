@@ -1,0 +1,369 @@
+//! Receiver: what comes in on one link.
+//!
+//! Objects that came together are taken in in one transaction. A bundle goes to a file in the spool, is acknowledged
+//! as far as it was synced, and its receipt waits until Despooler has put it into the library.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{self, File},
+    os::unix::fs::FileExt as _,
+    sync::Arc,
+};
+
+use packhorse_domain::{
+    id::{PackageId, SiteCode},
+    link::{AnswerError, Event, ItemId, ItemKind, Link, Offer, RefuseReason},
+    object::BODY_LENGTH_MAX,
+    status::{EventType, Severity},
+};
+use packhorse_runtime::error_chain;
+use tokio::time::Instant;
+
+use crate::{
+    error::Error,
+    sender::{Moving, apply},
+    site::Site,
+    status,
+    store::{
+        arrivals::{self, Arrival, ArrivalState},
+        contents,
+        neighbours::Relation,
+    },
+};
+
+/// An object with its envelope.
+const OBJECT_LENGTH_MAX: u64 = BODY_LENGTH_MAX as u64 + 64 * 1024;
+/// Received bytes become durable at the latest after this many.
+const SYNC_BYTES: u64 = 1024 * 1024;
+/// What a bundle leaves free on the disk, for the database, the library and status messages.
+const DISK_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// The items that the peer is sending.
+pub(super) struct Receiver {
+    site: Arc<Site>,
+    peer: SiteCode,
+    relation: Relation,
+    objects: HashMap<ItemId, Vec<u8>>,
+    bundles: HashMap<ItemId, Incoming>,
+    /// Whole in the spool; Despooler has them.
+    despooling: HashSet<ItemId>,
+    unsynced_since: Option<Instant>,
+}
+
+struct Incoming {
+    arrival: Arrival,
+    file: Arc<File>,
+    written: u64,
+    durable: u64,
+}
+
+/// A link's own rules make an answer to a closed item a matter of timing, not an error.
+fn settled(result: Result<(), AnswerError>) {
+    if let Err(error) = result {
+        tracing::debug!(target: "receiver", error = %error, "an answer came too late");
+    }
+}
+
+impl Receiver {
+    pub(super) fn new(site: Arc<Site>, peer: SiteCode, relation: Relation) -> Self {
+        Receiver {
+            site,
+            peer,
+            relation,
+            objects: HashMap::new(),
+            bundles: HashMap::new(),
+            despooling: HashSet::new(),
+            unsynced_since: None,
+        }
+    }
+
+    pub(super) async fn handle(&mut self, events: Vec<Event>, link: &mut Link) -> Result<(), Error> {
+        let mut whole = Vec::new();
+        for event in events {
+            match event {
+                Event::Offered(offer) => match offer.kind {
+                    ItemKind::Object => whole.extend(self.object_offered(offer, link)),
+                    ItemKind::Bundle => self.bundle_offered(offer, link).await?,
+                },
+                Event::Write { item, offset, bytes } => {
+                    if self.bundles.contains_key(&item) {
+                        self.write(item, offset, bytes, link).await?;
+                    } else {
+                        whole.extend(self.object_bytes(item, bytes));
+                    }
+                }
+                Event::Cancelled { item } => {
+                    self.objects.remove(&item);
+                    self.bundles.remove(&item);
+                    self.despooling.remove(&item);
+                }
+                _ => {}
+            }
+        }
+        if !whole.is_empty() {
+            self.apply(whole, link).await?;
+        }
+        Ok(())
+    }
+
+    /// When the oldest bytes came that are not synced.
+    pub(super) fn unsynced_since(&self) -> Option<Instant> {
+        self.unsynced_since
+    }
+
+    /// Makes what came durable and says so.
+    pub(super) async fn sync(&mut self, link: &mut Link) -> Result<(), Error> {
+        self.unsynced_since = None;
+        let behind: Vec<ItemId> =
+            self.bundles.iter().filter(|(_, one)| one.durable < one.written).map(|(item, _)| *item).collect();
+        for item in behind {
+            self.sync_one(item, link).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives receipts, or refusals, for what Despooler is done with.
+    pub(super) async fn answer_despooled(&mut self, link: &mut Link) -> Result<(), Error> {
+        if self.despooling.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.site.store.read().await?;
+        let arrivals = arrivals::list(&mut tx).await?;
+        drop(tx);
+        let done: Vec<ItemId> = self.despooling.iter().copied().collect();
+        for item in done {
+            match arrivals.iter().find(|arrival| arrival.item == item) {
+                None => settled(link.finished(item)),
+                Some(arrival) => {
+                    let reason = match arrival.state {
+                        ArrivalState::Receiving | ArrivalState::Complete => continue,
+                        ArrivalState::Failed => RefuseReason::Damaged,
+                        ArrivalState::BaseMissing => RefuseReason::BaseMissing,
+                    };
+                    settled(link.refuse(item, reason, arrival.reason.clone()));
+                    self.forget(item).await?;
+                }
+            }
+            self.despooling.remove(&item);
+        }
+        Ok(())
+    }
+
+    /// What is whole on the disk stays for the next session; nothing is lost by closing.
+    pub(super) async fn close(&mut self) {
+        self.bundles.clear();
+        self.objects.clear();
+    }
+
+    pub(super) fn moving(&self) -> Vec<Moving> {
+        self.bundles
+            .values()
+            .map(|one| Moving {
+                item: one.arrival.item,
+                outgoing: false,
+                subject: one.arrival.package.to_string(),
+                priority: one.arrival.priority,
+                done: one.durable,
+                total: one.arrival.length,
+            })
+            .collect()
+    }
+
+    fn object_offered(&mut self, offer: Offer, link: &mut Link) -> Option<(ItemId, Vec<u8>)> {
+        if let Some(bytes) = offer.inline {
+            return Some((offer.item, bytes));
+        }
+        if offer.length == 0 || offer.length > OBJECT_LENGTH_MAX {
+            settled(link.refuse(offer.item, RefuseReason::NotAllowed, "an object has at most 1 MiB"));
+            return None;
+        }
+        let length = usize::try_from(offer.length).unwrap_or_default();
+        self.objects.insert(offer.item, Vec::with_capacity(length));
+        settled(link.accept(offer.item, 0));
+        None
+    }
+
+    fn object_bytes(&mut self, item: ItemId, bytes: Vec<u8>) -> Option<(ItemId, Vec<u8>)> {
+        let held = self.objects.get_mut(&item)?;
+        held.extend_from_slice(&bytes);
+        // The link has refused anything beyond the offered length, which is what was reserved.
+        if held.len() < held.capacity() {
+            return None;
+        }
+        self.objects.remove(&item).map(|bytes| (item, bytes))
+    }
+
+    async fn apply(&mut self, whole: Vec<(ItemId, Vec<u8>)>, link: &mut Link) -> Result<(), Error> {
+        let mut tx = self.site.store.begin().await?;
+        let mut answers = Vec::new();
+        for (item, bytes) in whole {
+            let result = match ItemId::of(&crate::record::digest(&bytes)) == item {
+                true => apply::apply(&self.site, &mut tx, &self.peer, self.relation, &bytes).await,
+                false => Err(apply::Rejection::OtherName),
+            };
+            if let Err(rejection) = &result {
+                let text = format!("an object from site {} was refused: {}", self.peer, error_chain(rejection));
+                let class = (Severity::Warning, EventType::Milestone);
+                status::report(&self.site, &mut tx, "receiver", class, self.peer.as_str(), &text).await?;
+            }
+            answers.push((item, result));
+        }
+        tx.commit().await?;
+        for (item, result) in answers {
+            match result {
+                Ok(()) => settled(link.finished(item)),
+                Err(rejection) => settled(link.refuse(item, rejection.reason(), error_chain(&rejection))),
+            }
+        }
+        Ok(())
+    }
+
+    async fn bundle_offered(&mut self, offer: Offer, link: &mut Link) -> Result<(), Error> {
+        let item = offer.item;
+        let refuse = |link: &mut Link, reason, text: &str| settled(link.refuse(item, reason, text));
+        if self.relation != Relation::Parent {
+            refuse(link, RefuseReason::NotAllowed, "content comes from the parent only");
+            return Ok(());
+        }
+        let (Some(target), Ok(package)) = (offer.target, offer.subject.parse::<PackageId>()) else {
+            refuse(link, RefuseReason::NotAllowed, "a bundle names its package and its target");
+            return Ok(());
+        };
+        let mut tx = self.site.store.read().await?;
+        let held = contents::list(&mut tx).await?.iter().any(|held| held.package == package && held.manifest == target);
+        let arrival = arrivals::list(&mut tx).await?.into_iter().find(|arrival| arrival.item == item);
+        drop(tx);
+        if held {
+            refuse(link, RefuseReason::Held, "this version is held");
+            return Ok(());
+        }
+        if arrival.is_some_and(|arrival| arrival.state == ArrivalState::Complete) {
+            settled(link.accept(item, offer.length));
+            self.despooling.insert(item);
+            return Ok(());
+        }
+        if offer.bases.iter().any(|base| !self.site.library.has_manifest(base)) {
+            refuse(link, RefuseReason::BaseMissing, "a version that the bundle builds on is not held here");
+            return Ok(());
+        }
+        if free_bytes(&self.site).is_some_and(|free| free < offer.length.saturating_add(DISK_RESERVE_BYTES)) {
+            refuse(link, RefuseReason::NoSpace, "the site's disk is full");
+            return Ok(());
+        }
+        self.open(offer, package, target, link).await
+    }
+
+    async fn open(
+        &mut self,
+        offer: Offer,
+        package: PackageId,
+        target: packhorse_domain::Digest,
+        link: &mut Link,
+    ) -> Result<(), Error> {
+        let path = self.site.directories.arrival(&offer.item);
+        let length = offer.length;
+        let (file, durable) = tokio::task::spawn_blocking(move || {
+            let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+            // What is longer than the item was not written for it.
+            if file.metadata()?.len() > length {
+                file.set_len(0)?;
+            }
+            file.sync_all()?;
+            let durable = file.metadata()?.len();
+            Ok::<_, std::io::Error>((file, durable))
+        })
+        .await?
+        .map_err(|source| Error::File { what: "open a file in the spool".to_owned(), source })?;
+        let arrival = Arrival {
+            item: offer.item,
+            peer: self.peer.clone(),
+            package,
+            target,
+            bases: offer.bases,
+            digest: offer.digest,
+            length,
+            priority: offer.priority,
+            state: ArrivalState::Receiving,
+            reason: String::new(),
+            changed_at: self.site.now(),
+        };
+        let mut tx = self.site.store.begin().await?;
+        arrivals::put(&mut tx, &arrival).await?;
+        tx.commit().await?;
+        settled(link.accept(offer.item, durable));
+        self.bundles.insert(offer.item, Incoming { arrival, file: Arc::new(file), written: durable, durable });
+        if durable == length {
+            self.complete(offer.item, link).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, item: ItemId, offset: u64, bytes: Vec<u8>, link: &mut Link) -> Result<(), Error> {
+        let Some(incoming) = self.bundles.get_mut(&item) else {
+            return Ok(());
+        };
+        // A copy into the page cache: shorter than handing it to another thread.
+        if let Err(source) = incoming.file.write_all_at(&bytes, offset) {
+            settled(link.refuse(item, RefuseReason::NoSpace, source.to_string()));
+            self.bundles.remove(&item);
+            return Ok(());
+        }
+        incoming.written = offset + bytes.len() as u64;
+        self.unsynced_since.get_or_insert_with(Instant::now);
+        let due = incoming.written - incoming.durable >= SYNC_BYTES || incoming.written == incoming.arrival.length;
+        if due { self.sync_one(item, link).await } else { Ok(()) }
+    }
+
+    async fn sync_one(&mut self, item: ItemId, link: &mut Link) -> Result<(), Error> {
+        let Some(incoming) = self.bundles.get_mut(&item) else {
+            return Ok(());
+        };
+        let file = incoming.file.clone();
+        tokio::task::spawn_blocking(move || file.sync_data())
+            .await?
+            .map_err(|source| Error::File { what: "make a file in the spool durable".to_owned(), source })?;
+        incoming.durable = incoming.written;
+        settled(link.durable(item, incoming.durable));
+        if incoming.durable == incoming.arrival.length { self.complete(item, link).await } else { Ok(()) }
+    }
+
+    /// All bytes are there: if they are the right ones, it is Despooler's turn.
+    async fn complete(&mut self, item: ItemId, link: &mut Link) -> Result<(), Error> {
+        let Some(incoming) = self.bundles.remove(&item) else {
+            return Ok(());
+        };
+        let path = self.site.directories.arrival(&item);
+        let found = tokio::task::spawn_blocking(move || crate::despooler::digest_of_file(&path)).await?;
+        let mut arrival = incoming.arrival;
+        arrival.changed_at = self.site.now();
+        let mut tx = self.site.store.begin().await?;
+        if found.is_ok_and(|found| found == arrival.digest) {
+            arrival.state = ArrivalState::Complete;
+            arrivals::put(&mut tx, &arrival).await?;
+            tx.commit().await?;
+            self.despooling.insert(item);
+            return Ok(());
+        }
+        let text = format!("a bundle from site {} was damaged on its way or on the disk; it is fetched again", self.peer);
+        let class = (Severity::Warning, EventType::Milestone);
+        status::report(&self.site, &mut tx, "receiver", class, arrival.package.as_str(), &text).await?;
+        tx.commit().await?;
+        self.forget(item).await?;
+        settled(link.refuse(item, RefuseReason::Damaged, "the bytes do not match the digest"));
+        Ok(())
+    }
+
+    /// What cannot be used is gone, so that the next offer begins from zero.
+    async fn forget(&mut self, item: ItemId) -> Result<(), Error> {
+        let mut tx = self.site.store.begin().await?;
+        arrivals::remove(&mut tx, &item).await?;
+        tx.commit().await?;
+        drop(fs::remove_file(self.site.directories.arrival(&item)));
+        Ok(())
+    }
+}
+
+fn free_bytes(site: &Site) -> Option<u64> {
+    let space = rustix::fs::statvfs(site.directories.incoming()).ok()?;
+    Some(space.f_bavail.saturating_mul(space.f_frsize))
+}

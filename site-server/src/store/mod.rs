@@ -1,0 +1,181 @@
+//! The site database: one writer, several readers, and everything that is SQL.
+//!
+//! A use case is one transaction, begun by [`Store::begin`] and handed to the functions of these modules. What was
+//! committed is on the disk (WAL, `synchronous=FULL`). The SQL is one text for SQLite and PostgreSQL, but for the
+//! triggers.
+
+pub(crate) mod arrivals;
+pub(crate) mod bundles;
+pub(crate) mod caps;
+pub(crate) mod clients;
+pub(crate) mod contents;
+pub(crate) mod delegations;
+pub(crate) mod neighbours;
+pub(crate) mod objects;
+pub(crate) mod offers;
+pub(crate) mod points;
+mod schema;
+pub(crate) mod settings;
+pub(crate) mod tokens;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use packhorse_domain::Digest;
+use sqlx::{
+    Sqlite, SqlitePool, Transaction,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::Notify;
+
+/// What a caller of the store can do about a failure.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot open the site database {path}")]
+    Open { path: PathBuf, source: sqlx::Error },
+    #[error("the site database {path} is of a newer version of Packhorse: install that version again")]
+    Newer { path: PathBuf },
+    #[error("cannot bring the site database {path} up to date")]
+    Migrate { path: PathBuf, source: sqlx::migrate::MigrateError },
+    #[error("the site database failed to {operation}")]
+    Query { operation: &'static str, source: sqlx::Error },
+    #[error("the site database is inconsistent: {table}.{column} of {row}")]
+    Inconsistent { table: &'static str, column: &'static str, row: String },
+}
+
+/// The site database.
+#[derive(Debug, Clone)]
+pub struct Store {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    committed: Arc<Notify>,
+}
+
+/// A transaction; what it holds is gone unless [`Tx::commit`] answers.
+#[derive(Debug)]
+pub struct Tx {
+    inner: Transaction<'static, Sqlite>,
+    committed: Arc<Notify>,
+    writes: bool,
+}
+
+impl Store {
+    /// Opens the database, makes it if it is not there, and brings its schema up to date.
+    pub async fn open(path: &Path) -> Result<Store, StoreError> {
+        let open = |source| StoreError::Open { path: path.to_owned(), source };
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10));
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options.clone())
+            .await
+            .map_err(open)?;
+        schema::migrate(&writer, path).await?;
+        let readers = SqlitePoolOptions::new().max_connections(4).connect_lazy_with(options.read_only(true));
+        Ok(Store { writer, readers, committed: Arc::new(Notify::new()) })
+    }
+
+    /// Begins a transaction that may write. There is one at a time; others wait for it.
+    pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
+        let inner = self
+            .writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(|source| StoreError::Query { operation: "begin a transaction", source })?;
+        Ok(Tx { inner, committed: self.committed.clone(), writes: true })
+    }
+
+    /// Begins a transaction that sees one state and changes nothing.
+    pub(crate) async fn read(&self) -> Result<Tx, StoreError> {
+        let inner = self
+            .readers
+            .begin()
+            .await
+            .map_err(|source| StoreError::Query { operation: "begin to read", source })?;
+        Ok(Tx { inner, committed: self.committed.clone(), writes: false })
+    }
+
+    /// Resolves after a commit by this process; a lost one is made up for by whoever also looks now and then.
+    pub(crate) async fn committed(&self) {
+        self.committed.notified().await;
+    }
+
+    /// Ends all connections; the write-ahead log is folded in.
+    pub(crate) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+impl Tx {
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        self.inner.commit().await.map_err(|source| StoreError::Query { operation: "commit", source })?;
+        if self.writes {
+            self.committed.notify_one();
+        }
+        Ok(())
+    }
+
+    fn connection(&mut self) -> &mut sqlx::SqliteConnection {
+        &mut self.inner
+    }
+
+    /// The version of each topic of the change log.
+    pub(crate) async fn changes(&mut self) -> Result<Vec<(String, i64)>, StoreError> {
+        sqlx::query_as("SELECT topic, version FROM change_log ORDER BY topic")
+            .fetch_all(self.connection())
+            .await
+            .map_err(failed("read the change log"))
+    }
+
+    /// The next number of a sequence, from 1.
+    pub(crate) async fn next_number(&mut self, counter: &str) -> Result<u64, StoreError> {
+        let (value,): (i64,) = sqlx::query_as(
+            "INSERT INTO counter (name, value) VALUES ($1, 1)
+             ON CONFLICT (name) DO UPDATE SET value = counter.value + 1 RETURNING value",
+        )
+        .bind(counter)
+        .fetch_one(self.connection())
+        .await
+        .map_err(failed("draw a number"))?;
+        Ok(u64::try_from(value).unwrap_or_default())
+    }
+}
+
+fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |source| StoreError::Query { operation, source }
+}
+
+fn digest_of(table: &'static str, column: &'static str, bytes: &[u8]) -> Result<Digest, StoreError> {
+    Digest::try_from(bytes).map_err(|_| StoreError::Inconsistent { table, column, row: hex::encode(bytes) })
+}
+
+/// A list of digests as one run of bytes, and back.
+fn digests_to_bytes(digests: &[Digest]) -> Vec<u8> {
+    digests.iter().flat_map(|digest| digest.0).collect()
+}
+
+fn digests_from_bytes(table: &'static str, column: &'static str, bytes: &[u8]) -> Result<Vec<Digest>, StoreError> {
+    bytes.chunks(32).map(|chunk| digest_of(table, column, chunk)).collect()
+}
+
+/// A name as the domain's type; a row that breaks the grammar was not written by us.
+fn name<T: std::str::FromStr>(table: &'static str, column: &'static str, text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| StoreError::Inconsistent { table, column, row: text.to_owned() })
+}
+
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn uncount(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}

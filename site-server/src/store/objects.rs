@@ -1,0 +1,251 @@
+//! Replicated objects, and what each neighbour has acknowledged of them.
+
+use packhorse_domain::{
+    Digest, Timestamp,
+    id::SiteCode,
+    object::{Direction, Held, Object, ObjectKind},
+};
+
+use super::{StoreError, Tx, count, digest_of, failed, name, uncount};
+
+/// An object as this site holds it.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredObject {
+    pub(crate) kind: ObjectKind,
+    pub(crate) id: String,
+    pub(crate) owner: SiteCode,
+    pub(crate) version: u64,
+    pub(crate) deleted: bool,
+    pub(crate) body: Vec<u8>,
+    /// What is sent on.
+    pub(crate) content: Vec<u8>,
+    pub(crate) digest: Digest,
+    pub(crate) changed_at: Timestamp,
+}
+
+/// kind, id, owner, version, deleted, body, content, digest, changed_at
+type Row = (String, String, String, i64, bool, Vec<u8>, Vec<u8>, Vec<u8>, i64);
+
+impl TryFrom<Row> for StoredObject {
+    type Error = StoreError;
+
+    fn try_from(
+        (kind, id, owner, version, deleted, body, content, digest, changed_at): Row,
+    ) -> Result<Self, StoreError> {
+        let unknown = || StoreError::Inconsistent { table: "object", column: "kind", row: id.clone() };
+        Ok(StoredObject {
+            kind: ObjectKind::parse(&kind).ok_or_else(unknown)?,
+            owner: name("object", "owner", &owner)?,
+            digest: digest_of("object", "digest", &digest)?,
+            id,
+            version: uncount(version),
+            deleted,
+            body,
+            content,
+            changed_at: Timestamp(changed_at),
+        })
+    }
+}
+
+/// The object, deleted or not.
+pub(crate) async fn get(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<Option<StoredObject>, StoreError> {
+    sqlx::query_as::<_, Row>(
+        "SELECT kind, id, owner, version, deleted, body, content, digest, changed_at FROM object
+         WHERE kind = $1 AND id = $2",
+    )
+    .bind(kind.as_str())
+    .bind(id)
+    .fetch_optional(tx.connection())
+    .await
+    .map_err(failed("read an object"))?
+    .map(TryInto::try_into)
+    .transpose()
+}
+
+/// Those of a kind that are not deleted, by id.
+pub(crate) async fn list(tx: &mut Tx, kind: ObjectKind) -> Result<Vec<StoredObject>, StoreError> {
+    sqlx::query_as::<_, Row>(
+        "SELECT kind, id, owner, version, deleted, body, content, digest, changed_at FROM object
+         WHERE kind = $1 AND NOT deleted ORDER BY id",
+    )
+    .bind(kind.as_str())
+    .fetch_all(tx.connection())
+    .await
+    .map_err(failed("list objects"))?
+    .into_iter()
+    .map(TryInto::try_into)
+    .collect()
+}
+
+/// Those of a kind that are not deleted and whose id begins with `prefix`, by id.
+pub(crate) async fn list_under(
+    tx: &mut Tx,
+    kind: ObjectKind,
+    prefix: &str,
+) -> Result<Vec<StoredObject>, StoreError> {
+    sqlx::query_as::<_, Row>(
+        "SELECT kind, id, owner, version, deleted, body, content, digest, changed_at FROM object
+         WHERE kind = $1 AND NOT deleted AND id >= $2 AND substr(id, 1, length($2)) = $2 ORDER BY id",
+    )
+    .bind(kind.as_str())
+    .bind(prefix)
+    .fetch_all(tx.connection())
+    .await
+    .map_err(failed("list objects"))?
+    .into_iter()
+    .map(TryInto::try_into)
+    .collect()
+}
+
+/// What the merge rule needs to know of a copy that is held.
+pub(crate) async fn held(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<Option<Held>, StoreError> {
+    let row: Option<(String, i64, Vec<u8>)> =
+        sqlx::query_as("SELECT owner, version, digest FROM object WHERE kind = $1 AND id = $2")
+            .bind(kind.as_str())
+            .bind(id)
+            .fetch_optional(tx.connection())
+            .await
+            .map_err(failed("read an object"))?;
+    row.map(|(owner, version, digest)| {
+        Ok(Held {
+            owner: name("object", "owner", &owner)?,
+            version: uncount(version),
+            digest: digest_of("object", "digest", &digest)?,
+        })
+    })
+    .transpose()
+}
+
+/// Writes a version; the caller has applied the merge rule.
+pub(crate) async fn put(
+    tx: &mut Tx,
+    object: &Object,
+    content: &[u8],
+    digest: &Digest,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO object (kind, id, owner, version, deleted, body, content, digest, changed_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         ON CONFLICT (kind, id) DO UPDATE SET owner = excluded.owner, version = excluded.version,
+             deleted = excluded.deleted, body = excluded.body, content = excluded.content,
+             digest = excluded.digest, changed_at = excluded.changed_at",
+    )
+    .bind(object.kind.as_str())
+    .bind(&object.id)
+    .bind(object.owner.as_str())
+    .bind(count(object.version))
+    .bind(object.deleted)
+    .bind(&object.body)
+    .bind(content)
+    .bind(digest.as_bytes().as_slice())
+    .bind(now.0)
+    .execute(tx.connection())
+    .await
+    .map_err(failed("write an object"))?;
+    Ok(())
+}
+
+/// Forgets an object altogether; only for what nobody else holds.
+pub(crate) async fn remove(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<(), StoreError> {
+    for statement in ["DELETE FROM object WHERE kind = $1 AND id = $2", "DELETE FROM replica WHERE kind = $1 AND id = $2"]
+    {
+        sqlx::query(statement)
+            .bind(kind.as_str())
+            .bind(id)
+            .execute(tx.connection())
+            .await
+            .map_err(failed("remove an object"))?;
+    }
+    Ok(())
+}
+
+const LACKING_DOWN: &str = "SELECT o.kind, o.id, o.owner, o.version, o.deleted, o.body, o.content, o.digest, o.changed_at
+    FROM object o LEFT JOIN replica r ON r.peer = $1 AND r.kind = o.kind AND r.id = o.id
+    WHERE o.kind IN ('package', 'distribution', 'collection', 'advertisement', 'trust')
+      AND (r.version IS NULL OR r.version < o.version)
+    ORDER BY o.changed_at, o.kind, o.id LIMIT $2";
+
+const LACKING_UP: &str = "SELECT o.kind, o.id, o.owner, o.version, o.deleted, o.body, o.content, o.digest, o.changed_at
+    FROM object o LEFT JOIN replica r ON r.peer = $1 AND r.kind = o.kind AND r.id = o.id
+    WHERE o.kind IN ('site', 'distribution-point', 'client', 'package-status', 'advertisement-status', 'event')
+      AND (r.version IS NULL OR r.version < o.version)
+    ORDER BY CASE WHEN o.kind = 'site' THEN 0 WHEN o.kind = 'event' THEN 2 ELSE 1 END, o.changed_at, o.id LIMIT $2";
+
+/// Objects that go this way and whose newest version the peer has not acknowledged; sites first, since what they own
+/// is taken only once they are known, events last.
+pub(crate) async fn lacking(
+    tx: &mut Tx,
+    peer: &SiteCode,
+    direction: Direction,
+    limit: usize,
+) -> Result<Vec<StoredObject>, StoreError> {
+    let statement = match direction {
+        Direction::Down => LACKING_DOWN,
+        Direction::Up => LACKING_UP,
+    };
+    sqlx::query_as::<_, Row>(statement)
+        .bind(peer.as_str())
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(tx.connection())
+        .await
+        .map_err(failed("find what a neighbour lacks"))?
+        .into_iter()
+        .map(TryInto::try_into)
+        .collect()
+}
+
+/// The peer holds this version, or a newer one.
+pub(crate) async fn acknowledge(
+    tx: &mut Tx,
+    peer: &SiteCode,
+    kind: ObjectKind,
+    id: &str,
+    version: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO replica (peer, kind, id, version) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (peer, kind, id) DO UPDATE SET version = excluded.version
+         WHERE replica.version < excluded.version",
+    )
+    .bind(peer.as_str())
+    .bind(kind.as_str())
+    .bind(id)
+    .bind(count(version))
+    .execute(tx.connection())
+    .await
+    .map_err(failed("record an acknowledgement"))?;
+    Ok(())
+}
+
+/// The peer's database is another one: it must be sent everything again.
+pub(crate) async fn forget_acknowledged(tx: &mut Tx, peer: &SiteCode) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM replica WHERE peer = $1")
+        .bind(peer.as_str())
+        .execute(tx.connection())
+        .await
+        .map_err(failed("forget acknowledgements"))?;
+    Ok(())
+}
+
+/// Keeps the newest `keep` objects of a kind that `owner` owns, by id, and forgets the rest.
+pub(crate) async fn trim(
+    tx: &mut Tx,
+    kind: ObjectKind,
+    owner: &SiteCode,
+    keep: usize,
+) -> Result<(), StoreError> {
+    let stale: Vec<String> = sqlx::query_scalar(
+        "SELECT id FROM object WHERE kind = $1 AND owner = $2 ORDER BY id DESC LIMIT 256 OFFSET $3",
+    )
+    .bind(kind.as_str())
+    .bind(owner.as_str())
+    .bind(i64::try_from(keep).unwrap_or(i64::MAX))
+    .fetch_all(tx.connection())
+    .await
+    .map_err(failed("find old objects"))?;
+    for id in stale {
+        remove(tx, kind, &id).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! Migrations: carried in the binary, applied at start, never edited once released.
+
+use std::path::Path;
+
+use sqlx::{
+    SqlitePool,
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
+};
+
+use super::StoreError;
+
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "site", include_str!("../../migrations/0001_site.sql")),
+    (2, "change log", include_str!("../../migrations/0002_change_log.sqlite.sql")),
+];
+
+pub(super) async fn migrate(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {
+    let migrations = MIGRATIONS
+        .into_iter()
+        .map(|(version, description, sql)| {
+            Migration::new(
+                version,
+                description.into(),
+                MigrationType::Simple,
+                sqlx::SqlStr::from_static(sql),
+                false,
+            )
+        })
+        .collect::<Vec<_>>();
+    Migrator::with_migrations(migrations).run(pool).await.map_err(|source| match source {
+        MigrateError::VersionMissing(_) => StoreError::Newer { path: path.to_owned() },
+        source => StoreError::Migrate { path: path.to_owned(), source },
+    })
+}
