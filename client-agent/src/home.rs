@@ -8,7 +8,7 @@ use std::{
 };
 
 use packhorse_domain::id::AdvertisementId;
-use packhorse_runtime::durable::{DurableError, remove_file_durable, write_file_durable};
+use packhorse_runtime::durable::{DurableError, remove_file_durable, sync_directory, write_file_durable};
 
 /// The directory given with `--dir`.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Home(PathBuf);
 pub enum HomeError {
     #[error("cannot make {path:?}")]
     Make { path: PathBuf, source: io::Error },
+    #[error("cannot make the agent's directory durable")]
+    Sync { source: DurableError },
     #[error("cannot list {path:?}")]
     List { path: PathBuf, source: io::Error },
     #[error("cannot record the choice of {advertisement}")]
@@ -32,13 +34,17 @@ impl Home {
 
     /// Makes the directory and those in it. Nobody but the owner reads what programs of this machine leave here.
     pub fn make(&self) -> Result<(), HomeError> {
-        for path in [self.0.clone(), self.runs(), self.work(), self.reports(), self.choices()] {
+        for path in [self.0.clone(), self.files(), self.runs(), self.work(), self.reports(), self.choices()] {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
                 .create(&path)
                 .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o700)))
                 .map_err(|source| HomeError::Make { path, source })?;
+        }
+        // What is kept in here durably must not go with the directory itself.
+        for path in [Some(self.0.as_path()), self.0.parent()].into_iter().flatten() {
+            sync_directory(path).map_err(|source| HomeError::Sync { source })?;
         }
         Ok(())
     }

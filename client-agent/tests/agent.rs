@@ -333,3 +333,40 @@ async fn one_program_runs_at_a_time_and_the_site_is_told_that_others_wait() {
     agent.kill().unwrap();
     agent.wait().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_does_all_of_it() {
+    let world = World::new().await;
+    let home = world.home();
+    let run = |words: &[&str]| {
+        let output = std::process::Command::new(world::EXE).args(words).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.success(), text + &String::from_utf8_lossy(&output.stderr))
+    };
+    let (dir, token) = (home.path().to_str().unwrap(), world.dir.path().join("client.token"));
+    let mut available = draft();
+    available.advertisement.required = false;
+    world.offer(&available);
+
+    let (done, text) =
+        run(&["enroll", "--dir", dir, "--token", token.to_str().unwrap(), "--label", "role=till"]);
+    assert!(done && text.contains(&format!("packhorse://PAR/client/{CLIENT}")), "{text}");
+    let (done, text) = run(&["serve", "--dir", dir, "--check-config"]);
+    assert!(done && text.contains("role = \"till\"") && text.contains("poll_interval_s = 60"), "{text}");
+    let (done, text) = run(&["run-available", "--dir", dir, "CEN20001"]);
+    assert!(!done && text.contains("has the agent been started?"), "{text}");
+    let (done, text) = run(&["serve", "--dir", dir, "--once"]);
+    assert!(done, "{text}");
+    let (done, text) = run(&["status", "--dir", dir]);
+    assert!(done && text.contains("CEN20001       accepted    waiting"), "{text}");
+    let (done, text) = run(&["run-available", "--dir", dir, "CEN20001"]);
+    assert!(done, "{text}");
+    assert!(run(&["serve", "--dir", dir, "--once"]).0);
+    let (done, text) = run(&["status", "--dir", dir, "-o", "json"]);
+    assert!(done && text.contains("\"delivery\": \"succeeded\""), "{text}");
+
+    let settings = fs::read_to_string(home.config()).unwrap();
+    fs::write(home.config(), settings.replace("poll_interval_s", "pol_interval_s")).unwrap();
+    let (done, text) = run(&["serve", "--dir", dir, "--check-config"]);
+    assert!(!done && text.contains("unknown field `pol_interval_s`"), "{text}");
+}

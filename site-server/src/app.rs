@@ -9,7 +9,9 @@ use packhorse_proto::{
     enroll::v1::enroll_service_server::EnrollServiceServer, link::v1::link_service_server::LinkServiceServer,
     object::v1 as wire, provider::v1 as provider_api,
 };
-use packhorse_runtime::{Clock, Lifecycle, Rules, ServerOptions, ServerTls, Services, SystemClock, serve, telemetry};
+use packhorse_runtime::{
+    Clock, Lifecycle, Rules, ServerOptions, ServerTls, Services, SystemClock, serve, telemetry,
+};
 use packhorse_trust::Role;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -56,9 +58,9 @@ pub fn settings(directory: &Path) -> anyhow::Result<Settings> {
 pub async fn serve_site(directory: &Path) -> anyhow::Result<ExitCode> {
     let settings = settings(directory)?;
     let _telemetry = telemetry::init(&settings.telemetry)?;
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}; correct `listen` in site.toml", settings.listen))?;
+    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+        anyhow::anyhow!("cannot listen on {}: {error}; correct `listen` in site.toml", settings.listen)
+    })?;
     let clock = SystemClock::shared();
     let lifecycle = Lifecycle::with_clock(clock.clone());
     let site = Arc::new(Site::open(directory, settings, clock as Arc<dyn Clock>).await?);
@@ -106,13 +108,15 @@ fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -> Routes {
         .add_service(CapServiceServer::new(inbox))
         .add_service(ContentServiceServer::new(content))
         .add_service(api::site_service_server::SiteServiceServer::new(provider::Sites::new(site.clone())))
-        .add_service(api::package_service_server::PackageServiceServer::new(provider::Packages::new(site.clone())))
+        .add_service(api::package_service_server::PackageServiceServer::new(provider::Packages::new(
+            site.clone(),
+        )))
         .add_service(api::distribution_point_service_server::DistributionPointServiceServer::new(
             provider::DistributionPoints::new(site.clone()),
         ))
-        .add_service(api::collection_service_server::CollectionServiceServer::new(provider::Collections::new(
-            site.clone(),
-        )))
+        .add_service(api::collection_service_server::CollectionServiceServer::new(
+            provider::Collections::new(site.clone()),
+        ))
         .add_service(api::advertisement_service_server::AdvertisementServiceServer::new(
             provider::Advertisements::new(site.clone()),
         ))
@@ -131,7 +135,14 @@ async fn describe(site: &Site) -> anyhow::Result<()> {
         software: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let mut tx = site.store.begin().await?;
-    record::write(site, &mut tx, ObjectKind::Site, site.code().as_str(), Body::of::<wire::SiteFact, _>(&fact)).await?;
+    record::write(
+        site,
+        &mut tx,
+        ObjectKind::Site,
+        site.code().as_str(),
+        Body::of::<wire::SiteFact, _>(&fact),
+    )
+    .await?;
     tx.commit().await?;
     Ok(())
 }

@@ -105,7 +105,11 @@ impl Config {
         let code = problems.check("code", self.code.parse::<SiteCode>());
         let listen = problems.check("listen", self.listen.parse::<SocketAddr>());
         check_endpoints(problems, "endpoints", &self.endpoints);
-        problems.require("name", packhorse_domain::package::check_name(&self.name).is_ok(), "1 to 128 characters are expected");
+        problems.require(
+            "name",
+            packhorse_domain::package::check_name(&self.name).is_ok(),
+            "1 to 128 characters are expected",
+        );
         problems.require("bundle_level", (1..=19).contains(&self.bundle_level), "1 to 19 is expected");
         problems.require(
             "instruction_validity_h",
@@ -166,7 +170,8 @@ mod tests {
 
     #[test]
     fn every_problem_is_reported_at_once() {
-        let error = load("code = 'cen'\nname = ''\nlisten = 'here'\nendpoints = []\nbundle_level = 99\n").expect_err("bad");
+        let error = load("code = 'cen'\nname = ''\nlisten = 'here'\nendpoints = []\nbundle_level = 99\n")
+            .expect_err("bad");
 
         let text = error.to_string();
         for setting in ["code", "name", "listen", "endpoints", "bundle_level"] {
@@ -176,7 +181,8 @@ mod tests {
 
     #[test]
     fn a_misspelt_setting_is_refused() {
-        let error = load("code = 'CEN'\nname = 'x'\nlisten = '127.0.0.1:1'\nendpoints = ['a:1']\nbundel_level = 3\n");
+        let error =
+            load("code = 'CEN'\nname = 'x'\nlisten = '127.0.0.1:1'\nendpoints = ['a:1']\nbundel_level = 3\n");
 
         assert!(error.expect_err("unknown").to_string().contains("bundel_level"));
     }

@@ -14,7 +14,9 @@ use packhorse_domain::{
 };
 use packhorse_proto::enroll::v1::{EnrollRequest, EnrollResponse, enroll_service_server::EnrollService};
 use packhorse_runtime::error_chain;
-use packhorse_trust::{AuthorityError, Name, PublicKey, Role, TrustError, TrustStore, make_delegation, token};
+use packhorse_trust::{
+    AuthorityError, Name, PublicKey, Role, TrustError, TrustStore, make_delegation, token,
+};
 use rcgen::{CertificateSigningRequestParams, PublicKeyData as _};
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -94,7 +96,13 @@ impl Enrollment {
             tokens::use_by(&mut tx, &bearer.token, &key).await?;
         }
         let how = if bearer.again { "enrolled again" } else { "enrolled" };
-        let text = format!("{} {} {how} from {:?} with key {}", bearer.name.role, bearer.name.id, request.hostname, key.short());
+        let text = format!(
+            "{} {} {how} from {:?} with key {}",
+            bearer.name.role,
+            bearer.name.id,
+            request.hostname,
+            key.short()
+        );
         let class = (Severity::Info, EventType::Audit);
         status::report(site, &mut tx, "provider", class, &bearer.name.id, &text).await?;
         tx.commit().await?;
@@ -131,28 +139,39 @@ struct Bearer {
 }
 
 impl Bearer {
-    async fn of_token(site: &Site, tx: &mut Tx, request: &EnrollRequest, key: &Digest) -> Result<Bearer, Refusal> {
+    async fn of_token(
+        site: &Site,
+        tx: &mut Tx,
+        request: &EnrollRequest,
+        key: &Digest,
+    ) -> Result<Bearer, Refusal> {
         let secret = token::secret_hash(&request.secret);
-        let row = tokens::get(tx, &secret)
-            .await?
-            .ok_or(Refusal::Denied("this token is unknown here, or a newer one took its place; ask for a new one"))?;
+        let row = tokens::get(tx, &secret).await?.ok_or(Refusal::Denied(
+            "this token is unknown here, or a newer one took its place; ask for a new one",
+        ))?;
         if site.now() >= row.expires_at {
             return Err(Refusal::Denied("the token expired; ask for a new one"));
         }
         let again = match row.used_by.as_deref() {
             None => false,
             Some(used_by) if used_by == key.as_bytes() => true,
-            Some(_) => return Err(Refusal::Denied("the token was used already, by another key; ask for a new one")),
+            Some(_) => {
+                return Err(Refusal::Denied("the token was used already, by another key; ask for a new one"));
+            }
         };
         let own = site.code().clone();
         let name = match row.role.parse::<Role>() {
             Ok(Role::Site) => Name::of_site(own, &row.name.parse::<SiteCode>()?),
             Ok(Role::Cap) => Name::of_cap(own, &row.name.parse::<PointName>()?),
             Ok(Role::Client) => Name::of_client(own, &row.name.parse::<ClientId>()?),
-            Ok(Role::Admin) | Err(_) => return Err(Refusal::Denied("nobody enrols with a token of this role")),
+            Ok(Role::Admin) | Err(_) => {
+                return Err(Refusal::Denied("nobody enrols with a token of this role"));
+            }
         };
         match (name.role, request.director_key.is_empty()) {
-            (Role::Site, true) => Err(Refusal::Invalid("director_key: a child site gives its director's key".to_owned())),
+            (Role::Site, true) => {
+                Err(Refusal::Invalid("director_key: a child site gives its director's key".to_owned()))
+            }
             (Role::Cap | Role::Client | Role::Admin, false) => {
                 Err(Refusal::Denied("the token is not for a site; ask for one with `packhorse site token`"))
             }
@@ -167,21 +186,27 @@ fn check(request: &EnrollRequest) -> Result<Digest, Refusal> {
         request.hostname.len() <= HOSTNAME_LENGTH_MAX && !request.hostname.chars().any(char::is_control);
     let rules = [
         (request.secret.len() == SECRET_LENGTH, "secret: 32 bytes are expected"),
-        (request.certificate_request.len() <= REQUEST_LENGTH_MAX, "certificate_request: at most 16 KiB are taken"),
+        (
+            request.certificate_request.len() <= REQUEST_LENGTH_MAX,
+            "certificate_request: at most 16 KiB are taken",
+        ),
         (matches!(request.director_key.len(), 0 | 32), "director_key: 32 bytes are expected, or none"),
         (plain_hostname, "hostname: at most 255 bytes without control characters are taken"),
     ];
     if let Some((_, text)) = rules.iter().find(|(holds, _)| !holds) {
         return Err(Refusal::Invalid((*text).to_owned()));
     }
-    let asked = CertificateSigningRequestParams::from_pem(&request.certificate_request)
-        .map_err(|error| Refusal::Invalid(format!("certificate_request: it is not a PKCS#10 request in PEM: {error}")))?;
+    let asked = CertificateSigningRequestParams::from_pem(&request.certificate_request).map_err(|error| {
+        Refusal::Invalid(format!("certificate_request: it is not a PKCS#10 request in PEM: {error}"))
+    })?;
     Ok(record::digest(asked.public_key.der_bytes()))
 }
 
 fn refused_request(error: AuthorityError) -> Refusal {
     match error {
-        AuthorityError::RequestTooLarge { .. } | AuthorityError::Request { .. } | AuthorityError::RequestKey => {
+        AuthorityError::RequestTooLarge { .. }
+        | AuthorityError::Request { .. }
+        | AuthorityError::RequestKey => {
             Refusal::Invalid(format!("certificate_request: {}", error_chain(&error)))
         }
         error => Refusal::Failed(Error::Authority(error)),
@@ -195,7 +220,12 @@ struct Delegated {
 }
 
 /// Makes the bearer a child of this site. One that comes again has to come with the same director.
-async fn delegate(site: &Site, tx: &mut Tx, bearer: &Bearer, request: &EnrollRequest) -> Result<Delegated, Refusal> {
+async fn delegate(
+    site: &Site,
+    tx: &mut Tx,
+    bearer: &Bearer,
+    request: &EnrollRequest,
+) -> Result<Delegated, Refusal> {
     let child: SiteCode = bearer.name.id.parse()?;
     let director = PublicKey::try_from(&request.director_key[..])
         .map_err(|error| Refusal::Invalid(format!("director_key: {error}")))?;
@@ -207,7 +237,9 @@ async fn delegate(site: &Site, tx: &mut Tx, bearer: &Bearer, request: &EnrollReq
     match held {
         Some((_, held)) if held == delegation => {}
         Some(_) => {
-            return Err(Refusal::Denied("the site has enrolled with another director's key, which it must keep"));
+            return Err(Refusal::Denied(
+                "the site has enrolled with another director's key, which it must keep",
+            ));
         }
         None => {
             // Tried on a copy: what is refused must not be on the disk.

@@ -21,8 +21,8 @@ use packhorse_proto::{
 };
 use packhorse_runtime::{Caller, ChannelOptions, Clock, ConnectError, connect, durable::write_file_durable};
 use packhorse_trust::{
-    Author, Authority, Credentials, Director, Name, PublicKey, Role, SignedType, SigningKey, Token, TrustStore,
-    credentials, make_trust_file, sign,
+    Author, Authority, Credentials, Director, Name, PublicKey, Role, SignedType, SigningKey, Token,
+    TrustStore, credentials, make_trust_file, sign,
 };
 
 use crate::{
@@ -57,7 +57,9 @@ pub enum InitError {
     OtherRole(Role),
     #[error("the token expired; make a new one at site {0} with `packhorse site token`")]
     Expired(SiteCode),
-    #[error("none of the parent's endpoints answers; check the address in the token and that the parent runs")]
+    #[error(
+        "none of the parent's endpoints answers; check the address in the token and that the parent runs"
+    )]
     Unreachable(#[source] ConnectError),
     #[error("site {site} does not let us in: {text}")]
     Refused { site: SiteCode, text: String },
@@ -126,7 +128,8 @@ fn kept_authority(
 ) -> Result<(Authority, Credentials), InitError> {
     let authority = match Authority::load(&directories.authority()) {
         Ok(authority) => authority,
-        Err(_) => Authority::create(&directories.authority(), code, now).map_err(step("make the site's authority"))?,
+        Err(_) => Authority::create(&directories.authority(), code, now)
+            .map_err(step("make the site's authority"))?,
     };
     let (key_pem, request) = credentials::kept_key_and_request(&directories.credentials(), code.as_str())
         .map_err(step("make the site's key"))?;
@@ -222,12 +225,9 @@ async fn join(
     let answer = enroll(token, request, director).await?;
     let invalid = |what| InitError::Answer { site: token.site.clone(), what };
 
-    let own = answer
-        .delegations
-        .iter()
-        .map(|bytes| bytes.to_vec())
-        .collect::<Vec<_>>();
-    let trust = TrustStore::new(token.root, &answer.trust_file, &own).map_err(step("check the parent's answer"))?;
+    let own = answer.delegations.iter().map(|bytes| bytes.to_vec()).collect::<Vec<_>>();
+    let trust =
+        TrustStore::new(token.root, &answer.trust_file, &own).map_err(step("check the parent's answer"))?;
     let path: &SitePath = trust.path_of(&plan.code).ok_or_else(|| invalid("no delegation to this site"))?;
     if path.parent() != Some(&token.site) {
         return Err(invalid("the delegation is not by the parent"));
@@ -239,12 +239,16 @@ async fn join(
     let store = Store::open(&directories.database()).await.map_err(step("make the database"))?;
     let mut tx = store.begin().await.map_err(step("make the database"))?;
     describe(&mut tx, plan, &token.root).await?;
-    neighbours::add(&mut tx, &token.site, neighbours::Relation::Parent).await.map_err(step("write the parent"))?;
+    neighbours::add(&mut tx, &token.site, neighbours::Relation::Parent)
+        .await
+        .map_err(step("write the parent"))?;
     let chain = trust.delegations_to(&plan.code).map_err(step("read the delegations"))?;
     for (site, delegation) in path.sites()[1..].iter().zip(chain) {
         delegations::put(&mut tx, site, delegation).await.map_err(step("write the delegations"))?;
     }
-    settings::set(&mut tx, settings::TRUST_FILE, &answer.trust_file).await.map_err(step("write the trust file"))?;
+    settings::set(&mut tx, settings::TRUST_FILE, &answer.trust_file)
+        .await
+        .map_err(step("write the trust file"))?;
     tx.commit().await.map_err(step("make the database"))?;
     store.close().await;
     Ok(Parent { site: token.site.to_string(), endpoints: token.endpoints.clone() })
@@ -282,7 +286,7 @@ async fn enroll(token: &Token, request: String, director: &SigningKey) -> Result
             secret: token.secret.as_bytes().to_vec().into(),
             certificate_request: request,
             director_key: director.public().as_bytes().to_vec().into(),
-            hostname: String::new(),
+            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         };
         return EnrollServiceClient::new(channel)
             .enroll(request)

@@ -143,7 +143,11 @@ where
 }
 
 /// The value of one object, unless it is not there or deleted.
-pub(crate) async fn find<M, T>(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<Option<(StoredObject, T)>, Error>
+pub(crate) async fn find<M, T>(
+    tx: &mut Tx,
+    kind: ObjectKind,
+    id: &str,
+) -> Result<Option<(StoredObject, T)>, Error>
 where
     M: Message + Default,
     T: TryFrom<M, Error = ConvertError>,
@@ -185,12 +189,14 @@ fn package_record(object: StoredObject, definition: PackageDefinition) -> Result
     let stored = |source| Error::Stored { kind: ObjectKind::Package, id: definition.id.to_string(), source };
     let signed = wire::Signed::decode(definition.signed_version.as_slice())
         .map_err(|source| stored(ConvertError::Decode(source)))?;
-    let version =
-        convert::decode::<wire::PackageVersion, PackageVersion>(&signed.payload).map_err(stored)?;
+    let version = convert::decode::<wire::PackageVersion, PackageVersion>(&signed.payload).map_err(stored)?;
     Ok(PackageRecord { object, definition, version })
 }
 
-pub(crate) async fn distribution(tx: &mut Tx, package: &packhorse_domain::id::PackageId) -> Result<Distribution, Error> {
+pub(crate) async fn distribution(
+    tx: &mut Tx,
+    package: &packhorse_domain::id::PackageId,
+) -> Result<Distribution, Error> {
     Ok(find::<wire::Distribution, Distribution>(tx, ObjectKind::Distribution, package.as_str())
         .await?
         .map_or_else(|| Distribution::empty(package.clone()), |(_, distribution)| distribution))
@@ -218,8 +224,9 @@ pub(crate) async fn put_package_status(
     mut status: PackageStatus,
 ) -> Result<bool, Error> {
     let id = package_status_id(&status);
-    let held =
-        find::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus, &id).await?.map(|(_, held)| held);
+    let held = find::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus, &id)
+        .await?
+        .map(|(_, held)| held);
     if let Some(held) = held {
         let time = std::mem::replace(&mut status.changed_at, held.changed_at);
         if held == status {

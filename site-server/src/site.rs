@@ -43,12 +43,14 @@ pub(crate) struct Site {
 
 /// Why a site cannot start.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub(crate) enum OpenError {
     #[error("cannot {step}")]
     Step { step: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("the database in {directory} is of site {found}, and site.toml says {code}; correct `code`")]
     OtherSite { directory: String, found: String, code: SiteCode },
-    #[error("the database does not say what it should: {0} is missing; it is not one that `site-server init` made")]
+    #[error(
+        "the database does not say what it should: {0} is missing; it is not one that `site-server init` made"
+    )]
     Incomplete(&'static str),
 }
 
@@ -60,7 +62,11 @@ where
 }
 
 impl Site {
-    pub(crate) async fn open(directory: &Path, settings: Settings, clock: Arc<dyn Clock>) -> Result<Site, OpenError> {
+    pub(crate) async fn open(
+        directory: &Path,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Site, OpenError> {
         let directories = Directories::new(directory);
         for working in directories.working() {
             fs::create_dir_all(working).map_err(step("make the site's directories"))?;
@@ -69,7 +75,10 @@ impl Site {
         let facts = Facts::read(&store, &settings.code, directory).await?;
         let trust = TrustStore::new(facts.root, &facts.trust_file, &facts.delegations)
             .map_err(step("check the chain of trust"))?;
-        let path = trust.path_of(&settings.code).ok_or(OpenError::Incomplete("the delegation to this site"))?.clone();
+        let path = trust
+            .path_of(&settings.code)
+            .ok_or(OpenError::Incomplete("the delegation to this site"))?
+            .clone();
         let library_directory = directories.library();
         let library = tokio::task::spawn_blocking(move || Library::open(&library_directory))
             .await
@@ -81,9 +90,12 @@ impl Site {
             false => None,
         };
         Ok(Site {
-            authority: Authority::load(&directories.authority()).map_err(step("load the site's authority"))?,
-            credentials: Credentials::load(&directories.credentials()).map_err(step("load the site's certificate"))?,
-            director: SigningKey::from_file(&directories.key("director")).map_err(step("read the director's key"))?,
+            authority: Authority::load(&directories.authority())
+                .map_err(step("load the site's authority"))?,
+            credentials: Credentials::load(&directories.credentials())
+                .map_err(step("load the site's certificate"))?,
+            director: SigningKey::from_file(&directories.key("director"))
+                .map_err(step("read the director's key"))?,
             author,
             settings,
             directories,
@@ -117,7 +129,8 @@ impl Site {
 
     /// The author's key, at a site that has one and that the trust file names.
     pub(crate) fn author(&self) -> Result<&SigningKey, Error> {
-        let author = self.author.as_ref().filter(|key| self.trust(|trust| trust.author(&key.public()).is_some()));
+        let author =
+            self.author.as_ref().filter(|key| self.trust(|trust| trust.author(&key.public()).is_some()));
         author.ok_or_else(|| {
             Error::Precondition(format!(
                 "site {} has no author's key that the trust file names, so it cannot sign packages; create the package \
@@ -172,14 +185,18 @@ impl Facts {
             .await
             .map_err(read("read the database"))?
             .ok_or(OpenError::Incomplete("the root's key"))?;
-        let object = objects::get(&mut tx, ObjectKind::Trust, "trust").await.map_err(read("read the database"))?;
+        let object =
+            objects::get(&mut tx, ObjectKind::Trust, "trust").await.map_err(read("read the database"))?;
         let joined = settings::get(&mut tx, settings::TRUST_FILE).await.map_err(read("read the database"))?;
         let epoch = settings::get(&mut tx, settings::EPOCH).await.map_err(read("read the database"))?;
         let delegations = delegations::list(&mut tx).await.map_err(read("read the database"))?;
         Ok(Facts {
             epoch: epoch.ok_or(OpenError::Incomplete("the epoch"))?,
             root: PublicKey::try_from(root.as_slice()).map_err(step("read the root's key"))?,
-            trust_file: object.map(|object| object.body).or(joined).ok_or(OpenError::Incomplete("the trust file"))?,
+            trust_file: object
+                .map(|object| object.body)
+                .or(joined)
+                .ok_or(OpenError::Incomplete("the trust file"))?,
             delegations: delegations.into_iter().map(|(_, content)| content).collect(),
         })
     }

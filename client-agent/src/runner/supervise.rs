@@ -47,7 +47,10 @@ pub fn supervise(directory: &Path, clock: &dyn Clock) -> Result<(), SuperviseErr
 
     let (outcome, text) = match run(&spool, &order) {
         Ok(ended) => ended,
-        Err(error) => (Outcome::CouldNotStart, format!("{} could not be started: {error}", order.command[0])),
+        Err(error) => {
+            let program = order.command.first().map_or("nothing", String::as_str);
+            (Outcome::CouldNotStart, format!("{program} could not be started: {error}"))
+        }
     };
     spool.write(RESULT, &RunResult { outcome, text, ended_at_us: clock.now().0 })?;
     Ok(())

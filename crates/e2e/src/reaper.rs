@@ -67,3 +67,31 @@ impl Drop for Reaper {
         let _ = self.shell.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("60").process_group(0).spawn().expect("sleep")
+    }
+
+    #[test]
+    fn what_is_watched_is_killed_when_the_pipe_ends_and_what_was_released_is_not() {
+        let mut children = [sleeper(), sleeper(), sleeper()];
+        let reaper = Reaper::start().expect("a shell");
+        for child in &children {
+            reaper.watch(child.id());
+        }
+        reaper.release(children[1].id());
+
+        drop(reaper);
+
+        let left = children[1].try_wait().expect("a state");
+        assert!(left.is_none(), "the released one was killed: {left:?}");
+        children[1].kill().expect("killed");
+        for child in &mut children {
+            child.wait().expect("ended");
+        }
+    }
+}

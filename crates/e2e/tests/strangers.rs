@@ -70,7 +70,7 @@ fn nobody_without_a_certificate_of_the_site_gets_an_answer() -> Result<()> {
 fn forged_admin(directory: &Path, real: &Credentials) -> Result<Credentials> {
     let now = SystemClock.now();
     let authority = Authority::create(directory, &"CEN".parse()?, now)?;
-    let (key_pem, request) = packhorse_trust::new_key_and_request("admin")?;
+    let (key_pem, request) = packhorse_trust::credentials::new_key_and_request("admin")?;
     let cert_pem = authority.issue(&request, &real.name()?, DAY, now)?;
     Ok(Credentials { key_pem, cert_pem, authority_pem: authority.certificate_pem().to_owned() })
 }

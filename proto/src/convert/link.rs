@@ -27,9 +27,11 @@ impl From<Frame> for wire::Frame {
             })),
             Frame::Offer(offer) => Some(Body::Offer(offer.into())),
             Frame::Want { item, offset } => Some(Body::Want(wire::Want { item: id(item), offset })),
-            Frame::Refuse { item, reason, text } => {
-                Some(Body::Refuse(wire::Refuse { item: id(item), reason: refuse_reason(reason).into(), text }))
-            }
+            Frame::Refuse { item, reason, text } => Some(Body::Refuse(wire::Refuse {
+                item: id(item),
+                reason: refuse_reason(reason).into(),
+                text,
+            })),
             Frame::Data { item, offset, bytes } => {
                 Some(Body::Data(wire::Data { item: id(item), offset, bytes: bytes.into() }))
             }

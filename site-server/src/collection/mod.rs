@@ -31,8 +31,10 @@ impl Worker for CollectionEvaluator {
     async fn step(&mut self) -> Result<Next, Error> {
         let mut tx = self.site.store.begin().await?;
         let facts = record::clients(&mut tx, &self.site).await?;
-        let collections = record::list::<wire::Collection, Collection>(&mut tx, ObjectKind::Collection).await?;
-        let held: BTreeSet<(CollectionId, ClientId)> = clients::memberships(&mut tx).await?.into_iter().collect();
+        let collections =
+            record::list::<wire::Collection, Collection>(&mut tx, ObjectKind::Collection).await?;
+        let held: BTreeSet<(CollectionId, ClientId)> =
+            clients::memberships(&mut tx).await?.into_iter().collect();
         let wanted: BTreeSet<(CollectionId, ClientId)> = collections
             .iter()
             .flat_map(|(_, collection)| {

@@ -57,9 +57,9 @@ impl Despooler {
             Err(error) if is_ours(&error) => Err(error.into()),
             Err(error) => {
                 let state = match error {
-                    BundleError::BaseLacking { .. } | BundleError::ChunkLacking { .. } | BundleError::Library(_) => {
-                        ArrivalState::BaseMissing
-                    }
+                    BundleError::BaseLacking { .. }
+                    | BundleError::ChunkLacking { .. }
+                    | BundleError::Library(_) => ArrivalState::BaseMissing,
                     _ => ArrivalState::Failed,
                 };
                 self.refuse(arrival, state, &error_chain(&error)).await
@@ -75,7 +75,9 @@ impl Despooler {
             .map_err(|source| Error::File { what: "move a bundle in the spool".to_owned(), source })?;
         let mut tx = self.site.store.begin().await?;
         let source_version = match record::package(&mut tx, arrival.package.as_str()).await? {
-            Some(package) if package.version.manifest == Some(arrival.target) => package.version.source_version,
+            Some(package) if package.version.manifest == Some(arrival.target) => {
+                package.version.source_version
+            }
             // The definition of this version is still on its way, or was overtaken by a newer one.
             _ => 0,
         };
@@ -119,8 +121,15 @@ impl Despooler {
         Ok(tx.commit().await?)
     }
 
-    async fn report(&self, tx: &mut Tx, severity: Severity, package: &PackageId, text: &str) -> Result<(), Error> {
-        status::report(&self.site, tx, Self::NAME, (severity, EventType::Milestone), package.as_str(), text).await
+    async fn report(
+        &self,
+        tx: &mut Tx,
+        severity: Severity,
+        package: &PackageId,
+        text: &str,
+    ) -> Result<(), Error> {
+        status::report(&self.site, tx, Self::NAME, (severity, EventType::Milestone), package.as_str(), text)
+            .await
     }
 }
 
@@ -133,7 +142,8 @@ impl Worker for Despooler {
         let mut tx = self.site.store.read().await?;
         let arrivals = arrivals::list(&mut tx).await?;
         drop(tx);
-        let Some(arrival) = arrivals.into_iter().find(|arrival| arrival.state == ArrivalState::Complete) else {
+        let Some(arrival) = arrivals.into_iter().find(|arrival| arrival.state == ArrivalState::Complete)
+        else {
             return Ok(Next::Idle);
         };
         self.despool(arrival).await?;
@@ -146,7 +156,11 @@ fn take_in(library: &Library, path: &Path, target: &Digest) -> Result<(), Bundle
     let mut input = BufReader::with_capacity(256 * 1024, file);
     let manifest = apply_bundle(library, &mut input, &Limits::default())?;
     // The header was checked against the offer's target only by name; the content decides.
-    if manifest.digest() == *target { Ok(()) } else { Err(BundleError::Damaged("it leads to another version than was offered")) }
+    if manifest.digest() == *target {
+        Ok(())
+    } else {
+        Err(BundleError::Damaged("it leads to another version than was offered"))
+    }
 }
 
 /// Our own disk's fault, or a base that we lost: another copy of the bundle would not help.

@@ -53,7 +53,9 @@ pub(crate) async fn child_plan(
 async fn child_holds(tx: &mut Tx, child: &SiteCode, package: &PackageRecord) -> Result<Vec<Digest>, Error> {
     let mut own = Vec::new();
     let mut others = Vec::new();
-    for (_, status) in record::list::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus).await? {
+    for (_, status) in
+        record::list::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus).await?
+    {
         if status.site == *child && status.point.is_none() {
             let list = if status.package == package.definition.id { &mut own } else { &mut others };
             list.extend(status.held);

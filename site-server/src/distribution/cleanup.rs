@@ -77,8 +77,7 @@ async fn contents_not_needed(site: &Site, view: &View) -> Result<bool, Error> {
     for content in &view.contents {
         let package = view.packages.iter().find(|(package, _)| package.definition.id == content.package);
         let wanted = package.is_some_and(|(package, distribution)| view.wants(site, package, distribution));
-        let current =
-            package.is_some_and(|(package, _)| package.version.manifest == Some(content.manifest));
+        let current = package.is_some_and(|(package, _)| package.version.manifest == Some(content.manifest));
         let older = match kept.iter_mut().find(|(id, _)| *id == &content.package) {
             Some((_, number)) => number,
             None => {
@@ -133,7 +132,8 @@ async fn arrivals_not_needed(site: &Site, view: &View) -> Result<(), Error> {
 async fn collect(site: &Site) -> Result<(), Error> {
     let _gate = site.content_gate.write().await;
     let mut tx = site.store.read().await?;
-    let live: Vec<Digest> = contents::list(&mut tx).await?.into_iter().map(|content| content.manifest).collect();
+    let live: Vec<Digest> =
+        contents::list(&mut tx).await?.into_iter().map(|content| content.manifest).collect();
     drop(tx);
     let library = site.library.clone();
     let collected = tokio::task::spawn_blocking(move || library.collect(&live)).await??;
@@ -146,7 +146,8 @@ async fn spool_strays(site: &Site) -> Result<(), Error> {
     let mut tx = site.store.read().await?;
     let mut known: Vec<_> =
         bundles::list(&mut tx).await?.iter().map(|bundle| site.directories.bundle(&bundle.digest)).collect();
-    known.extend(arrivals::list(&mut tx).await?.iter().map(|arrival| site.directories.arrival(&arrival.item)));
+    known
+        .extend(arrivals::list(&mut tx).await?.iter().map(|arrival| site.directories.arrival(&arrival.item)));
     drop(tx);
     for directory in [site.directories.outgoing(), site.directories.incoming()] {
         let entries = fs::read_dir(&directory)

@@ -71,7 +71,9 @@ pub(crate) async fn distrust(site: &Site, package: &PackageId, manifest: &Digest
         Ok(Some(0)) => return Ok(()),
         Ok(Some(damaged)) => format!("{damaged} chunks of the content library were damaged"),
         Ok(None) => "the version was missing in the content library".to_owned(),
-        Err(error) => format!("the version could not be read from the content library: {}", error_chain(&error)),
+        Err(error) => {
+            format!("the version could not be read from the content library: {}", error_chain(&error))
+        }
     };
     let mut tx = site.store.begin().await?;
     contents::remove(&mut tx, package, manifest).await?;
@@ -117,13 +119,17 @@ async fn take_again(site: &Site, package: &PackageRecord, target: Digest) -> Res
         Some(source) => {
             let library = site.library.clone();
             let taken = tokio::task::spawn_blocking(move || {
-                packhorse_content::snapshot(&PathBuf::from(source), &library, &|_| std::ops::ControlFlow::Continue(()))
+                packhorse_content::snapshot(&PathBuf::from(source), &library, &|_| {
+                    std::ops::ControlFlow::Continue(())
+                })
             })
             .await?;
             match taken {
                 Ok(snapshot) if snapshot.digest == target => String::new(),
                 Ok(_) => "the content was damaged and the source directory has changed since".to_owned(),
-                Err(error) => format!("the content was damaged and cannot be read again: {}", error_chain(&error)),
+                Err(error) => {
+                    format!("the content was damaged and cannot be read again: {}", error_chain(&error))
+                }
             }
         }
     };

@@ -104,15 +104,18 @@ pub(crate) fn remove_stale_uploads(site: &Site) -> Result<(), Error> {
         }
         // One that is held is in use, however old it is.
         if let Ok(_lock) = lock(&path) {
-            fs::remove_dir_all(&path)
-                .map_err(|source| Error::File { what: format!("remove the old upload {}", path.display()), source })?;
+            fs::remove_dir_all(&path).map_err(|source| Error::File {
+                what: format!("remove the old upload {}", path.display()),
+                source,
+            })?;
         }
     }
     Ok(())
 }
 
 fn is_stale(path: &Path, now: Timestamp) -> bool {
-    let kept = if path.extension().is_some_and(|end| end == UNFINISHED) { UNFINISHED_KEPT } else { UPLOAD_KEPT };
+    let kept =
+        if path.extension().is_some_and(|end| end == UNFINISHED) { UNFINISHED_KEPT } else { UPLOAD_KEPT };
     let Ok(metadata) = path.symlink_metadata() else {
         return false;
     };
@@ -185,17 +188,22 @@ impl Upload {
 
     /// One that was finished before.
     pub(crate) fn claim(uploads: &Path, id: &str) -> Result<Upload, Error> {
-        let gone = || Error::Precondition(format!("there is no upload {id}: uploads are kept for a day; upload again"));
+        let gone = || {
+            Error::Precondition(format!("there is no upload {id}: uploads are kept for a day; upload again"))
+        };
         let id = id.parse::<Uuid>().map_err(|_| {
-            Error::Invalid("field `source.upload`: it is not the id of an upload; give what UploadSource answered".to_owned())
+            Error::Invalid(
+                "field `source.upload`: it is not the id of an upload; give what UploadSource answered"
+                    .to_owned(),
+            )
         })?;
         let path = uploads.join(id.to_string());
         match lock(&path) {
             Ok(lock) => Ok(Upload { id, path, lock, keep: true }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(gone()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(Error::Precondition(format!("upload {id} is being used by another call; wait for that one")))
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Error::Precondition(format!(
+                "upload {id} is being used by another call; wait for that one"
+            ))),
             Err(source) => Err(Error::File { what: format!("open {}", path.display()), source }),
         }
     }
@@ -225,7 +233,9 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if !self.keep && let Err(error) = fs::remove_dir_all(&self.path) {
+        if !self.keep
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
             tracing::warn!(target: "distribution-manager", path = %self.path.display(), %error, "an upload stays behind");
         }
     }

@@ -24,6 +24,7 @@ use packhorse_domain::{
     package::PackageState,
     status::{HELD_MAX, PackageStatus},
 };
+use packhorse_proto::object::v1 as wire;
 use packhorse_runtime::{Next, Worker};
 
 use crate::{
@@ -142,15 +143,26 @@ impl Worker for DistributionManager {
     }
 }
 
-/// Brings the status of this site's library up to date for every package.
+/// Brings the status of this site's library up to date for every package, and forgets it for those that are gone.
 async fn report_libraries(site: &Site, view: &View) -> Result<(), Error> {
     let mut tx = site.store.begin().await?;
-    for (package, distribution) in &view.packages {
-        if view.wants(site, package, distribution) {
-            report_library(site, &mut tx, &package.definition.id).await?;
-        } else {
-            let id = format!("{}/{}/", package.definition.id, site.code());
-            record::write(site, &mut tx, ObjectKind::PackageStatus, &id, Body::Deleted).await?;
+    let wanted: Vec<&PackageId> = view
+        .packages
+        .iter()
+        .filter(|(package, distribution)| view.wants(site, package, distribution))
+        .map(|(package, _)| &package.definition.id)
+        .collect();
+    for package in &wanted {
+        report_library(site, &mut tx, package).await?;
+    }
+    for (object, status) in
+        record::list::<wire::PackageStatus, PackageStatus>(&mut tx, ObjectKind::PackageStatus).await?
+    {
+        // What is still in the library is forgotten only once the clean-up has removed it.
+        let still_held = view.contents.iter().any(|content| content.package == status.package);
+        let own_library = status.site == *site.code() && status.point.is_none();
+        if own_library && !still_held && !wanted.contains(&&status.package) {
+            record::write(site, &mut tx, ObjectKind::PackageStatus, &object.id, Body::Deleted).await?;
         }
     }
     Ok(tx.commit().await?)
@@ -187,10 +199,14 @@ pub(crate) async fn report_library(site: &Site, tx: &mut Tx, package: &PackageId
     Ok(())
 }
 
-async fn noted_failure(tx: &mut Tx, site: &Site, package: &PackageId) -> Result<Option<PackageStatus>, Error> {
-    use packhorse_proto::object::v1 as wire;
+async fn noted_failure(
+    tx: &mut Tx,
+    site: &Site,
+    package: &PackageId,
+) -> Result<Option<PackageStatus>, Error> {
     let id = format!("{package}/{}/", site.code());
-    let noted = record::find::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus, &id).await?;
+    let noted =
+        record::find::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus, &id).await?;
     Ok(noted
         .map(|(_, status)| status)
         .filter(|status| matches!(status.state, PackageState::Retrying | PackageState::Failed)))
@@ -199,10 +215,13 @@ async fn noted_failure(tx: &mut Tx, site: &Site, package: &PackageId) -> Result<
 /// Somebody could not fetch a package from this site: if it is the library's fault, that is mended.
 pub(crate) async fn check_library(site: &Site, package: &PackageId) -> Result<(), Error> {
     let mut tx = site.store.read().await?;
-    let manifest = record::package(&mut tx, package.as_str()).await?.and_then(|record| record.version.manifest);
+    let manifest =
+        record::package(&mut tx, package.as_str()).await?.and_then(|record| record.version.manifest);
     drop(tx);
     match manifest {
-        Some(manifest) if site.library.has_manifest(&manifest) => heal::distrust(site, package, &manifest).await,
+        Some(manifest) if site.library.has_manifest(&manifest) => {
+            heal::distrust(site, package, &manifest).await
+        }
         _ => Ok(()),
     }
 }

@@ -58,7 +58,8 @@ pub(super) async fn bring(site: &Site, view: &View, checked: &mut Checked) -> Re
 
 /// Tells an agent what to hold; it fetches by itself and reports.
 async fn order(site: &Site, point: &PointRow, package: &PackageRecord) -> Result<(), Error> {
-    let name = FileName::Content { point: point.name.as_str(), package: package.definition.id.as_str() }.to_string();
+    let name =
+        FileName::Content { point: point.name.as_str(), package: package.definition.id.as_str() }.to_string();
     let content = wire::PointContent {
         package: package.definition.id.to_string(),
         source_version: package.version.source_version,
@@ -86,7 +87,8 @@ async fn publish(
     let key = (point.name.clone(), package.definition.id.clone());
     let mut tx = site.store.read().await?;
     let id = format!("{}/{}/{}", package.definition.id, site.code(), point.name);
-    let held = record::find::<wire::PackageStatus, PackageStatus>(&mut tx, ObjectKind::PackageStatus, &id).await?;
+    let held =
+        record::find::<wire::PackageStatus, PackageStatus>(&mut tx, ObjectKind::PackageStatus, &id).await?;
     drop(tx);
     let installed = held.is_some_and(|(_, status)| {
         status.state == PackageState::Installed && status.held.first() == Some(target)
@@ -110,7 +112,8 @@ async fn publish(
             Err(_) => (Severity::Warning, format!("distribution point {} failed: {text}", point.name)),
         };
         let class = (severity, EventType::Milestone);
-        status::report(site, &mut tx, "distribution-manager", class, package.definition.id.as_str(), &text).await?;
+        status::report(site, &mut tx, "distribution-manager", class, package.definition.id.as_str(), &text)
+            .await?;
     }
     tx.commit().await?;
     if let Err(TreeError::Library { .. }) = &result {
@@ -119,7 +122,12 @@ async fn publish(
     Ok(result.is_ok())
 }
 
-async fn lay_out(site: &Site, location: &str, name: &str, target: Digest) -> Result<Result<(), TreeError>, Error> {
+async fn lay_out(
+    site: &Site,
+    location: &str,
+    name: &str,
+    target: Digest,
+) -> Result<Result<(), TreeError>, Error> {
     let (library, root, name) = (site.library.clone(), PathBuf::from(location), name.to_owned());
     let result = tokio::task::spawn_blocking(move || -> Result<Result<(), TreeError>, Error> {
         let Some(manifest) = library.manifest(&target)? else {
@@ -157,7 +165,8 @@ fn status_of(
 /// Takes packages from points that should not hold them any more. True: something failed.
 async fn withdraw(site: &Site, view: &View) -> Result<bool, Error> {
     let mut tx = site.store.read().await?;
-    let statuses = record::list::<wire::PackageStatus, PackageStatus>(&mut tx, ObjectKind::PackageStatus).await?;
+    let statuses =
+        record::list::<wire::PackageStatus, PackageStatus>(&mut tx, ObjectKind::PackageStatus).await?;
     let files = caps::files(&mut tx).await?;
     drop(tx);
     let wanted = |package: &PackageId, point: &PointName| {

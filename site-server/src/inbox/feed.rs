@@ -2,12 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use packhorse_domain::{
-    distribution::PointKind,
-    id::PointName,
-    object::ObjectKind,
-    status::PointFact,
-};
+use packhorse_domain::{distribution::PointKind, id::PointName, object::ObjectKind, status::PointFact};
 use packhorse_proto::{
     cap::v1::{CapFile, FeedHello, FeedRequest, FeedResponse, feed_request::Body as FeedBody},
     object::v1 as wire,
@@ -89,20 +84,29 @@ pub(super) async fn serve(
 
 /// Notes who is there, and makes it a distribution point if it is one.
 async fn meet(site: &Site, cap: &PointName, cursor: u64, hello: &FeedHello) -> Result<(), Error> {
-    if hello.endpoints.is_empty() || hello.endpoints.len() > 8 || hello.endpoints.iter().any(|one| one.len() > 300) {
+    if hello.endpoints.is_empty()
+        || hello.endpoints.len() > 8
+        || hello.endpoints.iter().any(|one| one.len() > 300)
+    {
         return Err(Error::Invalid("endpoints: 1 to 8 of at most 300 bytes are expected".to_owned()));
     }
     let mut tx = site.store.begin().await?;
     let row = CapRow { name: cap.clone(), cursor, endpoints: hello.endpoints.clone(), seen_at: site.now() };
     caps::put(&mut tx, &row).await?;
     let id = format!("{}/{cap}", site.code());
-    let is_directory =
-        points::list(&mut tx).await?.iter().any(|point| point.name == *cap && point.kind == PointKind::Directory);
+    let is_directory = points::list(&mut tx)
+        .await?
+        .iter()
+        .any(|point| point.name == *cap && point.kind == PointKind::Directory);
     if hello.distribution_point && !is_directory {
         let location = hello.endpoints.join("\n");
-        points::put(&mut tx, &PointRow { name: cap.clone(), kind: PointKind::Agent, location: location.clone() })
-            .await?;
-        let fact = PointFact { site: site.code().clone(), name: cap.clone(), kind: PointKind::Agent, location };
+        points::put(
+            &mut tx,
+            &PointRow { name: cap.clone(), kind: PointKind::Agent, location: location.clone() },
+        )
+        .await?;
+        let fact =
+            PointFact { site: site.code().clone(), name: cap.clone(), kind: PointKind::Agent, location };
         let body = Body::of::<wire::DistributionPointFact, _>(&fact);
         record::write(site, &mut tx, ObjectKind::DistributionPoint, &id, body).await?;
     }

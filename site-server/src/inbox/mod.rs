@@ -28,7 +28,10 @@ pub(crate) struct InboxManager {
 impl CapService for InboxManager {
     type FeedStream = ReceiverStream<Result<FeedResponse, Status>>;
 
-    async fn feed(&self, request: Request<Streaming<FeedRequest>>) -> Result<Response<Self::FeedStream>, Status> {
+    async fn feed(
+        &self,
+        request: Request<Streaming<FeedRequest>>,
+    ) -> Result<Response<Self::FeedStream>, Status> {
         let cap = caller(&request)?;
         let requests = request.into_inner();
         feed::serve(self, cap, requests).await.map(Response::new)
@@ -54,5 +57,7 @@ impl CapService for InboxManager {
 }
 
 fn caller<T>(request: &Request<T>) -> Result<PointName, Status> {
-    peer(request)?.as_cap().ok_or_else(|| Status::permission_denied("only a CAP agent of this site may call this"))
+    peer(request)?
+        .as_cap()
+        .ok_or_else(|| Status::permission_denied("only a CAP agent of this site may call this"))
 }

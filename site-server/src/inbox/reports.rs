@@ -27,7 +27,11 @@ const REPORTS_MAX: usize = 1000;
 
 /// Takes in reports of clients, all in one transaction. A client that is not of this site, or a report that does not
 /// decode, is dropped with a warning: the CAP would send it for ever.
-pub(super) async fn take_reports(site: &Site, cap: &PointName, reports: Vec<ClientReport>) -> Result<(), Error> {
+pub(super) async fn take_reports(
+    site: &Site,
+    cap: &PointName,
+    reports: Vec<ClientReport>,
+) -> Result<(), Error> {
     if reports.len() > REPORTS_MAX {
         return Err(Error::Invalid(format!("reports: at most {REPORTS_MAX} a call")));
     }
@@ -103,7 +107,9 @@ pub(super) async fn take_content_status(
             continue;
         }
         let class = match state {
-            PackageState::Installed => Some((Severity::Info, format!("version {version} is on distribution point {cap}"))),
+            PackageState::Installed => {
+                Some((Severity::Info, format!("version {version} is on distribution point {cap}")))
+            }
             PackageState::Retrying | PackageState::Failed => {
                 damaged.push(package.clone());
                 Some((Severity::Warning, format!("distribution point {cap}: {reason}")))

@@ -40,7 +40,8 @@ pub(super) async fn write(
             }
         }
     }
-    let held: BTreeMap<String, Vec<u8>> = caps::files(tx).await?.into_iter().filter(|(name, _)| is_shared(name)).collect();
+    let held: BTreeMap<String, Vec<u8>> =
+        caps::files(tx).await?.into_iter().filter(|(name, _)| is_shared(name)).collect();
     for (name, content) in &wanted {
         if held.get(name) != Some(content) {
             caps::put_file(tx, name, Some(content), "").await?;
@@ -55,7 +56,11 @@ pub(super) async fn write(
 fn is_shared(name: &str) -> bool {
     match FileName::parse(name) {
         Some(
-            FileName::Trust | FileName::Delegation(_) | FileName::Offer(_) | FileName::Package(_) | FileName::Points(_),
+            FileName::Trust
+            | FileName::Delegation(_)
+            | FileName::Offer(_)
+            | FileName::Package(_)
+            | FileName::Points(_),
         ) => true,
         Some(FileName::Instruction(_) | FileName::Content { .. }) | None => false,
     }
@@ -82,7 +87,10 @@ async fn point_list(tx: &mut Tx, package: &Package) -> Result<Option<Vec<u8>>, E
         .await?
         .into_iter()
         .filter(|point| point.kind == PointKind::Agent && package.installed.contains(&point.name))
-        .map(|point| Point { endpoints: point.location.lines().map(str::to_owned).collect(), name: point.name })
+        .map(|point| Point {
+            endpoints: point.location.lines().map(str::to_owned).collect(),
+            name: point.name,
+        })
         .collect();
     let list = PointList { package: package.record.definition.id.clone(), manifest, points };
     Ok(Some(convert::encode::<wire::PointList, _>(&list)))

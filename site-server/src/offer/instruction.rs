@@ -45,7 +45,8 @@ pub(super) async fn write(
             not_after: now.plus(site.settings.instruction_validity),
             files: references,
         };
-        let row = InstructionRow { serial: instruction.serial, files: list, not_after: instruction.not_after };
+        let row =
+            InstructionRow { serial: instruction.serial, files: list, not_after: instruction.not_after };
         let encoded = convert::encode::<wire::Instruction, _>(&instruction);
         let signed = sign(SignedType::Instruction, encoded, &[site.director()]);
         let name = FileName::Instruction(client.as_str()).to_string();
@@ -63,12 +64,12 @@ fn references(
 ) -> Vec<FileReference> {
     let is_for_client = |name: &str| match FileName::parse(name) {
         Some(FileName::Trust | FileName::Delegation(_)) => true,
-        Some(FileName::Offer(id)) => offered
-            .iter()
-            .any(|(_, advertisement)| advertisement.id.as_str() == id && view.is_member(client, advertisement)),
-        Some(FileName::Package(id) | FileName::Points(id)) => offered
-            .iter()
-            .any(|(_, advertisement)| advertisement.package.as_str() == id && view.is_member(client, advertisement)),
+        Some(FileName::Offer(id)) => offered.iter().any(|(_, advertisement)| {
+            advertisement.id.as_str() == id && view.is_member(client, advertisement)
+        }),
+        Some(FileName::Package(id) | FileName::Points(id)) => offered.iter().any(|(_, advertisement)| {
+            advertisement.package.as_str() == id && view.is_member(client, advertisement)
+        }),
         Some(FileName::Instruction(_) | FileName::Content { .. }) | None => false,
     };
     files

@@ -48,7 +48,8 @@ struct Package {
 
 impl View {
     async fn load(site: &Site, tx: &mut Tx) -> Result<View, Error> {
-        let statuses = record::list::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus).await?;
+        let statuses =
+            record::list::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus).await?;
         let mut packages = Vec::new();
         for record in record::packages(tx).await? {
             let distribution = record::distribution(tx, &record.definition.id).await?;
@@ -62,17 +63,24 @@ impl View {
                 })
                 .filter_map(|status| status.point.clone())
                 .collect();
-            packages.push(Package { targeted: distribution.points_at(site.code()).count(), installed, record });
+            packages.push(Package {
+                targeted: distribution.points_at(site.code()).count(),
+                installed,
+                record,
+            });
         }
         let mut members: BTreeMap<CollectionId, Vec<ClientId>> = BTreeMap::new();
         for (collection, client) in clients::memberships(tx).await? {
             members.entry(collection).or_default().push(client);
         }
-        let collections =
-            record::list::<wire::Collection, packhorse_domain::collection::Collection>(tx, ObjectKind::Collection)
-                .await?;
+        let collections = record::list::<wire::Collection, packhorse_domain::collection::Collection>(
+            tx,
+            ObjectKind::Collection,
+        )
+        .await?;
         Ok(View {
-            advertisements: record::list::<wire::Advertisement, Advertisement>(tx, ObjectKind::Advertisement).await?,
+            advertisements: record::list::<wire::Advertisement, Advertisement>(tx, ObjectKind::Advertisement)
+                .await?,
             collections: collections.into_iter().map(|(_, collection)| collection.id).collect(),
             packages,
             members,
@@ -139,7 +147,8 @@ impl Worker for OfferManager {
 
 async fn note(tx: &mut Tx, advertisement: &AdvertisementId, reason: Option<&HeldBack>) -> Result<(), Error> {
     let text = reason.map(ToString::to_string);
-    let held = offers::held_back(tx).await?.into_iter().find(|(id, _)| id == advertisement).map(|(_, text)| text);
+    let held =
+        offers::held_back(tx).await?.into_iter().find(|(id, _)| id == advertisement).map(|(_, text)| text);
     if held != text {
         match &text {
             Some(text) => {

@@ -10,9 +10,10 @@ use packhorse_domain::{
 use packhorse_proto::{
     object::v1 as wire,
     provider::v1::{
-        AdvertisementSummary, CreateAdvertisementRequest, CreateAdvertisementResponse, DeleteAdvertisementRequest,
-        DeleteAdvertisementResponse, GetAdvertisementRequest, GetAdvertisementResponse, ListAdvertisementsRequest,
-        ListAdvertisementsResponse, advertisement_service_server::AdvertisementService,
+        AdvertisementSummary, CreateAdvertisementRequest, CreateAdvertisementResponse,
+        DeleteAdvertisementRequest, DeleteAdvertisementResponse, GetAdvertisementRequest,
+        GetAdvertisementResponse, ListAdvertisementsRequest, ListAdvertisementsResponse,
+        advertisement_service_server::AdvertisementService,
     },
 };
 use packhorse_runtime::peer;
@@ -60,9 +61,12 @@ impl Advertisements {
         asked.id = id.to_string();
         let advertisement = Advertisement::try_from(asked)?;
         self.check(&mut change.tx, &advertisement).await?;
-        change.write::<wire::Advertisement, _>(ObjectKind::Advertisement, id.as_str(), &advertisement).await?;
+        change
+            .write::<wire::Advertisement, _>(ObjectKind::Advertisement, id.as_str(), &advertisement)
+            .await?;
         let Advertisement { name, package, program, collection, .. } = &advertisement;
-        let text = format!("advertised {program} of package {package} to collection {collection} as {id} ({name})");
+        let text =
+            format!("advertised {program} of package {package} to collection {collection} as {id} ({name})");
         change.finish(id.as_str(), &text).await?;
         Ok((&advertisement).into())
     }
@@ -71,7 +75,11 @@ impl Advertisements {
     async fn check(&self, tx: &mut Tx, advertisement: &Advertisement) -> Result<(), Error> {
         let package = packages::find(tx, advertisement.package.as_str()).await?;
         if package.version.program(&advertisement.program).is_none() {
-            return Err(no_program(&package.version.programs, &advertisement.package, advertisement.program.as_str()));
+            return Err(no_program(
+                &package.version.programs,
+                &advertisement.package,
+                advertisement.program.as_str(),
+            ));
         }
         collections::find(tx, advertisement.collection.as_str()).await?;
         if advertisement.is_expired(self.site.now()) {
@@ -103,7 +111,11 @@ pub(super) fn no_program(
 }
 
 fn summary(object: &StoredObject, advertisement: &Advertisement, held_back: String) -> AdvertisementSummary {
-    AdvertisementSummary { advertisement: Some(advertisement.into()), owner: object.owner.to_string(), held_back }
+    AdvertisementSummary {
+        advertisement: Some(advertisement.into()),
+        owner: object.owner.to_string(),
+        held_back,
+    }
 }
 
 /// The advertisement, or that there is none.
@@ -121,7 +133,10 @@ pub(super) async fn held_back(tx: &mut Tx, id: &AdvertisementId) -> Result<Strin
 }
 
 /// The ids of the advertisements that name something.
-pub(super) async fn naming(tx: &mut Tx, names: impl Fn(&Advertisement) -> bool) -> Result<Vec<String>, Error> {
+pub(super) async fn naming(
+    tx: &mut Tx,
+    names: impl Fn(&Advertisement) -> bool,
+) -> Result<Vec<String>, Error> {
     Ok(record::list::<wire::Advertisement, Advertisement>(tx, ObjectKind::Advertisement)
         .await?
         .into_iter()
@@ -153,7 +168,9 @@ impl AdvertisementService for Advertisements {
     ) -> Result<Response<CreateAdvertisementResponse>, Status> {
         let who = peer(&request)?.clone();
         let asked = request.into_inner().advertisement.ok_or_else(|| missing("advertisement"))?;
-        Ok(Response::new(CreateAdvertisementResponse { advertisement: Some(self.create(&who, asked).await?) }))
+        Ok(Response::new(CreateAdvertisementResponse {
+            advertisement: Some(self.create(&who, asked).await?),
+        }))
     }
 
     async fn delete_advertisement(

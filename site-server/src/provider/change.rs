@@ -34,7 +34,12 @@ impl<'a> Change<'a> {
     }
 
     /// Writes an object of this site; says whether it changed.
-    pub(super) async fn write<'v, M, T>(&mut self, kind: ObjectKind, id: &str, value: &'v T) -> Result<bool, Error>
+    pub(super) async fn write<'v, M, T>(
+        &mut self,
+        kind: ObjectKind,
+        id: &str,
+        value: &'v T,
+    ) -> Result<bool, Error>
     where
         M: Message + From<&'v T>,
     {
@@ -91,14 +96,21 @@ impl<'a> Change<'a> {
 
 /// A given id is one of this site's and was never used. A deleted one stays used: elsewhere the ledgers of clients
 /// remember it.
-pub(super) async fn check_given(site: &Site, tx: &mut Tx, kind: ObjectKind, given: &str) -> Result<(), Error> {
+pub(super) async fn check_given(
+    site: &Site,
+    tx: &mut Tx,
+    kind: ObjectKind,
+    given: &str,
+) -> Result<(), Error> {
     let (what, code) = (kind.as_str(), site.code());
     // The three kinds of ids have one grammar.
     let id: id::PackageId = parsed("id", given)?;
     if id.site() != code.as_str() {
         return Err(invalid(
             "id",
-            format!("`{given}` does not begin with {code}, the code of the site where it is made; leave it out, and the site gives one"),
+            format!(
+                "`{given}` does not begin with {code}, the code of the site where it is made; leave it out, and the site gives one"
+            ),
         ));
     }
     match objects::get(tx, kind, given).await? {
@@ -106,6 +118,8 @@ pub(super) async fn check_given(site: &Site, tx: &mut Tx, kind: ObjectKind, give
         Some(held) if held.deleted => Err(Error::Exists(format!(
             "{what} {given} was deleted, and an id is never used again; choose another, or leave it out"
         ))),
-        Some(_) => Err(Error::Exists(format!("there is a {what} {given} already; choose another id, or leave it out"))),
+        Some(_) => Err(Error::Exists(format!(
+            "there is a {what} {given} already; choose another id, or leave it out"
+        ))),
     }
 }

@@ -71,7 +71,9 @@ impl Collections {
             .collect();
         let mut members = Vec::new();
         for client in ids.iter().take(MEMBERS_SHOWN) {
-            let fact = record::find::<wire::ClientFact, ClientFact>(&mut tx, ObjectKind::Client, client.as_str()).await?;
+            let fact =
+                record::find::<wire::ClientFact, ClientFact>(&mut tx, ObjectKind::Client, client.as_str())
+                    .await?;
             members.extend(fact.map(|(_, fact)| wire::ClientFact::from(&fact)));
         }
         let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);

@@ -12,11 +12,12 @@ use packhorse_proto::{
     convert::{self, ConvertError},
     object::v1 as wire,
     provider::v1::{
-        AddTargetsRequest, AddTargetsResponse, CreatePackageRequest, CreatePackageResponse, DeletePackageRequest,
-        DeletePackageResponse, GetPackageRequest, GetPackageResponse, ListPackagesRequest, ListPackagesResponse, Package,
-        RemoveProgramRequest, RemoveProgramResponse, RemoveTargetsRequest, RemoveTargetsResponse, SetProgramRequest,
-        SetProgramResponse, Source, UpdatePackageRequest, UpdatePackageResponse, UploadSourceRequest,
-        UploadSourceResponse, package_service_server::PackageService, source,
+        AddTargetsRequest, AddTargetsResponse, CreatePackageRequest, CreatePackageResponse,
+        DeletePackageRequest, DeletePackageResponse, GetPackageRequest, GetPackageResponse,
+        ListPackagesRequest, ListPackagesResponse, Package, RemoveProgramRequest, RemoveProgramResponse,
+        RemoveTargetsRequest, RemoveTargetsResponse, SetProgramRequest, SetProgramResponse, Source,
+        UpdatePackageRequest, UpdatePackageResponse, UploadSourceRequest, UploadSourceResponse,
+        package_service_server::PackageService, source,
     },
 };
 use packhorse_runtime::peer;
@@ -61,7 +62,11 @@ impl Draft {
             let reason = format!("it has more than {DESCRIPTION_LENGTH_MAX} characters: shorten it");
             return Err(invalid("description", reason));
         }
-        let programs = request.programs.into_iter().map(TryInto::try_into).collect::<Result<Vec<Program>, ConvertError>>()?;
+        let programs = request
+            .programs
+            .into_iter()
+            .map(TryInto::try_into)
+            .collect::<Result<Vec<Program>, ConvertError>>()?;
         Ok(Draft {
             given: request.id,
             name: request.name,
@@ -124,7 +129,9 @@ impl Packages {
         change.write::<wire::PackageDefinition, _>(ObjectKind::Package, id.as_str(), &definition).await?;
         let mut distribution = Distribution::empty(id.clone());
         if distribution.add(draft.targets) {
-            change.write::<wire::Distribution, _>(ObjectKind::Distribution, id.as_str(), &distribution).await?;
+            change
+                .write::<wire::Distribution, _>(ObjectKind::Distribution, id.as_str(), &distribution)
+                .await?;
         }
         record_content(&mut change, &version).await?;
         contents::set_source(&mut change.tx, &id, source.directory()).await?;
@@ -140,7 +147,11 @@ impl Packages {
         Ok(package)
     }
 
-    async fn update(&self, who: &Name, request: UpdatePackageRequest) -> Result<UpdatePackageResponse, Error> {
+    async fn update(
+        &self,
+        who: &Name,
+        request: UpdatePackageRequest,
+    ) -> Result<UpdatePackageResponse, Error> {
         let site = &*self.site;
         let mut tx = site.store.read().await?;
         let package = own(site, &mut tx, &request.package).await?;
@@ -208,7 +219,10 @@ impl Packages {
                 Ok(SourceFrom::Upload(Upload::claim(&self.site.directories.uploads(), &id)?))
             }
             Some(source::From::Directory(directory)) => {
-                if !directory.starts_with('/') || directory.len() > 4096 || directory.chars().any(char::is_control) {
+                if !directory.starts_with('/')
+                    || directory.len() > 4096
+                    || directory.chars().any(char::is_control)
+                {
                     let reason = "an absolute path on the site server is expected; files of another machine are uploaded";
                     return Err(invalid("source.directory", reason));
                 }
@@ -242,7 +256,8 @@ async fn record_content(change: &mut Change<'_>, version: &PackageVersion) -> Re
     let Some(manifest) = version.manifest else {
         return Ok(false);
     };
-    let content = Content { package: version.package.clone(), manifest, source_version: version.source_version };
+    let content =
+        Content { package: version.package.clone(), manifest, source_version: version.source_version };
     if contents::list(&mut change.tx).await?.contains(&content) {
         return Ok(false);
     }
@@ -289,11 +304,17 @@ pub(super) async fn view(tx: &mut Tx, package: &PackageRecord) -> Result<Package
 
 #[tonic::async_trait]
 impl PackageService for Packages {
-    async fn list_packages(&self, _: Request<ListPackagesRequest>) -> Result<Response<ListPackagesResponse>, Status> {
+    async fn list_packages(
+        &self,
+        _: Request<ListPackagesRequest>,
+    ) -> Result<Response<ListPackagesResponse>, Status> {
         Ok(Response::new(ListPackagesResponse { packages: self.list().await? }))
     }
 
-    async fn get_package(&self, request: Request<GetPackageRequest>) -> Result<Response<GetPackageResponse>, Status> {
+    async fn get_package(
+        &self,
+        request: Request<GetPackageRequest>,
+    ) -> Result<Response<GetPackageResponse>, Status> {
         Ok(Response::new(GetPackageResponse { package: Some(self.get(&request.get_ref().package).await?) }))
     }
 
@@ -322,7 +343,10 @@ impl PackageService for Packages {
         Ok(Response::new(DeletePackageResponse {}))
     }
 
-    async fn set_program(&self, request: Request<SetProgramRequest>) -> Result<Response<SetProgramResponse>, Status> {
+    async fn set_program(
+        &self,
+        request: Request<SetProgramRequest>,
+    ) -> Result<Response<SetProgramResponse>, Status> {
         let who = peer(&request)?.clone();
         let SetProgramRequest { package, program } = request.into_inner();
         let program = program.ok_or_else(|| missing("program"))?;
@@ -339,7 +363,10 @@ impl PackageService for Packages {
         Ok(Response::new(RemoveProgramResponse { package: Some(package) }))
     }
 
-    async fn add_targets(&self, request: Request<AddTargetsRequest>) -> Result<Response<AddTargetsResponse>, Status> {
+    async fn add_targets(
+        &self,
+        request: Request<AddTargetsRequest>,
+    ) -> Result<Response<AddTargetsResponse>, Status> {
         let who = peer(&request)?.clone();
         let AddTargetsRequest { package, targets } = request.into_inner();
         let package = targets::add(&self.site, &who, &package, targets).await?;

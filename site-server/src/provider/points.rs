@@ -17,8 +17,8 @@ use packhorse_domain::{
 use packhorse_proto::{
     object::v1 as wire,
     provider::v1::{
-        AddDirectoryRequest, AddDirectoryResponse, ListDistributionPointsRequest, ListDistributionPointsResponse,
-        RemoveDistributionPointRequest, RemoveDistributionPointResponse,
+        AddDirectoryRequest, AddDirectoryResponse, ListDistributionPointsRequest,
+        ListDistributionPointsResponse, RemoveDistributionPointRequest, RemoveDistributionPointResponse,
         distribution_point_service_server::DistributionPointService,
     },
 };
@@ -159,8 +159,12 @@ async fn check_free(tx: &mut Tx, asked: &PointRow) -> Result<Vec<PathBuf>, Error
         }
     }
     let name = asked.name.as_str();
-    if tokens::is_used(tx, "cap", name).await? || caps::list(tx).await?.iter().any(|cap| cap.name == asked.name) {
-        return Err(Error::Exists(format!("{name} is the name of a CAP agent of this site; choose another name")));
+    if tokens::is_used(tx, "cap", name).await?
+        || caps::list(tx).await?.iter().any(|cap| cap.name == asked.name)
+    {
+        return Err(Error::Exists(format!(
+            "{name} is the name of a CAP agent of this site; choose another name"
+        )));
     }
     Ok(others)
 }
@@ -174,14 +178,19 @@ fn prepare(path: &Path, own: &Path, others: &[PathBuf]) -> Result<(), Error> {
         ))
     };
     fs::create_dir_all(path).map_err(unusable)?;
-    access(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK).map_err(|error| unusable(error.into()))?;
+    access(path, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| unusable(error.into()))?;
     let real = path.canonicalize().map_err(unusable)?;
     for other in others.iter().map(PathBuf::as_path).chain([own]) {
         let other = other.canonicalize().unwrap_or_else(|_| other.to_owned());
         if real.starts_with(&other) || other.starts_with(&real) {
             return Err(invalid(
                 "path",
-                format!("{} is in use by the site server ({}); give a directory of its own", path.display(), other.display()),
+                format!(
+                    "{} is in use by the site server ({}); give a directory of its own",
+                    path.display(),
+                    other.display()
+                ),
             ));
         }
     }

@@ -1,9 +1,6 @@
 //! The programs of a package: each change is a new release, signed by the author.
 
-use packhorse_domain::{
-    id::ProgramName,
-    package::Program,
-};
+use packhorse_domain::{id::ProgramName, package::Program};
 use packhorse_proto::{object::v1 as wire, provider::v1::Package};
 use packhorse_trust::Name;
 
@@ -17,7 +14,12 @@ use super::{
 use crate::{error::Error, site::Site};
 
 /// Adds the program, or puts it in the place of the one with its name.
-pub(super) async fn set(site: &Site, who: &Name, package: &str, program: wire::Program) -> Result<Package, Error> {
+pub(super) async fn set(
+    site: &Site,
+    who: &Name,
+    package: &str,
+    program: wire::Program,
+) -> Result<Package, Error> {
     let program = Program::try_from(program)?;
     let mut change = Change::begin(site, who).await?;
     let mut package = own(site, &mut change.tx, package).await?;

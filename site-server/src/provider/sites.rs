@@ -7,8 +7,8 @@ use packhorse_proto::{
     object::v1 as wire,
     provider::v1::{
         CreateCapTokenRequest, CreateCapTokenResponse, CreateClientTokenRequest, CreateClientTokenResponse,
-        CreateSiteTokenRequest, CreateSiteTokenResponse, LinkState, ListSitesRequest, ListSitesResponse, Site as Shown,
-        site_service_server::SiteService,
+        CreateSiteTokenRequest, CreateSiteTokenResponse, LinkState, ListSitesRequest, ListSitesResponse,
+        Site as Shown, site_service_server::SiteService,
     },
 };
 use packhorse_runtime::peer;

@@ -1,9 +1,6 @@
 //! What is where, and how far.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use packhorse_domain::{
     client::ClientFact,
@@ -14,9 +11,10 @@ use packhorse_domain::{
 use packhorse_proto::{
     object::v1 as wire,
     provider::v1::{
-        Cap, Client, Component, GetAdvertisementStatusRequest, GetAdvertisementStatusResponse, GetPackageStatusRequest,
-        GetPackageStatusResponse, GetSiteStatusRequest, GetSiteStatusResponse, Link, ListClientsRequest,
-        ListClientsResponse, ListEventsRequest, ListEventsResponse, status_service_server::StatusService,
+        Cap, Client, Component, GetAdvertisementStatusRequest, GetAdvertisementStatusResponse,
+        GetPackageStatusRequest, GetPackageStatusResponse, GetSiteStatusRequest, GetSiteStatusResponse, Link,
+        ListClientsRequest, ListClientsResponse, ListEventsRequest, ListEventsResponse,
+        status_service_server::StatusService,
     },
 };
 use packhorse_runtime::{Lifecycle, WorkerStatus};
@@ -115,14 +113,17 @@ impl Statuses {
     async fn clients(&self) -> Result<Vec<Client>, Error> {
         let mut tx = self.site.store.read().await?;
         let mut seen: BTreeMap<_, _> = clients::list_seen(&mut tx).await?.into_iter().collect();
-        let mut shown: Vec<Client> = record::list::<wire::ClientFact, ClientFact>(&mut tx, ObjectKind::Client)
-            .await?
-            .iter()
-            .map(|(object, fact)| Client {
-                seen_at_us: seen.remove(&fact.id).map_or_else(|| record::changed_at_us(object), |at| at.0),
-                fact: Some(fact.into()),
-            })
-            .collect();
+        let mut shown: Vec<Client> =
+            record::list::<wire::ClientFact, ClientFact>(&mut tx, ObjectKind::Client)
+                .await?
+                .iter()
+                .map(|(object, fact)| Client {
+                    seen_at_us: seen
+                        .remove(&fact.id)
+                        .map_or_else(|| record::changed_at_us(object), |at| at.0),
+                    fact: Some(fact.into()),
+                })
+                .collect();
         // Those that have enrolled and not yet told what they are.
         shown.extend(seen.into_iter().map(|(id, at)| {
             let fact = wire::ClientFact {
@@ -223,11 +224,17 @@ impl StatusService for Statuses {
         Ok(Response::new(self.site().await?))
     }
 
-    async fn list_clients(&self, _: Request<ListClientsRequest>) -> Result<Response<ListClientsResponse>, Status> {
+    async fn list_clients(
+        &self,
+        _: Request<ListClientsRequest>,
+    ) -> Result<Response<ListClientsResponse>, Status> {
         Ok(Response::new(ListClientsResponse { clients: self.clients().await? }))
     }
 
-    async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsResponse>, Status> {
+    async fn list_events(
+        &self,
+        request: Request<ListEventsRequest>,
+    ) -> Result<Response<ListEventsResponse>, Status> {
         Ok(Response::new(ListEventsResponse { events: self.events(request.get_ref()).await? }))
     }
 }

@@ -108,10 +108,13 @@ async fn replace(
 
 /// Drops a point that is removed from every list that this site owns.
 pub(super) async fn forget(change: &mut Change<'_>, gone: &Target) -> Result<(), Error> {
-    let lists = record::list::<wire::Distribution, Distribution>(&mut change.tx, ObjectKind::Distribution).await?;
+    let lists =
+        record::list::<wire::Distribution, Distribution>(&mut change.tx, ObjectKind::Distribution).await?;
     for (object, mut distribution) in lists {
         if object.owner == *change.site.code() && distribution.remove(std::slice::from_ref(gone)) {
-            change.write::<wire::Distribution, _>(ObjectKind::Distribution, &object.id, &distribution).await?;
+            change
+                .write::<wire::Distribution, _>(ObjectKind::Distribution, &object.id, &distribution)
+                .await?;
         }
     }
     Ok(())

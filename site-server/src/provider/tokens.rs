@@ -30,7 +30,8 @@ pub(super) async fn for_site(site: &Site, who: &Name, code: &str, valid_s: u32) 
     let mut change = Change::begin(site, who).await?;
     check_site_free(site, &mut change.tx, &child).await?;
     let text = format!("made a token for site {child}");
-    let bearer = Bearer { role: Role::Site, name: child.to_string(), endpoints: site.settings.endpoints.clone() };
+    let bearer =
+        Bearer { role: Role::Site, name: child.to_string(), endpoints: site.settings.endpoints.clone() };
     hand_out(change, bearer, &Name::of_site(site.code().clone(), site.code()), (valid_s, text)).await
 }
 
@@ -48,7 +49,8 @@ pub(super) async fn for_cap(site: &Site, who: &Name, name: &str, valid_s: u32) -
         )));
     }
     let text = format!("made a token for CAP agent {cap}");
-    let bearer = Bearer { role: Role::Cap, name: cap.to_string(), endpoints: site.settings.endpoints.clone() };
+    let bearer =
+        Bearer { role: Role::Cap, name: cap.to_string(), endpoints: site.settings.endpoints.clone() };
     hand_out(change, bearer, &Name::of_site(site.code().clone(), site.code()), (valid_s, text)).await
 }
 
@@ -107,9 +109,17 @@ async fn hand_out(
         expires: expiry(site.now(), valid_s)?,
     };
     let encoded = token.encode().map_err(|error| {
-        Error::Precondition(format!("no token can be made: {error}; correct `endpoints` in the settings of {}", server.role))
+        Error::Precondition(format!(
+            "no token can be made: {error}; correct `endpoints` in the settings of {}",
+            server.role
+        ))
     })?;
-    let row = TokenRow { role: role.as_str().to_owned(), name: name.clone(), expires_at: token.expires, used_by: None };
+    let row = TokenRow {
+        role: role.as_str().to_owned(),
+        name: name.clone(),
+        expires_at: token.expires,
+        used_by: None,
+    };
     tokens::add(&mut change.tx, &token.secret_hash(), &row, site.now()).await?;
     change.finish(&name, &text).await?;
     Ok(encoded)
@@ -136,6 +146,9 @@ async fn check_site_free(site: &Site, tx: &mut Tx, child: &SiteCode) -> Result<(
         )));
     }
     site.path().child(child.clone()).map(drop).map_err(|error| {
-        Error::Precondition(format!("site {child} cannot be a child of {}: {error}; let it join a site further up", site.code()))
+        Error::Precondition(format!(
+            "site {child} cannot be a child of {}: {error}; let it join a site further up",
+            site.code()
+        ))
     })
 }

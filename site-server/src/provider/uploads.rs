@@ -10,7 +10,9 @@ use std::{
 };
 
 use packhorse_content::Limits;
-use packhorse_proto::provider::v1::{EntryKind, UploadEntry, UploadSourceRequest, upload_source_request::Body};
+use packhorse_proto::provider::v1::{
+    EntryKind, UploadEntry, UploadSourceRequest, upload_source_request::Body,
+};
 use rustix::fs::{OFlags, statvfs};
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt as _};
@@ -163,7 +165,9 @@ impl Tree {
                 check_link(path, &entry.link_target)?;
                 symlink(&entry.link_target, self.root.join(path)).map_err(|source| failed(path, source))
             }
-            EntryKind::Unspecified => Err(refused(path, "it is neither a file nor a directory nor a symbolic link")),
+            EntryKind::Unspecified => {
+                Err(refused(path, "it is neither a file nor a directory nor a symbolic link"))
+            }
         }
     }
 
@@ -183,7 +187,9 @@ impl Tree {
     fn data(&mut self, data: &[u8]) -> Result<(), Error> {
         let length = data.len() as u64;
         let Some(open) = &mut self.open else {
-            return Err(Error::Invalid("data came that belongs to no file: send the file's entry first".to_owned()));
+            return Err(Error::Invalid(
+                "data came that belongs to no file: send the file's entry first".to_owned(),
+            ));
         };
         if data.is_empty() || data.len() > DATA_LENGTH_MAX {
             return Err(refused(&open.path, "a message has 1 byte to 256 KiB of data"));
@@ -209,7 +215,9 @@ impl Tree {
     fn end(&mut self) -> Result<(), Error> {
         self.end_file()?;
         if self.entries == 0 {
-            return Err(Error::Invalid("the uploaded directory is empty: put the package's files there first".to_owned()));
+            return Err(Error::Invalid(
+                "the uploaded directory is empty: put the package's files there first".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -235,9 +243,12 @@ fn no_room() -> Error {
 }
 
 fn check_room(at: &Path, wanted: u64) -> Result<(), Error> {
-    let disk = statvfs(at)
-        .map_err(|source| Error::File { what: format!("ask for the room at {}", at.display()), source: source.into() })?;
-    let (available, total) = (disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize));
+    let disk = statvfs(at).map_err(|source| Error::File {
+        what: format!("ask for the room at {}", at.display()),
+        source: source.into(),
+    })?;
+    let (available, total) =
+        (disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize));
     if is_room(available, total, wanted) { Ok(()) } else { Err(no_room()) }
 }
 
@@ -247,7 +258,9 @@ fn is_room(available: u64, total: u64, wanted: u64) -> bool {
 }
 
 fn check_path(path: &str) -> Result<(), Error> {
-    let plain = |name: &str| !matches!(name, "" | "." | "..") && name.len() <= NAME_LENGTH_MAX && !name.contains('\0');
+    let plain = |name: &str| {
+        !matches!(name, "" | "." | "..") && name.len() <= NAME_LENGTH_MAX && !name.contains('\0')
+    };
     if path.len() <= PATH_LENGTH_MAX && path.split('/').all(plain) {
         return Ok(());
     }
@@ -257,8 +270,13 @@ fn check_path(path: &str) -> Result<(), Error> {
 /// A link that names something outside at any step of its way is refused here; what it leads to through other links is
 /// checked when the source is taken in.
 fn check_link(path: &str, target: &str) -> Result<(), Error> {
-    let outside = || refused(path, "the link leads out of the source; make it a relative link to a file inside");
-    if target.is_empty() || target.len() >= PATH_LENGTH_MAX || target.contains('\0') || target.starts_with('/') {
+    let outside =
+        || refused(path, "the link leads out of the source; make it a relative link to a file inside");
+    if target.is_empty()
+        || target.len() >= PATH_LENGTH_MAX
+        || target.contains('\0')
+        || target.starts_with('/')
+    {
         return Err(outside());
     }
     let mut depth = path.matches('/').count();
@@ -302,7 +320,9 @@ mod tests {
         for (path, target) in [("l", "a"), ("x/l", "../a"), ("x/l", "./y/../../a")] {
             assert!(check_link(path, target).is_ok(), "{path} -> {target}");
         }
-        for (path, target) in [("l", ".."), ("l", "/etc/passwd"), ("x/l", "../../a"), ("x/l", "../y/../../x"), ("l", "")] {
+        for (path, target) in
+            [("l", ".."), ("l", "/etc/passwd"), ("x/l", "../../a"), ("x/l", "../y/../../x"), ("l", "")]
+        {
             assert!(check_link(path, target).is_err(), "{path} -> {target}");
         }
     }

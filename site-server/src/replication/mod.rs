@@ -91,6 +91,7 @@ async fn child_spoke_after(
     at: packhorse_domain::Timestamp,
 ) -> Result<bool, Error> {
     let id = format!("{}/{child}/", bundle.package);
-    let status = crate::store::objects::get(tx, packhorse_domain::object::ObjectKind::PackageStatus, &id).await?;
+    let status =
+        crate::store::objects::get(tx, packhorse_domain::object::ObjectKind::PackageStatus, &id).await?;
     Ok(status.is_some_and(|status| status.changed_at > at))
 }

@@ -54,7 +54,8 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
             SendingState::Failed => sending.retry_at <= site.now(),
             SendingState::Done | SendingState::BaseMissing => false,
         };
-        if sending.peer == *peer && due
+        if sending.peer == *peer
+            && due
             && let Some(bundle) = bundles::get(&mut tx, &sending.digest).await?
         {
             let package = record::package(&mut tx, bundle.package.as_str()).await?;
@@ -97,7 +98,8 @@ fn object_priority(object: &StoredObject) -> Result<Priority, Error> {
             record::read::<wire::Advertisement, Advertisement>(object)?.priority
         }
         ObjectKind::Package if !object.deleted => {
-            record::read::<wire::PackageDefinition, packhorse_domain::package::PackageDefinition>(object)?.priority
+            record::read::<wire::PackageDefinition, packhorse_domain::package::PackageDefinition>(object)?
+                .priority
         }
         ObjectKind::Event => Priority::Low,
         ObjectKind::Advertisement

@@ -56,7 +56,8 @@ impl LinkService for LinkServer {
                 drop(failed.send(status_of(&error)));
             }
         });
-        let frames = ReceiverStream::new(answers).map(|frame: Frame| Ok(ExchangeResponse { frame: Some(frame.into()) }));
+        let frames = ReceiverStream::new(answers)
+            .map(|frame: Frame| Ok(ExchangeResponse { frame: Some(frame.into()) }));
         let end = futures::stream::once(failure).filter_map(|end| end.ok().map(Err));
         Ok(Response::new(Box::pin(frames.chain(end))))
     }

@@ -16,7 +16,6 @@ use packhorse_proto::{
     convert::{self, ConvertError},
     object::v1 as wire,
 };
-use packhorse_runtime::error_chain;
 use packhorse_trust::{SignedType, TrustError};
 use prost::Message;
 
@@ -38,7 +37,9 @@ pub(super) enum Rejection {
     Signature(#[source] TrustError),
     #[error("its body does not fit its name")]
     OtherName,
-    #[error("the same version with another content is held here; the owner's database was tampered with or forked")]
+    #[error(
+        "the same version with another content is held here; the owner's database was tampered with or forked"
+    )]
     Conflict,
     #[error("the site database failed")]
     Store(#[from] StoreError),
@@ -50,9 +51,10 @@ impl Rejection {
         match self {
             Rejection::Decode(ConvertError::Unknown { .. }) => RefuseReason::UnknownKind,
             Rejection::Decode(_) => RefuseReason::Damaged,
-            Rejection::NotAllowed(_) | Rejection::Signature(_) | Rejection::OtherName | Rejection::Conflict => {
-                RefuseReason::NotAllowed
-            }
+            Rejection::NotAllowed(_)
+            | Rejection::Signature(_)
+            | Rejection::OtherName
+            | Rejection::Conflict => RefuseReason::NotAllowed,
             Rejection::Store(_) => RefuseReason::NoSpace,
         }
     }
@@ -75,7 +77,8 @@ pub(super) async fn apply(
         Merge::Conflict => Err(Rejection::Conflict),
         Merge::Adopt => {
             if object.kind == ObjectKind::Trust {
-                site.change_trust(|trust| trust.update_trust_file(&object.body)).map_err(Rejection::Signature)?;
+                site.change_trust(|trust| trust.update_trust_file(&object.body))
+                    .map_err(Rejection::Signature)?;
             }
             Ok(objects::put(tx, &object, content, &digest, site.now()).await?)
         }
@@ -103,7 +106,8 @@ async fn open(
             Ok(claimed)
         }
         Relation::Child => {
-            let object: Object = convert::decode::<wire::Object, Object>(content).map_err(Rejection::Decode)?;
+            let object: Object =
+                convert::decode::<wire::Object, Object>(content).map_err(Rejection::Decode)?;
             let below = below(tx, peer, &object).await?;
             admit(object.kind, &object.owner, &From::Child(&below), site.path())?;
             Ok(object)
@@ -202,9 +206,4 @@ where
     T: TryFrom<M, Error = ConvertError>,
 {
     convert::decode::<M, T>(body).map_err(Rejection::Decode)
-}
-
-/// The refusal's text for the peer and for the status message here.
-pub(super) fn text(rejection: &Rejection) -> String {
-    error_chain(rejection)
 }

@@ -44,11 +44,22 @@ pub(super) async fn record(
                 alarm(site, &mut tx, &job.item.subject, &format!("site {peer} refused it: {text}")).await?;
             }
             (JobContent::Object { .. }, _) => {
-                alarm(site, &mut tx, &job.item.subject, &format!("site {peer} refused it ({reason}): {text}")).await?;
+                alarm(
+                    site,
+                    &mut tx,
+                    &job.item.subject,
+                    &format!("site {peer} refused it ({reason}): {text}"),
+                )
+                .await?;
             }
             (JobContent::Bundle(bundle), RefuseReason::Damaged) => {
-                alarm(site, &mut tx, bundle.package.as_str(), &format!("site {peer} got a damaged bundle: {text}"))
-                    .await?;
+                alarm(
+                    site,
+                    &mut tx,
+                    bundle.package.as_str(),
+                    &format!("site {peer} got a damaged bundle: {text}"),
+                )
+                .await?;
                 broken.push(bundle);
             }
             (JobContent::Bundle(bundle), _) => {
@@ -83,8 +94,15 @@ async fn held(site: &Site, tx: &mut Tx, peer: &SiteCode, job: &Job) -> Result<()
         JobContent::Bundle(bundle) => {
             put(site, tx, peer, bundle, SendingState::Done, "", Duration::ZERO).await?;
             let text = format!("version {} was delivered to site {peer}", bundle.source_version);
-            status::report(site, tx, "sender", (Severity::Info, EventType::Milestone), bundle.package.as_str(), &text)
-                .await?;
+            status::report(
+                site,
+                tx,
+                "sender",
+                (Severity::Info, EventType::Milestone),
+                bundle.package.as_str(),
+                &text,
+            )
+            .await?;
         }
     }
     Ok(())

@@ -96,8 +96,8 @@ async fn attempt(
     let counter = Arc::<ByteCounter>::default();
     let channel = channel(site, parent, endpoint, counter.clone()).await?;
     let (outbound, frames) = mpsc::channel(OUTBOUND_FRAMES_MAX);
-    let requests =
-        ReceiverStream::new(frames).map(|frame: packhorse_domain::link::Frame| ExchangeRequest { frame: Some(frame.into()) });
+    let requests = ReceiverStream::new(frames)
+        .map(|frame: packhorse_domain::link::Frame| ExchangeRequest { frame: Some(frame.into()) });
     let answers = LinkServiceClient::new(channel)
         .exchange(requests)
         .await

@@ -202,7 +202,8 @@ impl Receiver {
                 false => Err(apply::Rejection::OtherName),
             };
             if let Err(rejection) = &result {
-                let text = format!("an object from site {} was refused: {}", self.peer, error_chain(rejection));
+                let text =
+                    format!("an object from site {} was refused: {}", self.peer, error_chain(rejection));
                 let class = (Severity::Warning, EventType::Milestone);
                 status::report(&self.site, &mut tx, "receiver", class, self.peer.as_str(), &text).await?;
             }
@@ -230,7 +231,10 @@ impl Receiver {
             return Ok(());
         };
         let mut tx = self.site.store.read().await?;
-        let held = contents::list(&mut tx).await?.iter().any(|held| held.package == package && held.manifest == target);
+        let held = contents::list(&mut tx)
+            .await?
+            .iter()
+            .any(|held| held.package == package && held.manifest == target);
         let arrival = arrivals::list(&mut tx).await?.into_iter().find(|arrival| arrival.item == item);
         drop(tx);
         if held {
@@ -291,14 +295,21 @@ impl Receiver {
         arrivals::put(&mut tx, &arrival).await?;
         tx.commit().await?;
         settled(link.accept(offer.item, durable));
-        self.bundles.insert(offer.item, Incoming { arrival, file: Arc::new(file), written: durable, durable });
+        self.bundles
+            .insert(offer.item, Incoming { arrival, file: Arc::new(file), written: durable, durable });
         if durable == length {
             self.complete(offer.item, link).await?;
         }
         Ok(())
     }
 
-    async fn write(&mut self, item: ItemId, offset: u64, bytes: Vec<u8>, link: &mut Link) -> Result<(), Error> {
+    async fn write(
+        &mut self,
+        item: ItemId,
+        offset: u64,
+        bytes: Vec<u8>,
+        link: &mut Link,
+    ) -> Result<(), Error> {
         let Some(incoming) = self.bundles.get_mut(&item) else {
             return Ok(());
         };
@@ -310,7 +321,8 @@ impl Receiver {
         }
         incoming.written = offset + bytes.len() as u64;
         self.unsynced_since.get_or_insert_with(Instant::now);
-        let due = incoming.written - incoming.durable >= SYNC_BYTES || incoming.written == incoming.arrival.length;
+        let due =
+            incoming.written - incoming.durable >= SYNC_BYTES || incoming.written == incoming.arrival.length;
         if due { self.sync_one(item, link).await } else { Ok(()) }
     }
 
@@ -344,7 +356,10 @@ impl Receiver {
             self.despooling.insert(item);
             return Ok(());
         }
-        let text = format!("a bundle from site {} was damaged on its way or on the disk; it is fetched again", self.peer);
+        let text = format!(
+            "a bundle from site {} was damaged on its way or on the disk; it is fetched again",
+            self.peer
+        );
         let class = (Severity::Warning, EventType::Milestone);
         status::report(&self.site, &mut tx, "receiver", class, arrival.package.as_str(), &text).await?;
         tx.commit().await?;

@@ -77,7 +77,12 @@ impl Sender {
     }
 
     /// The bytes of an item that go out next.
-    pub(super) async fn read(&mut self, item: ItemId, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
+    pub(super) async fn read(
+        &mut self,
+        item: ItemId,
+        offset: u64,
+        length: usize,
+    ) -> std::io::Result<Vec<u8>> {
         let open = self.jobs.get_mut(&item).ok_or_else(|| std::io::Error::other("the item is not queued"))?;
         let bundle = match &open.job.content {
             JobContent::Object { content, .. } => {
@@ -149,7 +154,8 @@ impl Sender {
         link.progress()
             .filter_map(|progress| {
                 let open = self.jobs.get(&progress.item)?;
-                let is_event = matches!(&open.job.content, JobContent::Object { kind: ObjectKind::Event, .. });
+                let is_event =
+                    matches!(&open.job.content, JobContent::Object { kind: ObjectKind::Event, .. });
                 (!is_event).then(|| Moving {
                     item: progress.item,
                     outgoing: true,

@@ -114,7 +114,7 @@ impl Session {
                 look_at = Instant::now() + LOOK_AGAIN;
             }
             let full = self.pump(&outbound).await?;
-            if ending && !full && self.link.is_idle() {
+            if ending && !full {
                 return Ok(());
             }
             self.show();
@@ -141,9 +141,6 @@ impl Session {
             }
             if sync_at.is_some_and(|at| at <= Instant::now()) {
                 self.receiver.sync(&mut self.link).await?;
-            }
-            if ending && outbound.is_closed() {
-                return Ok(());
             }
         }
     }
@@ -207,7 +204,9 @@ impl Session {
                 Event::PeerGoodbye { reason } => {
                     tracing::info!(target: "sender", peer = %self.peer, reason, "the peer leaves");
                 }
-                event @ (Event::Offered(_) | Event::Write { .. } | Event::Cancelled { .. }) => incoming.push(event),
+                event @ (Event::Offered(_) | Event::Write { .. } | Event::Cancelled { .. }) => {
+                    incoming.push(event)
+                }
                 event @ (Event::Wanted { .. }
                 | Event::Acked { .. }
                 | Event::Delivered { .. }

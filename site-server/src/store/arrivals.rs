@@ -44,7 +44,8 @@ impl TryFrom<Row> for Arrival {
     fn try_from(
         (item, peer, package, target, bases, digest, length, priority, state, reason, changed_at): Row,
     ) -> Result<Self, StoreError> {
-        let unknown = || StoreError::Inconsistent { table: "arrival", column: "item", row: hex::encode(&item) };
+        let unknown =
+            || StoreError::Inconsistent { table: "arrival", column: "item", row: hex::encode(&item) };
         Ok(Arrival {
             item: item.as_slice().try_into().map(ItemId).map_err(|_| unknown())?,
             peer: name("arrival", "peer", &peer)?,
@@ -71,12 +72,12 @@ pub(crate) async fn list(tx: &mut Tx) -> Result<Vec<Arrival>, StoreError> {
         "SELECT item, peer, package, target, bases, digest, length, priority, state, reason, changed_at
          FROM arrival ORDER BY changed_at, item",
     )
-        .fetch_all(tx.connection())
-        .await
-        .map_err(failed("list arrivals"))?
-        .into_iter()
-        .map(TryInto::try_into)
-        .collect()
+    .fetch_all(tx.connection())
+    .await
+    .map_err(failed("list arrivals"))?
+    .into_iter()
+    .map(TryInto::try_into)
+    .collect()
 }
 
 pub(crate) async fn put(tx: &mut Tx, arrival: &Arrival) -> Result<(), StoreError> {

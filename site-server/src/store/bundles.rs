@@ -53,7 +53,9 @@ impl SendingState {
 
 type BundleTuple = (Vec<u8>, String, i64, Vec<u8>, Vec<u8>, i64);
 
-fn bundle((digest, package, source_version, target, bases, length): BundleTuple) -> Result<BundleRow, StoreError> {
+fn bundle(
+    (digest, package, source_version, target, bases, length): BundleTuple,
+) -> Result<BundleRow, StoreError> {
     Ok(BundleRow {
         digest: digest_of("bundle", "digest", &digest)?,
         package: name("bundle", "package", &package)?,

@@ -54,7 +54,12 @@ pub(crate) async fn put(tx: &mut Tx, cap: &CapRow) -> Result<(), StoreError> {
     Ok(())
 }
 
-pub(crate) async fn stored(tx: &mut Tx, cap: &PointName, cursor: u64, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) async fn stored(
+    tx: &mut Tx,
+    cap: &PointName,
+    cursor: u64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     sqlx::query("UPDATE cap SET cursor = $2, seen_at = $3 WHERE name = $1")
         .bind(cap.as_str())
         .bind(count(cursor))
@@ -85,18 +90,24 @@ pub(crate) async fn files_after(
     .map_err(failed("read instruction files"))?;
     Ok(rows
         .into_iter()
-        .map(|(name, sequence, content, deleted)| CapFile { name, sequence: uncount(sequence), content, deleted })
+        .map(|(name, sequence, content, deleted)| CapFile {
+            name,
+            sequence: uncount(sequence),
+            content,
+            deleted,
+        })
         .collect())
 }
 
 pub(crate) async fn count_after(tx: &mut Tx, cap: &PointName, cursor: u64) -> Result<u64, StoreError> {
-    let (number,): (i64,) =
-        sqlx::query_as("SELECT COUNT(*) FROM cap_file WHERE sequence > $1 AND (audience = '' OR audience = $2)")
-            .bind(count(cursor))
-            .bind(cap.as_str())
-            .fetch_one(tx.connection())
-            .await
-            .map_err(failed("count instruction files"))?;
+    let (number,): (i64,) = sqlx::query_as(
+        "SELECT COUNT(*) FROM cap_file WHERE sequence > $1 AND (audience = '' OR audience = $2)",
+    )
+    .bind(count(cursor))
+    .bind(cap.as_str())
+    .fetch_one(tx.connection())
+    .await
+    .map_err(failed("count instruction files"))?;
     Ok(uncount(number))
 }
 

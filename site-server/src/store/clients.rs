@@ -7,7 +7,12 @@ use packhorse_domain::{
 
 use super::{StoreError, Tx, failed, name};
 
-pub(crate) async fn seen(tx: &mut Tx, client: &ClientId, cap: &str, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) async fn seen(
+    tx: &mut Tx,
+    client: &ClientId,
+    cap: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO client (id, cap, seen_at) VALUES ($1, $2, $3)
          ON CONFLICT (id) DO UPDATE SET cap = excluded.cap, seen_at = excluded.seen_at",

@@ -64,7 +64,11 @@ pub(crate) async fn source(tx: &mut Tx, package: &PackageId) -> Result<Option<St
         .map_err(failed("read a source directory"))
 }
 
-pub(crate) async fn set_source(tx: &mut Tx, package: &PackageId, directory: Option<&str>) -> Result<(), StoreError> {
+pub(crate) async fn set_source(
+    tx: &mut Tx,
+    package: &PackageId,
+    directory: Option<&str>,
+) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM package_source WHERE package = $1")
         .bind(package.as_str())
         .execute(tx.connection())

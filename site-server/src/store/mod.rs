@@ -33,7 +33,7 @@ use tokio::sync::Notify;
 
 /// What a caller of the store can do about a failure.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     #[error("cannot open the site database {path}")]
     Open { path: PathBuf, source: sqlx::Error },
     #[error("the site database {path} is of a newer version of Packhorse: install that version again")]
@@ -48,7 +48,7 @@ pub enum StoreError {
 
 /// The site database.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub(crate) struct Store {
     writer: SqlitePool,
     readers: SqlitePool,
     committed: Arc<Notify>,
@@ -56,7 +56,7 @@ pub struct Store {
 
 /// A transaction; what it holds is gone unless [`Tx::commit`] answers.
 #[derive(Debug)]
-pub struct Tx {
+pub(crate) struct Tx {
     inner: Transaction<'static, Sqlite>,
     committed: Arc<Notify>,
     writes: bool,
@@ -64,7 +64,7 @@ pub struct Tx {
 
 impl Store {
     /// Opens the database, makes it if it is not there, and brings its schema up to date.
-    pub async fn open(path: &Path) -> Result<Store, StoreError> {
+    pub(crate) async fn open(path: &Path) -> Result<Store, StoreError> {
         let open = |source| StoreError::Open { path: path.to_owned(), source };
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -73,11 +73,8 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options.clone())
-            .await
-            .map_err(open)?;
+        let writer =
+            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(open)?;
         schema::migrate(&writer, path).await?;
         let readers = SqlitePoolOptions::new().max_connections(4).connect_lazy_with(options.read_only(true));
         Ok(Store { writer, readers, committed: Arc::new(Notify::new()) })
@@ -163,12 +160,20 @@ fn digests_to_bytes(digests: &[Digest]) -> Vec<u8> {
     digests.iter().flat_map(|digest| digest.0).collect()
 }
 
-fn digests_from_bytes(table: &'static str, column: &'static str, bytes: &[u8]) -> Result<Vec<Digest>, StoreError> {
+fn digests_from_bytes(
+    table: &'static str,
+    column: &'static str,
+    bytes: &[u8],
+) -> Result<Vec<Digest>, StoreError> {
     bytes.chunks(32).map(|chunk| digest_of(table, column, chunk)).collect()
 }
 
 /// A name as the domain's type; a row that breaks the grammar was not written by us.
-fn name<T: std::str::FromStr>(table: &'static str, column: &'static str, text: &str) -> Result<T, StoreError> {
+fn name<T: std::str::FromStr>(
+    table: &'static str,
+    column: &'static str,
+    text: &str,
+) -> Result<T, StoreError> {
     text.parse().map_err(|_| StoreError::Inconsistent { table, column, row: text.to_owned() })
 }
 

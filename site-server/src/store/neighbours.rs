@@ -39,7 +39,12 @@ pub(crate) async fn list(tx: &mut Tx) -> Result<Vec<Neighbour>, StoreError> {
 }
 
 pub(crate) async fn children(tx: &mut Tx) -> Result<Vec<SiteCode>, StoreError> {
-    Ok(list(tx).await?.into_iter().filter(|one| one.relation == Relation::Child).map(|one| one.code).collect())
+    Ok(list(tx)
+        .await?
+        .into_iter()
+        .filter(|one| one.relation == Relation::Child)
+        .map(|one| one.code)
+        .collect())
 }
 
 /// Adds a neighbour; one that is there stays as it is.

@@ -148,7 +148,8 @@ pub(crate) async fn put(
 
 /// Forgets an object altogether; only for what nobody else holds.
 pub(crate) async fn remove(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<(), StoreError> {
-    for statement in ["DELETE FROM object WHERE kind = $1 AND id = $2", "DELETE FROM replica WHERE kind = $1 AND id = $2"]
+    for statement in
+        ["DELETE FROM object WHERE kind = $1 AND id = $2", "DELETE FROM replica WHERE kind = $1 AND id = $2"]
     {
         sqlx::query(statement)
             .bind(kind.as_str())
@@ -160,7 +161,8 @@ pub(crate) async fn remove(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<()
     Ok(())
 }
 
-const LACKING_DOWN: &str = "SELECT o.kind, o.id, o.owner, o.version, o.deleted, o.body, o.content, o.digest, o.changed_at
+const LACKING_DOWN: &str =
+    "SELECT o.kind, o.id, o.owner, o.version, o.deleted, o.body, o.content, o.digest, o.changed_at
     FROM object o LEFT JOIN replica r ON r.peer = $1 AND r.kind = o.kind AND r.id = o.id
     WHERE o.kind IN ('package', 'distribution', 'collection', 'advertisement', 'trust')
       AND (r.version IS NULL OR r.version < o.version)

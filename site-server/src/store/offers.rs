@@ -44,7 +44,10 @@ pub(crate) async fn set_held_back(
     Ok(())
 }
 
-pub(crate) async fn instruction(tx: &mut Tx, client: &ClientId) -> Result<Option<InstructionRow>, StoreError> {
+pub(crate) async fn instruction(
+    tx: &mut Tx,
+    client: &ClientId,
+) -> Result<Option<InstructionRow>, StoreError> {
     let row: Option<(i64, Vec<u8>, i64)> =
         sqlx::query_as("SELECT serial, files, not_after FROM instruction WHERE client = $1")
             .bind(client.as_str())

@@ -13,10 +13,11 @@ pub(crate) struct PointRow {
 }
 
 pub(crate) async fn list(tx: &mut Tx) -> Result<Vec<PointRow>, StoreError> {
-    let rows: Vec<(String, String, String)> = sqlx::query_as("SELECT name, kind, location FROM point ORDER BY name")
-        .fetch_all(tx.connection())
-        .await
-        .map_err(failed("list distribution points"))?;
+    let rows: Vec<(String, String, String)> =
+        sqlx::query_as("SELECT name, kind, location FROM point ORDER BY name")
+            .fetch_all(tx.connection())
+            .await
+            .map_err(failed("list distribution points"))?;
     rows.into_iter()
         .map(|(point, kind, location)| {
             Ok(PointRow {

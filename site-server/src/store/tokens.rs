@@ -42,14 +42,16 @@ pub(crate) async fn add(
         .execute(tx.connection())
         .await
         .map_err(failed("void old tokens"))?;
-    sqlx::query("INSERT INTO token (secret_hash, role, name, expires_at, used_by) VALUES ($1, $2, $3, $4, NULL)")
-        .bind(secret_hash.as_bytes().as_slice())
-        .bind(&token.role)
-        .bind(&token.name)
-        .bind(token.expires_at.0)
-        .execute(tx.connection())
-        .await
-        .map_err(failed("add a token"))?;
+    sqlx::query(
+        "INSERT INTO token (secret_hash, role, name, expires_at, used_by) VALUES ($1, $2, $3, $4, NULL)",
+    )
+    .bind(secret_hash.as_bytes().as_slice())
+    .bind(&token.role)
+    .bind(&token.name)
+    .bind(token.expires_at.0)
+    .execute(tx.connection())
+    .await
+    .map_err(failed("add a token"))?;
     Ok(())
 }
 
@@ -77,9 +79,11 @@ pub(crate) async fn is_used(tx: &mut Tx, role: &str, name: &str) -> Result<bool,
 
 /// Sites that were invited and have not joined.
 pub(crate) async fn invited_sites(tx: &mut Tx, now: Timestamp) -> Result<Vec<String>, StoreError> {
-    sqlx::query_scalar("SELECT name FROM token WHERE role = 'site' AND used_by IS NULL AND expires_at > $1 ORDER BY name")
-        .bind(now.0)
-        .fetch_all(tx.connection())
-        .await
-        .map_err(failed("list invitations"))
+    sqlx::query_scalar(
+        "SELECT name FROM token WHERE role = 'site' AND used_by IS NULL AND expires_at > $1 ORDER BY name",
+    )
+    .bind(now.0)
+    .fetch_all(tx.connection())
+    .await
+    .map_err(failed("list invitations"))
 }
