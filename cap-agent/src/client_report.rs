@@ -13,7 +13,8 @@ use packhorse_proto::{
 use tonic::Status;
 
 const REPORTS_MAX: usize = 256;
-const REASON_LENGTH_MAX: usize = 4096;
+/// What the site takes: a longer one would be dropped there.
+const REASON_LENGTH_MAX: usize = 2048;
 /// The W3C trace context of version 00 has 55; later versions may append.
 const TRACEPARENT_LENGTH_MAX: usize = 128;
 

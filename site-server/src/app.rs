@@ -36,7 +36,7 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(8);
 
 /// Who may call what. What is not here, nobody may.
-const RULES: Rules = &[
+pub(crate) const RULES: Rules = &[
     ("/packhorse.enroll.v1.EnrollService/*", &[]),
     ("/packhorse.link.v1.LinkService/*", &[Role::Site]),
     ("/packhorse.cap.v1.CapService/*", &[Role::Cap]),
@@ -88,7 +88,7 @@ pub async fn serve_site(directory: &Path) -> anyhow::Result<ExitCode> {
     Ok(end.exit_code())
 }
 
-fn start_components(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) {
+pub(crate) fn start_components(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) {
     lifecycle.spawn_worker(Monitor::new(site.clone(), wakers.clone()));
     lifecycle.spawn_worker_with(DistributionManager::new(site.clone()), wakers.distribution.clone());
     lifecycle.spawn_worker_with(ContentCheck::new(site.clone()), wakers.damage.clone());
@@ -98,7 +98,7 @@ fn start_components(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) {
     lifecycle.spawn_worker_with(Despooler::new(site.clone()), wakers.despooler.clone());
 }
 
-fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -> Routes {
+pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -> Routes {
     use provider_api as api;
     let link = LinkServer { site: site.clone(), lifecycle: lifecycle.clone(), wakers: wakers.clone() };
     let inbox = InboxManager { site: site.clone(), lifecycle: lifecycle.clone(), wakers: wakers.clone() };
@@ -127,7 +127,7 @@ fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -> Routes {
 }
 
 /// Makes this site known to those above it.
-async fn describe(site: &Site) -> anyhow::Result<()> {
+pub(crate) async fn describe(site: &Site) -> anyhow::Result<()> {
     let fact = SiteFact {
         code: site.code().clone(),
         parent: site.path().parent().cloned(),

@@ -31,7 +31,7 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
     #[serde(default)]
-    pub log: Log,
+    pub telemetry: Telemetry,
 }
 
 /// Where the parent site is.
@@ -44,7 +44,7 @@ pub struct Parent {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Log {
+pub struct Telemetry {
     /// text or json
     #[serde(default = "log_format")]
     pub format: String,
@@ -85,9 +85,9 @@ fn log_filter() -> String {
     "info".to_owned()
 }
 
-impl Default for Log {
+impl Default for Telemetry {
     fn default() -> Self {
-        Log { format: log_format(), filter: log_filter(), otlp_endpoint: None }
+        Telemetry { format: log_format(), filter: log_filter(), otlp_endpoint: None }
     }
 }
 
@@ -116,11 +116,11 @@ impl Config {
             (1..=24 * 366).contains(&self.instruction_validity_h),
             "1 hour to 366 days is expected",
         );
-        let format = match self.log.format.as_str() {
+        let format = match self.telemetry.format.as_str() {
             "text" => Some(LogFormat::Text),
             "json" => Some(LogFormat::Json),
             _ => {
-                problems.add("log.format", "text or json is expected");
+                problems.add("telemetry.format", "text or json is expected");
                 None
             }
         };
@@ -132,9 +132,9 @@ impl Config {
         Some(Settings {
             telemetry: TelemetryConfig {
                 format: format?,
-                filter: self.log.filter,
-                otlp_endpoint: self.log.otlp_endpoint,
-                service: "site-server".to_owned(),
+                filter: self.telemetry.filter,
+                otlp_endpoint: self.telemetry.otlp_endpoint,
+                service: "packhorse-site-server".to_owned(),
                 instance: code.to_string(),
             },
             code,
@@ -184,7 +184,8 @@ mod tests {
         let error =
             load("code = 'CEN'\nname = 'x'\nlisten = '127.0.0.1:1'\nendpoints = ['a:1']\nbundel_level = 3\n");
 
-        assert!(error.expect_err("unknown").to_string().contains("bundel_level"));
+        let text = packhorse_runtime::error_chain(&error.expect_err("unknown"));
+        assert!(text.contains("bundel_level"), "{text}");
     }
 
     #[test]

@@ -23,3 +23,6 @@ mod sender;
 mod site;
 mod status;
 mod store;
+#[cfg(test)]
+mod testing;
+mod trace;

@@ -15,6 +15,7 @@ use packhorse_proto::{
 use packhorse_runtime::telemetry::current_traceparent;
 use packhorse_trust::{SignedType, sign};
 use prost::Message;
+use tracing::Instrument as _;
 
 use crate::{
     error::Error,
@@ -23,6 +24,7 @@ use crate::{
         Tx,
         objects::{self, StoredObject},
     },
+    trace,
 };
 
 pub(crate) fn digest(bytes: &[u8]) -> Digest {
@@ -70,6 +72,7 @@ pub(crate) async fn write(
 }
 
 /// Writes a version that its maker counted; an older one than is held changes nothing. Says whether it was news.
+#[expect(clippy::too_many_arguments, reason = "an object has this many parts")]
 pub(crate) async fn write_version(
     site: &Site,
     tx: &mut Tx,
@@ -217,24 +220,36 @@ pub(crate) fn package_status_id(status: &PackageStatus) -> String {
     format!("{}/{}/{point}", status.package, status.site)
 }
 
-/// Writes a package's status at one place of this site. Only a change of what it says is news: the time alone is not.
+/// Whether a status says something else than what is held of the place: the time alone is no news.
+pub(crate) async fn is_news(tx: &mut Tx, status: &PackageStatus) -> Result<bool, Error> {
+    let id = package_status_id(status);
+    let held = find::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus, &id).await?;
+    Ok(held.is_none_or(|(_, held)| held != PackageStatus { changed_at: held.changed_at, ..status.clone() }))
+}
+
+/// Writes a package's status at one place of this site, if it is news; says whether it is.
 pub(crate) async fn put_package_status(
     site: &Site,
     tx: &mut Tx,
-    mut status: PackageStatus,
+    status: PackageStatus,
 ) -> Result<bool, Error> {
-    let id = package_status_id(&status);
-    let held = find::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus, &id)
-        .await?
-        .map(|(_, held)| held);
-    if let Some(held) = held {
-        let time = std::mem::replace(&mut status.changed_at, held.changed_at);
-        if held == status {
-            return Ok(false);
-        }
-        status.changed_at = time;
+    if !is_news(tx, &status).await? {
+        return Ok(false);
     }
-    write(site, tx, ObjectKind::PackageStatus, &id, Body::of::<wire::PackageStatus, _>(&status)).await
+    let id = package_status_id(&status);
+    let mut span = tracing::info_span!(
+        target: "status-manager",
+        "package-status",
+        package = %status.package,
+        place = id,
+        state = status.state.as_str(),
+    );
+    // Whoever says it, it is news of the version that the package's own trace brought here.
+    if let Some(package) = package(tx, status.package.as_str()).await? {
+        span = trace::of(&package.object, span);
+    }
+    let body = Body::of::<wire::PackageStatus, _>(&status);
+    write(site, tx, ObjectKind::PackageStatus, &id, body).instrument(span).await
 }
 
 /// Takes in what a client of this site reported. A report that is not newer than what is held changes nothing.

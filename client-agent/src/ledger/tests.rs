@@ -1,3 +1,5 @@
+//! The ledger keeps what it was told, across restarts.
+
 use packhorse_domain::advertisement::{Acceptance, Delivery};
 
 use super::*;

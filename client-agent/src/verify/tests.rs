@@ -1,3 +1,5 @@
+//! Nothing unsigned, mixed, foreign or old is adopted.
+
 use super::*;
 use crate::testing::{CLIENT, Draft, Issued, NOW, Organisation, draft, program, site};
 

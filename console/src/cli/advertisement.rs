@@ -12,7 +12,7 @@ use crate::cli::parse::{self, Moment};
 #[command(after_help = "\
 Examples:
   packhorse advertise CEN00001 install CEN00002
-  packhorse advertise CEN00001 install CEN00002 --at 2027-01-31T22:00:00Z --expires +30d
+  packhorse advertise CEN00001 install CEN00002 --at +2h --expires +30d
   packhorse advertise CEN00001 install CEN00002 --name 'Editor, by choice' --available --once")]
 pub(crate) struct Advertise {
     pub(crate) package: PackageId,

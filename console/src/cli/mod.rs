@@ -23,7 +23,7 @@ use clap_complete::Shell;
 Examples:
   packhorse package create Editor --upload ./editor --program 'install=./setup -q' --to CEN/hall
   packhorse collection create Everyone --all
-  packhorse advertise CEN00001 install CEN00002
+  packhorse advertise CEN00001 install CEN00001
   packhorse status package CEN00001 --watch
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage or settings, 3 the site server is not reached."

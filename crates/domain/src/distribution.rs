@@ -109,6 +109,44 @@ pub fn child_need(target: &Digest, held: &[Digest], here: impl Fn(&Digest) -> bo
     ChildNeed::Bundle { target: *target, bases }
 }
 
+/// Whether a site should hold a package's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    Yes,
+    No,
+    /// The objects that would say so are still on their way.
+    NotYetKnown,
+}
+
+/// A version in a site's library.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldVersion {
+    /// The package's definition names it.
+    pub is_current: bool,
+    /// It may be the one that the next definition names.
+    pub may_be_ahead: bool,
+}
+
+/// Versions of a package that are kept beside the newest, for bundles that build on them.
+pub const OLDER_VERSIONS_KEPT: usize = 1;
+
+/// Which of the held versions of a package are kept, the newest first.
+pub fn kept(wanted: Wanted, versions: &[HeldVersion]) -> Vec<bool> {
+    let mut older = 0;
+    versions
+        .iter()
+        .map(|version| match wanted {
+            Wanted::No => false,
+            Wanted::NotYetKnown => true,
+            Wanted::Yes if version.is_current || version.may_be_ahead => true,
+            Wanted::Yes => {
+                older += 1;
+                older <= OLDER_VERSIONS_KEPT
+            }
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +173,25 @@ mod tests {
         assert_eq!(distribution.points_at(&lyo).map(PointName::as_str).collect::<Vec<_>>(), ["a", "b"]);
         assert!(distribution.remove(&[target("PAR/a")]) && !distribution.remove(&[target("PAR/a")]));
         assert!(!distribution.reaches(&["PAR".parse().expect("a code")]));
+    }
+
+    #[test]
+    fn the_current_version_and_one_older_are_kept() {
+        let current = HeldVersion { is_current: true, may_be_ahead: false };
+        let ahead = HeldVersion { is_current: false, may_be_ahead: true };
+        let old = HeldVersion { is_current: false, may_be_ahead: false };
+
+        for (wanted, versions, expected) in [
+            (Wanted::Yes, vec![current, old, old], vec![true, true, false]),
+            (Wanted::Yes, vec![old, old], vec![true, false]),
+            (Wanted::Yes, vec![current, old, old, ahead], vec![true, true, false, true]),
+            (Wanted::Yes, vec![old, current], vec![true, true]),
+            (Wanted::No, vec![current, old, ahead], vec![false; 3]),
+            (Wanted::NotYetKnown, vec![old, old, ahead], vec![true; 3]),
+            (Wanted::Yes, vec![], vec![]),
+        ] {
+            assert_eq!(kept(wanted, &versions), expected, "{wanted:?} {versions:?}");
+        }
     }
 
     #[test]

@@ -36,6 +36,11 @@ impl Console {
         &self.admin
     }
 
+    /// The same console with another admin directory.
+    pub fn with_admin(&self, admin: &Path) -> Self {
+        Console::new(&self.program, admin.to_owned())
+    }
+
     /// Runs a command and gives its answer, whatever it is.
     pub fn run<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Result<Answer> {
         let output = Command::new(&self.program)

@@ -15,7 +15,9 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::{Binaries, Console, Interrupt, Line, Process, free_port, reaper::Reaper};
+use crate::{
+    Binaries, Console, Interrupt, Line, Process, free_port, leftovers::kill_programs, reaper::Reaper,
+};
 
 const READY_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -30,7 +32,7 @@ pub struct Hierarchy {
     caps: BTreeMap<String, Process>,
     clients: BTreeMap<String, Process>,
     lines: BTreeMap<String, Line>,
-    with_lines: bool,
+    for_test: bool,
     interrupt: Interrupt,
     reaper: Arc<Reaper>,
     /// Held so that it is removed last.
@@ -58,7 +60,7 @@ impl Hierarchy {
         let temporary = tempfile::Builder::new().prefix("packhorse-").tempdir()?;
         let root = temporary.path().to_owned();
         let mut hierarchy = Hierarchy::at(&root, Binaries::find()?, Interrupt::default())?;
-        hierarchy.with_lines = true;
+        hierarchy.for_test = true;
         hierarchy._temporary = Some(temporary);
         Ok(hierarchy)
     }
@@ -74,7 +76,7 @@ impl Hierarchy {
             caps: BTreeMap::new(),
             clients: BTreeMap::new(),
             lines: BTreeMap::new(),
-            with_lines: false,
+            for_test: false,
             interrupt,
             reaper: Arc::new(Reaper::start()?),
             _temporary: None,
@@ -98,9 +100,10 @@ impl Hierarchy {
     pub fn child(&mut self, code: &str, parent: &str) -> Result<()> {
         let token = self.root.join(format!("{code}.token"));
         self.console(parent).done(&words(&["site", "token", code, "--out"], &token))?;
-        if self.with_lines {
+        if self.for_test {
             let line = Line::start(free_port()?, self.port(parent))?;
-            redirect(&token, line.port())?;
+            let endpoints = vec![format!("127.0.0.1:{}", line.port())];
+            set_in_toml(&token, "endpoints", endpoints)?;
             self.lines.insert(code.to_owned(), line);
         }
         self.site(code, Some(&token))?;
@@ -121,6 +124,10 @@ impl Hierarchy {
         enroll.extend(words(&["--token"], &token));
         enroll.extend(["--listen", &address, "--endpoint", &address].map(OsString::from));
         run_once(&self.binaries.cap_agent, &enroll)?;
+        if self.for_test {
+            // Content that nobody wants goes at once, so that a test can see it go.
+            set_in_toml(&directory.join("cap.toml"), "keep_unwanted_s", 0)?;
+        }
         let process = self.process(&format!("cap-{site}-{name}"), &self.binaries.cap_agent, &directory);
         process.start()?;
         self.caps.insert(id.clone(), process);
@@ -204,11 +211,14 @@ impl Hierarchy {
         })
     }
 
-    /// Stops everything in good order: clients, CAP agents, sites.
+    /// Stops everything in good order: clients, CAP agents, sites. Programs that go on are killed.
     pub fn stop(self) -> Result<()> {
-        let (agents, sites) = (self.clients.values().chain(self.caps.values()), self.sites.values());
-        for process in agents.chain(sites.map(|site| &site.process)) {
-            if process.is_running() {
+        let clients: Vec<&Process> = self.clients.values().collect();
+        let caps: Vec<&Process> = self.caps.values().collect();
+        let sites: Vec<&Process> = self.sites.values().map(|site| &site.process).collect();
+        for together in [clients, caps, sites] {
+            together.iter().for_each(|process| process.ask_to_stop());
+            for process in together.iter().filter(|process| process.is_started()) {
                 let status = process.stop()?;
                 ensure!(status.success(), "{} stopped with {status}{}", process.name(), process.tail());
             }
@@ -287,7 +297,9 @@ impl Drop for Hierarchy {
             use std::io::Write as _;
             let _ = writeln!(std::io::stderr(), "{}", self.tails());
         }
+        let hosts: Vec<String> = self.clients.keys().cloned().collect();
         self.clients.clear();
+        hosts.iter().for_each(|host| kill_programs(&self.client_directory(host)));
         self.caps.clear();
         self.lines.clear();
         self.sites.clear();
@@ -313,11 +325,10 @@ fn run_once(program: &Path, arguments: &[OsString]) -> Result<()> {
     Ok(())
 }
 
-/// Has the token's bearer call another port of this machine.
-fn redirect(token: &Path, port: u16) -> Result<()> {
-    let text = fs::read_to_string(token).with_context(|| format!("cannot read {}", token.display()))?;
-    let mut table: toml::Table = text.parse().context("the token is not TOML")?;
-    let endpoint = toml::Value::String(format!("127.0.0.1:{port}"));
-    table.insert("endpoints".to_owned(), toml::Value::Array(vec![endpoint]));
-    fs::write(token, toml::to_string(&table)?).with_context(|| format!("cannot write {}", token.display()))
+/// Gives a key of a TOML file another value.
+fn set_in_toml(path: &Path, key: &str, value: impl Into<toml::Value>) -> Result<()> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
+    table.insert(key.to_owned(), value.into());
+    fs::write(path, toml::to_string(&table)?).with_context(|| format!("cannot write {}", path.display()))
 }

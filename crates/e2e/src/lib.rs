@@ -6,6 +6,7 @@ mod binaries;
 mod console;
 mod hierarchy;
 mod interrupt;
+mod leftovers;
 mod line;
 mod ports;
 mod process;

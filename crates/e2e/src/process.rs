@@ -69,6 +69,13 @@ impl Process {
         Ok(())
     }
 
+    /// Asks it to stop, and does not wait.
+    pub fn ask_to_stop(&self) {
+        if let Some(child) = &*self.child() {
+            signal(child, Signal::TERM);
+        }
+    }
+
     /// Asks it to stop and waits until it has; one that does not is killed and that is an error.
     pub fn stop(&self) -> Result<ExitStatus> {
         let mut held = self.child();
@@ -107,8 +114,9 @@ impl Process {
         self.start()
     }
 
-    pub fn is_running(&self) -> bool {
-        matches!(self.child().as_mut().map(Child::try_wait), Some(Ok(None)))
+    /// It was started, and neither stopped nor killed since; it may have ended by itself.
+    pub fn is_started(&self) -> bool {
+        self.child().is_some()
     }
 
     /// An error with the end of the log, if it was started and has ended by itself.

@@ -20,7 +20,7 @@ while read -r change group; do
         -) groups="${groups%% $group *} ${groups#* $group }" ;;
     esac
 done
-for group in $groups; do kill -9 -- "-$group" 2>/dev/null; done
+for group in $groups; do kill -s KILL -- "-$group" 2>/dev/null; done
 "#;
 
 /// The shell and the pipe to it. Dropping it kills every group that was watched and not released.
@@ -70,6 +70,8 @@ impl Drop for Reaper {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
     use super::*;
 
     fn sleeper() -> Child {
@@ -91,7 +93,8 @@ mod tests {
         assert!(left.is_none(), "the released one was killed: {left:?}");
         children[1].kill().expect("killed");
         for child in &mut children {
-            child.wait().expect("ended");
+            let status = child.wait().expect("ended");
+            assert_eq!(status.signal(), Some(9), "{status}");
         }
     }
 }

@@ -93,16 +93,18 @@ fn wrong_names_and_unknown_things_are_refused_with_a_reason_and_leave_nothing() 
         (&["site", "token", "par", "--out", &out], WRONG_USAGE, &["par", "3 characters"]),
         (&["site", "token", "LYO", "--valid", "400d", "--out", &out], REFUSED, &["30 days"]),
         (&["cap", "token", "..", "--out", &out], WRONG_USAGE, &[".."]),
-        (&["client", "token", "--out", "/nowhere/at/all.token"], REFUSED, &["/nowhere/at/all.token"]),
+        (&["client", "token", "--out", &out], REFUSED, &["CAP agent", "cap token"]),
+        (&["cap", "token", "cap1", "--out", "/nowhere/at/all.token"], REFUSED, &["/nowhere/at/all.token"]),
         (&["status", "package", "CEN0000Z"], REFUSED, &["CEN0000Z"]),
         (&["status", "advertisement", "CEN0000Z"], REFUSED, &["CEN0000Z"]),
-        (&["--admin", "/nowhere", "package", "list"], WRONG_USAGE, &["--admin"]),
         (&["--endpoint", "127.0.0.1:1", "package", "list"], UNREACHABLE, &["127.0.0.1:1"]),
         (&["--endpoint", "here", "package", "list"], WRONG_USAGE, &["here", "HOST:PORT"]),
     ];
     for (line, code, words) in cases {
         refused(console, line, *code, words)?;
     }
+    let nowhere = console.with_admin(Path::new("/nowhere"));
+    refused(&nowhere, &["package", "list"], WRONG_USAGE, &["/nowhere", "--admin", "init"])?;
 
     assert_eq!(lists(console)?, before);
     assert!(!Path::new(&out).exists(), "a refused token was written");

@@ -1,6 +1,11 @@
 //! Every process is killed in the middle of a distribution and started again: nothing is lost, sent or run twice.
 
-use std::{path::Path, thread, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use packhorse_e2e::{Hierarchy, Process, Seed, TreeSpec, make_package, traces};
@@ -41,7 +46,7 @@ fn kill_all(hierarchy: &Hierarchy, seed: &mut Seed) -> Result<()> {
     let mut left: Vec<&Process> = hierarchy.processes().collect();
     while !left.is_empty() {
         let process = left.swap_remove(usize::try_from(seed.below(left.len() as u64))?);
-        thread::sleep(Duration::from_millis(seed.below(500)));
+        thread::sleep(Duration::from_millis(seed.below(1000)));
         process.kill9()?;
         thread::sleep(Duration::from_millis(seed.below(200)));
         process.start()?;
@@ -77,4 +82,40 @@ fn every_process_is_killed_once_and_each_client_runs_the_program_exactly_once() 
         assert!(under_kills <= most, "{line}: {under_kills} bytes where {usual} are usual");
     }
     hierarchy.stop()
+}
+
+#[test]
+fn a_program_outlives_its_agent_and_its_end_is_reported_by_the_next_one() -> Result<()> {
+    let mut hierarchy = Hierarchy::for_test()?;
+    hierarchy.central("CEN")?;
+    hierarchy.cap("CEN", "cap1")?;
+    hierarchy.clients(&["CEN/stopped", "CEN/killed"])?;
+    let (go, trace) = (hierarchy.scratch("go"), hierarchy.scratch("trace"));
+    let console = hierarchy.console("CEN");
+    let package = console.create(&["package", "create", "Waiting"])?;
+    // It ends by itself if the test does not let it go.
+    let command = format!(
+        "echo ran >> {}; for i in $(seq 600); do [ -e {} ] && exit 0; sleep 0.1; done; exit 9",
+        trace.display(),
+        go.display()
+    );
+    console.done(&["program", "set", &package, "run", "--shell", "--", &command])?;
+    let advertisement = hierarchy.advertise(&package)?;
+    let runs = || fs::read_to_string(&trace).map_or(0, |text| text.lines().count());
+    hierarchy
+        .wait_for("both programs to start", Duration::from_secs(40), || Ok((runs() == 2).then_some(())))?;
+
+    let asked = Instant::now();
+    hierarchy.client_process("stopped").stop()?;
+    let took = asked.elapsed();
+    hierarchy.client_process("killed").kill9()?;
+    fs::write(&go, "")?;
+    hierarchy.client_process("stopped").start()?;
+    hierarchy.client_process("killed").start()?;
+
+    let progress = hierarchy.wait_ran("CEN", &advertisement, 2, 0)?;
+    assert!(progress.clients.iter().all(|client| client.exit_code == Some(0)), "{progress:?}");
+    assert_eq!(runs(), 2, "a program ran again");
+    assert!(took < Duration::from_secs(8), "the agent took {took:?} to stop");
+    Ok(())
 }

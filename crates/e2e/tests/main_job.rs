@@ -86,6 +86,14 @@ fn assert_gone(hierarchy: &Hierarchy, package: &str, share: &Path) -> Result<()>
             Ok(Some(()))
         })?;
     }
+    for client in ["lyo-1", "lyo-2", "par-1"] {
+        hierarchy.wait_for(&format!("{client} to hold nothing"), LIMIT, || {
+            let directory = hierarchy.client_directory(client);
+            let left = disk_use(&directory.join("library"))? + disk_use(&directory.join("work"))?;
+            anyhow::ensure!(left < content / 10, "{left} bytes are left");
+            Ok(Some(()))
+        })?;
+    }
     hierarchy.wait_for("the directory to be empty", LIMIT, || {
         let packages =
             fs::read_dir(share)?.filter_map(Result::ok).filter(|entry| entry.file_name() == *package);

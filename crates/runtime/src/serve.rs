@@ -4,6 +4,7 @@
 //! refused costs nothing more.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -41,6 +42,13 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What an HTTP/2 client says first.
 const PREFACE_LENGTH: u64 = 24;
+
+/// Beside what the rules name.
+const ALWAYS_SERVED: [&str; 3] = [
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
 
 /// What a server serves and to whom.
 #[derive(Debug)]
@@ -107,15 +115,15 @@ pub async fn serve(
     options: ServerOptions,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let reflection = tonic_reflection::server::Builder::configure;
-    let v1 = reflection().register_encoded_file_descriptor_set(services.descriptors);
-    let v1alpha = reflection().register_encoded_file_descriptor_set(services.descriptors);
-    let (_reporter, health) = tonic_health::server::health_reporter();
-    let routes = services
-        .routes
-        .add_service(health)
-        .add_service(v1.build_v1().map_err(ServeError::Reflection)?)
-        .add_service(v1alpha.build_v1alpha().map_err(ServeError::Reflection)?);
+    let served = service_names(services.rules);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    for name in &served {
+        reporter.set_service_status(*name, tonic_health::ServingStatus::Serving).await;
+    }
+    let v1 = reflection(services.descriptors, &served).build_v1().map_err(ServeError::Reflection)?;
+    let v1alpha =
+        reflection(services.descriptors, &served).build_v1alpha().map_err(ServeError::Reflection)?;
+    let routes = services.routes.add_service(health).add_service(v1).add_service(v1alpha);
 
     let (accepted, connections) = mpsc::channel(64);
     let accepting = Accepting::new(listener, tls, &options).run(accepted, stop.clone());
@@ -140,6 +148,24 @@ pub async fn serve(
         () = accepting => {}
     }
     serving.await.map_err(ServeError::Transport)
+}
+
+/// What a server serves is what its rules speak of: the descriptors know every service of Packhorse.
+fn service_names(rules: Rules) -> BTreeSet<&'static str> {
+    rules.iter().filter_map(|(pattern, _)| pattern.strip_prefix('/')?.split('/').next()).collect()
+}
+
+/// Reflection that lists what this server serves, and can describe everything that a tool may ask of it.
+fn reflection<'a>(
+    descriptors: &'a [u8],
+    served: &BTreeSet<&'static str>,
+) -> tonic_reflection::server::Builder<'a> {
+    let builder = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(descriptors)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET);
+    served.iter().chain(&ALWAYS_SERVED).fold(builder, |builder, name| builder.with_service_name(*name))
 }
 
 /// Takes connections and shakes hands with each, beside the others.

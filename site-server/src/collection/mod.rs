@@ -29,7 +29,7 @@ impl Worker for CollectionEvaluator {
     type Error = Error;
 
     async fn step(&mut self) -> Result<Next, Error> {
-        let mut tx = self.site.store.begin().await?;
+        let mut tx = self.site.store.read().await?;
         let facts = record::clients(&mut tx, &self.site).await?;
         let collections =
             record::list::<wire::Collection, Collection>(&mut tx, ObjectKind::Collection).await?;
@@ -44,6 +44,11 @@ impl Worker for CollectionEvaluator {
                     .map(|client| (collection.id.clone(), client.id.clone()))
             })
             .collect();
+        drop(tx);
+        if wanted == held {
+            return Ok(Next::Idle);
+        }
+        let mut tx = self.site.store.begin().await?;
         for (collection, client) in wanted.difference(&held) {
             clients::add_member(&mut tx, collection, client).await?;
         }

@@ -1,5 +1,8 @@
 //! Despooler: takes received bundles from the spool into the content library.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     fs::{self, File},
     io::{self, BufReader, Read as _},
@@ -15,7 +18,8 @@ use packhorse_domain::{
     package::PackageState,
     status::{EventType, PackageStatus, Severity},
 };
-use packhorse_runtime::{Next, Worker, error_chain};
+use packhorse_runtime::{Next, Worker, durable::sync_directory, error_chain};
+use tracing::Instrument as _;
 
 use crate::{
     distribution,
@@ -29,6 +33,7 @@ use crate::{
         bundles::{self, BundleRow},
         contents::{self, Content},
     },
+    trace,
 };
 
 /// The worker.
@@ -43,13 +48,18 @@ impl Despooler {
 
     /// Takes in one bundle. Between the library's word and the database's a crash costs only doing it again.
     async fn despool(&self, arrival: Arrival) -> Result<(), Error> {
+        let mut path = self.site.directories.arrival(&arrival.item);
+        let moved = self.site.directories.bundle(&arrival.digest);
+        if !path.exists() && moved.exists() {
+            // We were stopped after it was moved and before it was recorded.
+            path = moved;
+        }
         let _gate = self.site.content_gate.read().await;
-        let path = self.site.directories.arrival(&arrival.item);
         let library = self.site.library.clone();
-        let target = arrival.target;
+        let (target, digest) = (arrival.target, arrival.digest);
         let applied = tokio::task::spawn_blocking({
             let path = path.clone();
-            move || take_in(&library, &path, &target)
+            move || take_in(&library, &path, &target, &digest)
         })
         .await?;
         match applied {
@@ -70,9 +80,11 @@ impl Despooler {
     /// The version is in the library: says so, and keeps the bundle for the children that want the very same.
     async fn adopt(&self, arrival: &Arrival, path: &Path) -> Result<(), Error> {
         let bundle_path = self.site.directories.bundle(&arrival.digest);
-        fs::rename(path, &bundle_path)
-            .or_else(|error| if bundle_path.exists() { Ok(()) } else { Err(error) })
-            .map_err(|source| Error::File { what: "move a bundle in the spool".to_owned(), source })?;
+        if path != bundle_path {
+            fs::rename(path, &bundle_path)
+                .map_err(|source| Error::File { what: "move a bundle in the spool".to_owned(), source })?;
+            sync_directory(&self.site.directories.outgoing())?;
+        }
         let mut tx = self.site.store.begin().await?;
         let source_version = match record::package(&mut tx, arrival.package.as_str()).await? {
             Some(package) if package.version.manifest == Some(arrival.target) => {
@@ -141,18 +153,28 @@ impl Worker for Despooler {
     async fn step(&mut self) -> Result<Next, Error> {
         let mut tx = self.site.store.read().await?;
         let arrivals = arrivals::list(&mut tx).await?;
-        drop(tx);
-        let Some(arrival) = arrivals.into_iter().find(|arrival| arrival.state == ArrivalState::Complete)
-        else {
+        let next = arrivals
+            .into_iter()
+            .filter(|arrival| arrival.state == ArrivalState::Complete)
+            .min_by_key(|arrival| (arrival.priority, arrival.changed_at));
+        let Some(arrival) = next else {
             return Ok(Next::Idle);
         };
-        self.despool(arrival).await?;
+        let mut span = tracing::info_span!(target: "despooler", "despool", package = %arrival.package);
+        if let Some(package) = record::package(&mut tx, arrival.package.as_str()).await? {
+            span = trace::of(&package.object, span);
+        }
+        drop(tx);
+        self.despool(arrival).instrument(span).await?;
         Ok(Next::Again)
     }
 }
 
-fn take_in(library: &Library, path: &Path, target: &Digest) -> Result<(), BundleError> {
-    let file = File::open(path).map_err(|source| BundleError::Read(source))?;
+fn take_in(library: &Library, path: &Path, target: &Digest, digest: &Digest) -> Result<(), BundleError> {
+    if digest_of_file(path).map_err(BundleError::Read)? != *digest {
+        return Err(BundleError::Damaged("its bytes are not those that were offered"));
+    }
+    let file = File::open(path).map_err(BundleError::Read)?;
     let mut input = BufReader::with_capacity(256 * 1024, file);
     let manifest = apply_bundle(library, &mut input, &Limits::default())?;
     // The header was checked against the offer's target only by name; the content decides.

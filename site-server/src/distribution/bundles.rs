@@ -1,105 +1,79 @@
 //! Bundles for the children: one for each (target, bases), made once, used for all who need the same.
 
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io::{BufWriter, Write as _},
+    time::Instant,
 };
 
-use packhorse_content::{BundleInfo, BundlePlan, write_bundle};
-use packhorse_domain::{
-    Digest,
-    distribution::{ChildNeed, Distribution, child_need},
-    id::SiteCode,
-    object::ObjectKind,
-    status::PackageStatus,
-};
-use packhorse_proto::object::v1 as wire;
-use packhorse_runtime::durable::sync_directory;
+use packhorse_content::{BundleError, BundleInfo, BundlePlan, write_bundle};
+use packhorse_domain::Digest;
+use packhorse_runtime::{durable::sync_directory, error_chain};
+use tracing::Instrument as _;
 
 use crate::{
-    distribution::{View, heal},
+    distribution::{Need, RETRY, View, heal, needs},
     error::Error,
-    record::{self, PackageRecord},
+    record::PackageRecord,
     site::Site,
-    store::{
-        Tx,
-        bundles::{self, BundleRow, SendingState},
-    },
+    store::bundles::{self, BundleRow},
+    trace,
 };
 
-/// What a child is to get of a package, from what it is known to hold.
-pub(crate) async fn child_plan(
-    site: &Site,
-    tx: &mut Tx,
-    child: &(SiteCode, Vec<SiteCode>),
-    package: &PackageRecord,
-    distribution: &Distribution,
-) -> Result<Option<BundlePlan>, Error> {
-    let (code, below) = child;
-    let Some(target) = package.version.manifest.filter(|_| distribution.reaches(below)) else {
-        return Ok(None);
+/// When making a bundle to this target failed.
+pub(super) type Failed = HashMap<Digest, Instant>;
+
+/// What became of the first bundle that is needed and not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Made {
+    /// It is there now; there may be more to do.
+    One,
+    Nothing,
+    /// It, or one before it, could not be made and waits for another try.
+    Failed,
+}
+
+/// Makes the most urgent bundle that a child needs and that is not there. One that cannot be made holds up no other:
+/// it is left alone for a while.
+pub(super) async fn make_one(site: &Site, view: &View, failed: &mut Failed) -> Result<Made, Error> {
+    failed.retain(|_, at| at.elapsed() < RETRY);
+    let mut tx = site.store.read().await?;
+    let needs = needs(site, &mut tx, view).await?;
+    let known = bundles::list(&mut tx).await?;
+    drop(tx);
+    let is_known = |plan: &BundlePlan| {
+        known.iter().any(|bundle| bundle.target == plan.target && bundle.bases == plan.bases)
     };
-    let held = child_holds(tx, code, package).await?;
-    let refused = bases_refused(tx, code, &target).await?;
-    // A child whose words and deeds differ gets the whole.
-    let bases = |base: &Digest| !refused && site.library.has_manifest(base);
-    Ok(match child_need(&target, &held, bases) {
-        ChildNeed::Nothing => None,
-        ChildNeed::Bundle { target, bases } => Some(BundlePlan { target, bases }),
-    })
-}
-
-/// The manifests that a child reported, those of this package first.
-async fn child_holds(tx: &mut Tx, child: &SiteCode, package: &PackageRecord) -> Result<Vec<Digest>, Error> {
-    let mut own = Vec::new();
-    let mut others = Vec::new();
-    for (_, status) in
-        record::list::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus).await?
-    {
-        if status.site == *child && status.point.is_none() {
-            let list = if status.package == package.definition.id { &mut own } else { &mut others };
-            list.extend(status.held);
-        }
+    let next = needs.into_iter().find(|Need { package, plan, .. }| {
+        !failed.contains_key(&plan.target)
+            && !is_known(plan)
+            && view.holds(&package.definition.id, &plan.target)
+    });
+    let Some(Need { child, package, plan }) = next else {
+        return Ok(if failed.is_empty() { Made::Nothing } else { Made::Failed });
+    };
+    let span = tracing::info_span!(
+        target: "distribution-manager",
+        "make-bundle",
+        package = %package.definition.id,
+        child = %child,
+    );
+    let target = plan.target;
+    if let Err(error) = make(site, package, plan).instrument(trace::of(&package.object, span)).await {
+        tracing::warn!(
+            target: "distribution-manager",
+            package = %package.definition.id,
+            error = error_chain(&error),
+            "a bundle cannot be made; it is tried again"
+        );
+        failed.insert(target, Instant::now());
+        return Ok(Made::Failed);
     }
-    own.extend(others);
-    Ok(own)
+    Ok(Made::One)
 }
 
-async fn bases_refused(tx: &mut Tx, child: &SiteCode, target: &Digest) -> Result<bool, Error> {
-    for sending in bundles::sendings(tx).await? {
-        if sending.peer == *child
-            && sending.state == SendingState::BaseMissing
-            && bundles::get(tx, &sending.digest).await?.is_some_and(|bundle| bundle.target == *target)
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Makes the first bundle that a child needs and that is not there. True: one was made, there may be more.
-pub(super) async fn make_one(site: &Site, view: &View) -> Result<bool, Error> {
-    for (package, distribution) in &view.packages {
-        for child in &view.children {
-            let mut tx = site.store.read().await?;
-            let Some(plan) = child_plan(site, &mut tx, child, package, distribution).await? else {
-                continue;
-            };
-            let known = bundles::list(&mut tx)
-                .await?
-                .iter()
-                .any(|bundle| bundle.target == plan.target && bundle.bases == plan.bases);
-            drop(tx);
-            if known || !view.holds(&package.definition.id, &plan.target) {
-                continue;
-            }
-            return make(site, package, plan).await;
-        }
-    }
-    Ok(false)
-}
-
-async fn make(site: &Site, package: &PackageRecord, plan: BundlePlan) -> Result<bool, Error> {
+async fn make(site: &Site, package: &PackageRecord, plan: BundlePlan) -> Result<(), Error> {
     let (library, level) = (site.library.clone(), site.settings.bundle_level);
     let directory = site.directories.outgoing();
     let made = tokio::task::spawn_blocking({
@@ -109,11 +83,12 @@ async fn make(site: &Site, package: &PackageRecord, plan: BundlePlan) -> Result<
     .await?;
     let info = match made {
         Ok(info) => info,
+        Err(error) if !is_in_library(&error) => return Err(error),
         Err(error) => {
-            // Whatever stands in the way may be damage in the library: what is damaged must not count as held.
-            heal::distrust(site, &package.definition.id, &plan.target).await?;
+            // What stands in the way may be damage in the library: what is damaged must not count as held.
+            heal::distrust(site, &plan.target).await?;
             for base in &plan.bases {
-                heal::distrust(site, &package.definition.id, base).await?;
+                heal::distrust(site, base).await?;
             }
             return Err(error);
         }
@@ -138,7 +113,16 @@ async fn make(site: &Site, package: &PackageRecord, plan: BundlePlan) -> Result<
         bases = bundle.bases.len(),
         "a bundle was made"
     );
-    Ok(true)
+    Ok(())
+}
+
+/// Whether the library may be at fault, and not the disk that is written to.
+fn is_in_library(error: &Error) -> bool {
+    match error {
+        Error::Library(_) => true,
+        Error::Bundle(error) => !matches!(error, BundleError::Write(_)),
+        _ => false,
+    }
 }
 
 /// Writes a bundle under its digest, durable when this returns.

@@ -1,32 +1,43 @@
 //! Removes what nobody needs any more: old versions, bundles that every child has, packages that were deleted.
 
-use std::fs;
+use std::{fs, time::Duration};
 
-use packhorse_domain::{Digest, id::PackageId, link::ItemId};
+use packhorse_content::BundlePlan;
+use packhorse_domain::{
+    Digest,
+    distribution::{HeldVersion, Wanted, kept},
+    id::{PackageId, SiteCode},
+    link::ItemId,
+    object::ObjectKind,
+};
 
 use crate::{
-    distribution::{View, child_plan, intake},
+    distribution::{View, intake, needs},
     error::Error,
     site::Site,
     store::{
-        arrivals,
+        Tx,
+        arrivals::{self, ArrivalState},
         bundles::{self, SendingState},
         contents::{self, Content},
+        objects,
     },
 };
 
-/// Versions of a package that are kept beside the newest, for bundles that build on them.
-const OLDER_VERSIONS_KEPT: usize = 1;
+/// Whoever queues for the gate keeps everybody out who comes later, so nobody queues long.
+const GATE_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) async fn clean(site: &Site, view: &View, swept: &mut bool) -> Result<(), Error> {
     bundles_not_needed(site, view).await?;
-    let removed = contents_not_needed(site, view).await?;
+    if contents_not_needed(site, view).await? {
+        // Until it has been swept, whatever fails in between.
+        *swept = false;
+    }
     arrivals_not_needed(site, view).await?;
-    if removed || !*swept {
-        collect(site).await?;
+    if !*swept {
+        *swept = collect(site).await?;
         intake::remove_stale_uploads(site)?;
         spool_strays(site).await?;
-        *swept = true;
     }
     Ok(())
 }
@@ -34,14 +45,8 @@ pub(super) async fn clean(site: &Site, view: &View, swept: &mut bool) -> Result<
 /// A bundle goes when no child needs it, or what it leads to is no longer wanted.
 async fn bundles_not_needed(site: &Site, view: &View) -> Result<(), Error> {
     let mut tx = site.store.begin().await?;
-    let mut needed = Vec::new();
-    for (package, distribution) in &view.packages {
-        for child in &view.children {
-            if let Some(plan) = child_plan(site, &mut tx, child, package, distribution).await? {
-                needed.push((child.0.clone(), plan));
-            }
-        }
-    }
+    let needed: Vec<(SiteCode, BundlePlan)> =
+        needs(site, &mut tx, view).await?.into_iter().map(|need| (need.child.clone(), need.plan)).collect();
     let mut gone = Vec::new();
     for sending in bundles::sendings(&mut tx).await? {
         let bundle = bundles::get(&mut tx, &sending.digest).await?;
@@ -70,31 +75,45 @@ async fn bundles_not_needed(site: &Site, view: &View) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether this site should hold a package's content. Objects and bundles come by different ways: what arrived before
+/// the object that wants it is not unwanted.
+async fn wanted(site: &Site, tx: &mut Tx, view: &View, package: &PackageId) -> Result<Wanted, Error> {
+    Ok(match view.packages.iter().find(|(record, _)| record.definition.id == *package) {
+        Some((record, distribution)) if view.wants(site, record, distribution) => Wanted::Yes,
+        Some(_) if objects::held(tx, ObjectKind::Distribution, package.as_str()).await?.is_none() => {
+            Wanted::NotYetKnown
+        }
+        None if objects::held(tx, ObjectKind::Package, package.as_str()).await?.is_none() => {
+            Wanted::NotYetKnown
+        }
+        _ => Wanted::No,
+    })
+}
+
 /// True: something is no longer held, and the library has room to win.
 async fn contents_not_needed(site: &Site, view: &View) -> Result<bool, Error> {
-    let mut kept: Vec<(&PackageId, usize)> = Vec::new();
+    let mut tx = site.store.read().await?;
+    let overtaken = contents::overtaken(&mut tx).await?;
     let mut gone: Vec<&Content> = Vec::new();
-    for content in &view.contents {
-        let package = view.packages.iter().find(|(package, _)| package.definition.id == content.package);
-        let wanted = package.is_some_and(|(package, distribution)| view.wants(site, package, distribution));
-        let current = package.is_some_and(|(package, _)| package.version.manifest == Some(content.manifest));
-        let older = match kept.iter_mut().find(|(id, _)| *id == &content.package) {
-            Some((_, number)) => number,
-            None => {
-                kept.push((&content.package, 0));
-                &mut kept.last_mut().expect("it was just pushed").1
-            }
-        };
-        if !wanted {
-            gone.push(content);
-        } else if !current {
-            *older += 1;
-            // A version ahead of its definition is held until the definition comes.
-            if *older > OLDER_VERSIONS_KEPT && content.source_version != 0 {
-                gone.push(content);
-            }
-        }
+    // They are sorted by package, and the newest version comes first.
+    for versions in view.contents.chunk_by(|one, next| one.package == next.package) {
+        let package = &versions[0].package;
+        let current = view
+            .packages
+            .iter()
+            .find(|(record, _)| record.definition.id == *package)
+            .and_then(|(record, _)| record.version.manifest);
+        let facts: Vec<HeldVersion> = versions
+            .iter()
+            .map(|content| HeldVersion {
+                is_current: current == Some(content.manifest),
+                may_be_ahead: content.source_version == 0 && !overtaken.contains(content),
+            })
+            .collect();
+        let kept = kept(wanted(site, &mut tx, view, package).await?, &facts);
+        gone.extend(versions.iter().zip(kept).filter(|(_, kept)| !kept).map(|(content, _)| content));
     }
+    drop(tx);
     if gone.is_empty() {
         return Ok(false);
     }
@@ -106,20 +125,32 @@ async fn contents_not_needed(site: &Site, view: &View) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// What was being received for a package that is no longer wanted.
+/// What was being received and is of no use any more: it is here by now, or not wanted.
 async fn arrivals_not_needed(site: &Site, view: &View) -> Result<(), Error> {
-    let mut tx = site.store.begin().await?;
+    let mut tx = site.store.read().await?;
     let mut gone: Vec<ItemId> = Vec::new();
     for arrival in arrivals::list(&mut tx).await? {
-        let package = view.packages.iter().find(|(package, _)| package.definition.id == arrival.package);
-        let moved_on = package.is_some_and(|(package, _)| {
-            package.version.manifest.is_some_and(|manifest| manifest != arrival.target)
-                && view.holds(&package.definition.id, &package.version.manifest.unwrap_or(arrival.target))
-        });
-        if moved_on {
-            arrivals::remove(&mut tx, &arrival.item).await?;
+        // Despooler has that one.
+        if arrival.state == ArrivalState::Complete {
+            continue;
+        }
+        let current = view
+            .packages
+            .iter()
+            .find(|(record, _)| record.definition.id == arrival.package)
+            .and_then(|(record, _)| record.version.manifest);
+        let held = current.is_some_and(|current| view.holds(&arrival.package, &current));
+        if held || wanted(site, &mut tx, view, &arrival.package).await? == Wanted::No {
             gone.push(arrival.item);
         }
+    }
+    drop(tx);
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let mut tx = site.store.begin().await?;
+    for item in &gone {
+        arrivals::remove(&mut tx, item).await?;
     }
     tx.commit().await?;
     for item in gone {
@@ -128,9 +159,12 @@ async fn arrivals_not_needed(site: &Site, view: &View) -> Result<(), Error> {
     Ok(())
 }
 
-/// Frees what no held version names. Nobody may be between the library and the database meanwhile.
-async fn collect(site: &Site) -> Result<(), Error> {
-    let _gate = site.content_gate.write().await;
+/// Frees what no held version names. Nobody may be between the library and the database meanwhile. False: somebody is,
+/// for longer than others should have to wait behind us.
+async fn collect(site: &Site) -> Result<bool, Error> {
+    let Ok(_gate) = tokio::time::timeout(GATE_WAIT, site.content_gate.write()).await else {
+        return Ok(false);
+    };
     let mut tx = site.store.read().await?;
     let live: Vec<Digest> =
         contents::list(&mut tx).await?.into_iter().map(|content| content.manifest).collect();
@@ -138,7 +172,7 @@ async fn collect(site: &Site) -> Result<(), Error> {
     let library = site.library.clone();
     let collected = tokio::task::spawn_blocking(move || library.collect(&live)).await??;
     tracing::info!(target: "distribution-manager", ?collected, "the content library was cleaned");
-    Ok(())
+    Ok(true)
 }
 
 /// Files in the spool that no row knows: what a crash left between the two.

@@ -1,7 +1,12 @@
 //! What was found damaged is fetched again: at a child by counting as not held, so that the parent sends it anew; at
 //! the owner from the source directory.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use packhorse_domain::{
     Digest,
@@ -17,8 +22,16 @@ use crate::{
     record::{self, PackageRecord},
     site::Site,
     status,
-    store::contents::{self, Content},
+    store::{
+        Tx,
+        contents::{self, Content},
+    },
 };
+
+/// How often a source that does not have the content any more is read again.
+const SEEK_EVERY: Duration = Duration::from_secs(300);
+
+type Sought = HashMap<PackageId, Instant>;
 
 /// Compares what the database says is held with what the library still has, when a reader met damage and now and then.
 pub(crate) struct ContentCheck {
@@ -48,7 +61,7 @@ impl Worker for ContentCheck {
             .await?;
             // A manifest that cannot be read is as good as none.
             if lacks.unwrap_or(true) {
-                distrust(&self.site, &content.package, &content.manifest).await?;
+                distrust(&self.site, &content.manifest).await?;
             }
         }
         Ok(Next::Idle)
@@ -56,7 +69,15 @@ impl Worker for ContentCheck {
 }
 
 /// Checks a version that somebody stumbled over, forgets its damaged chunks, and lets it count as not held.
-pub(crate) async fn distrust(site: &Site, package: &PackageId, manifest: &Digest) -> Result<(), Error> {
+pub(crate) async fn distrust(site: &Site, manifest: &Digest) -> Result<(), Error> {
+    let mut tx = site.store.read().await?;
+    let believed: Vec<PackageId> = contents::list(&mut tx)
+        .await?
+        .into_iter()
+        .filter(|content| content.manifest == *manifest)
+        .map(|content| content.package)
+        .collect();
+    drop(tx);
     let (library, target) = (site.library.clone(), *manifest);
     let damaged = tokio::task::spawn_blocking(move || -> Result<Option<usize>, Error> {
         if !library.has_manifest(&target) {
@@ -76,33 +97,56 @@ pub(crate) async fn distrust(site: &Site, package: &PackageId, manifest: &Digest
         }
     };
     let mut tx = site.store.begin().await?;
-    contents::remove(&mut tx, package, manifest).await?;
+    // Packages may share a version, and it counts as held for each of them. One that was forgotten before is no news.
+    for package in believed {
+        lose(site, &mut tx, &package, manifest, &reason).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+async fn lose(
+    site: &Site,
+    tx: &mut Tx,
+    package: &PackageId,
+    manifest: &Digest,
+    reason: &str,
+) -> Result<(), Error> {
+    contents::remove(tx, package, manifest).await?;
     let status = PackageStatus {
         package: package.clone(),
         site: site.code().clone(),
         point: None,
         state: PackageState::Retrying,
         source_version: 0,
-        held: held(&mut tx, package).await?,
-        reason: reason.clone(),
+        held: held(tx, package).await?,
+        reason: reason.to_owned(),
         changed_at: site.now(),
     };
-    record::put_package_status(site, &mut tx, status).await?;
+    record::put_package_status(site, tx, status).await?;
     let class = (Severity::Error, EventType::Milestone);
     let text = format!("{reason}; the version is fetched again");
-    status::report(site, &mut tx, "distribution-manager", class, package.as_str(), &text).await?;
-    Ok(tx.commit().await?)
+    status::report(site, tx, "distribution-manager", class, package.as_str(), &text).await
 }
 
 /// Takes the owner's own packages in again whose content is not held. True: one could not be.
-pub(super) async fn heal(site: &Site, view: &View) -> Result<bool, Error> {
+pub(super) async fn heal(site: &Site, view: &View, sought: &mut Sought) -> Result<bool, Error> {
+    sought.retain(|_, at| at.elapsed() < SEEK_EVERY);
     let mut failed = false;
     for (package, _) in &view.packages {
         if let Some(target) = package.version.manifest
             && package.object.owner == *site.code()
             && !view.holds(&package.definition.id, &target)
         {
-            failed |= !take_again(site, package, target).await?;
+            // A step follows every change of anything, and the source may be large.
+            if sought.contains_key(&package.definition.id) {
+                failed = true;
+                continue;
+            }
+            let mended = take_again(site, package, target).await?;
+            if !mended {
+                sought.insert(package.definition.id.clone(), Instant::now());
+            }
+            failed |= !mended;
         }
     }
     Ok(failed)

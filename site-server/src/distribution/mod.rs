@@ -8,10 +8,13 @@ mod bundles;
 mod cleanup;
 mod heal;
 pub(crate) mod intake;
+mod needs;
 mod points;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -40,8 +43,9 @@ use crate::{
     },
 };
 
-pub(crate) use bundles::child_plan;
+use bundles::Made;
 pub(crate) use heal::ContentCheck;
+pub(crate) use needs::{Need, needs};
 
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -50,6 +54,9 @@ pub(crate) struct DistributionManager {
     site: Arc<Site>,
     /// When each directory was last compared with what it should hold.
     checked: HashMap<(PointName, PackageId), Instant>,
+    /// When each package whose content is lost was last looked for at its source.
+    sought: HashMap<PackageId, Instant>,
+    not_made: bundles::Failed,
     swept: bool,
 }
 
@@ -119,7 +126,13 @@ fn subtree(site: &SiteCode, parents: &[(SiteCode, SiteCode)]) -> Vec<SiteCode> {
 
 impl DistributionManager {
     pub(crate) fn new(site: Arc<Site>) -> Self {
-        DistributionManager { site, checked: HashMap::new(), swept: false }
+        DistributionManager {
+            site,
+            checked: HashMap::new(),
+            sought: HashMap::new(),
+            not_made: HashMap::new(),
+            swept: false,
+        }
     }
 }
 
@@ -133,59 +146,91 @@ impl Worker for DistributionManager {
         let view = View::load(&self.site, &mut tx).await?;
         drop(tx);
         report_libraries(&self.site, &view).await?;
-        let mut failed = heal::heal(&self.site, &view).await?;
+        let mut failed = heal::heal(&self.site, &view, &mut self.sought).await?;
         failed |= points::bring(&self.site, &view, &mut self.checked).await?;
-        if bundles::make_one(&self.site, &view).await? {
-            return Ok(Next::Again);
+        match bundles::make_one(&self.site, &view, &mut self.not_made).await? {
+            Made::One => return Ok(Next::Again),
+            Made::Nothing => {}
+            Made::Failed => failed = true,
         }
         cleanup::clean(&self.site, &view, &mut self.swept).await?;
         Ok(if failed { Next::After(RETRY) } else { Next::Idle })
     }
 }
 
-/// Brings the status of this site's library up to date for every package, and forgets it for those that are gone.
+/// Brings the status of this site's library up to date for every package, and forgets it for those that are gone. Most
+/// of the time there is nothing to do, and nobody who writes has to wait for finding that out.
 async fn report_libraries(site: &Site, view: &View) -> Result<(), Error> {
-    let mut tx = site.store.begin().await?;
-    let wanted: Vec<&PackageId> = view
+    let wanted: HashSet<&PackageId> = view
         .packages
         .iter()
         .filter(|(package, distribution)| view.wants(site, package, distribution))
         .map(|(package, _)| &package.definition.id)
         .collect();
+    let held: HashSet<&PackageId> = view.contents.iter().map(|content| &content.package).collect();
+    let mut tx = site.store.read().await?;
+    let mut news = Vec::new();
     for package in &wanted {
-        report_library(site, &mut tx, package).await?;
+        if let Some(status) = library_status(site, &mut tx, package).await?
+            && (record::is_news(&mut tx, &status).await? || is_unnumbered(&mut tx, package).await?)
+        {
+            news.push(*package);
+        }
     }
+    let mut gone = Vec::new();
     for (object, status) in
         record::list::<wire::PackageStatus, PackageStatus>(&mut tx, ObjectKind::PackageStatus).await?
     {
         // What is still in the library is forgotten only once the clean-up has removed it.
-        let still_held = view.contents.iter().any(|content| content.package == status.package);
-        let own_library = status.site == *site.code() && status.point.is_none();
-        if own_library && !still_held && !wanted.contains(&&status.package) {
-            record::write(site, &mut tx, ObjectKind::PackageStatus, &object.id, Body::Deleted).await?;
+        let is_own_library = status.site == *site.code() && status.point.is_none();
+        if is_own_library && !held.contains(&status.package) && !wanted.contains(&status.package) {
+            gone.push(object.id);
         }
+    }
+    drop(tx);
+    if news.is_empty() && gone.is_empty() {
+        return Ok(());
+    }
+    let mut tx = site.store.begin().await?;
+    for package in news {
+        report_library(site, &mut tx, package).await?;
+    }
+    for id in gone {
+        record::write(site, &mut tx, ObjectKind::PackageStatus, &id, Body::Deleted).await?;
     }
     Ok(tx.commit().await?)
 }
 
 /// Writes how this site's library stands with a package, unless a failure was noted that still holds.
 pub(crate) async fn report_library(site: &Site, tx: &mut Tx, package: &PackageId) -> Result<(), Error> {
-    let held = held(tx, package).await?;
-    let Some(record) = record::package(tx, package.as_str()).await? else {
+    let Some(status) = library_status(site, tx, package).await? else {
         return Ok(());
     };
+    number(site, tx, package).await?;
+    record::put_package_status(site, tx, status).await?;
+    Ok(())
+}
+
+/// How this site's library stands with a package. `None`: a failure was noted that still holds, or there is nothing to
+/// hold.
+async fn library_status(
+    site: &Site,
+    tx: &mut Tx,
+    package: &PackageId,
+) -> Result<Option<PackageStatus>, Error> {
+    let held = held(tx, package).await?;
+    let Some(record) = record::package(tx, package.as_str()).await? else {
+        return Ok(None);
+    };
     let Some(target) = record.version.manifest else {
-        return Ok(());
+        return Ok(None);
     };
     let installed = held.contains(&target);
     let noted = noted_failure(tx, site, package).await?;
-    if let Some(noted) = noted
-        && !installed
-        && noted.held == held
-    {
-        return Ok(());
+    if !installed && noted.is_some_and(|noted| noted.held == held) {
+        return Ok(None);
     }
-    let status = PackageStatus {
+    Ok(Some(PackageStatus {
         package: package.clone(),
         site: site.code().clone(),
         point: None,
@@ -194,8 +239,24 @@ pub(crate) async fn report_library(site: &Site, tx: &mut Tx, package: &PackageId
         held,
         reason: String::new(),
         changed_at: site.now(),
-    };
-    record::put_package_status(site, tx, status).await?;
+    }))
+}
+
+/// Whether the version that the definition names is held under no number: it came before its definition.
+async fn is_unnumbered(tx: &mut Tx, package: &PackageId) -> Result<bool, Error> {
+    let current = record::package(tx, package.as_str()).await?.and_then(|package| package.version.manifest);
+    let held = contents::of(tx, package).await?;
+    Ok(held.iter().any(|content| content.source_version == 0 && Some(content.manifest) == current))
+}
+
+async fn number(site: &Site, tx: &mut Tx, package: &PackageId) -> Result<(), Error> {
+    if is_unnumbered(tx, package).await?
+        && let Some(PackageRecord { version, .. }) = record::package(tx, package.as_str()).await?
+        && let Some(manifest) = version.manifest
+    {
+        let content = Content { package: package.clone(), manifest, source_version: version.source_version };
+        contents::add(tx, &content, site.now()).await?;
+    }
     Ok(())
 }
 
@@ -219,20 +280,13 @@ pub(crate) async fn check_library(site: &Site, package: &PackageId) -> Result<()
         record::package(&mut tx, package.as_str()).await?.and_then(|record| record.version.manifest);
     drop(tx);
     match manifest {
-        Some(manifest) if site.library.has_manifest(&manifest) => {
-            heal::distrust(site, package, &manifest).await
-        }
+        Some(manifest) if site.library.has_manifest(&manifest) => heal::distrust(site, &manifest).await,
         _ => Ok(()),
     }
 }
 
 /// Versions of a package that the library holds, newest first.
 pub(crate) async fn held(tx: &mut Tx, package: &PackageId) -> Result<Vec<Digest>, Error> {
-    Ok(contents::list(tx)
-        .await?
-        .into_iter()
-        .filter(|content| content.package == *package)
-        .map(|content| content.manifest)
-        .take(HELD_MAX)
-        .collect())
+    let held = contents::of(tx, package).await?.into_iter();
+    Ok(held.map(|content| content.manifest).take(HELD_MAX).collect())
 }

@@ -21,7 +21,7 @@ use packhorse_runtime::error_chain;
 use prost::Message as _;
 
 use crate::{
-    distribution::{View, heal},
+    distribution::{RETRY, View, heal},
     error::Error,
     record::{self, Body, PackageRecord},
     site::Site,
@@ -66,13 +66,16 @@ async fn order(site: &Site, point: &PointRow, package: &PackageRecord) -> Result
         manifest: package.version.manifest.map(|digest| digest.0.to_vec()).unwrap_or_default().into(),
     }
     .encode_to_vec();
-    let mut tx = site.store.begin().await?;
-    let known = caps::files(&mut tx).await?.into_iter().any(|(file, held)| file == name && held == content);
-    if !known {
-        caps::put_file(&mut tx, &name, Some(&content), point.name.as_str()).await?;
-        let pending = status_of(site, package, &point.name, PackageState::Pending, String::new());
-        record::put_package_status(site, &mut tx, pending).await?;
+    let mut tx = site.store.read().await?;
+    let known = caps::file(&mut tx, &name).await?;
+    drop(tx);
+    if known.is_some_and(|held| held == content) {
+        return Ok(());
     }
+    let mut tx = site.store.begin().await?;
+    caps::put_file(&mut tx, &name, Some(&content), point.name.as_str()).await?;
+    let pending = status_of(site, package, &point.name, PackageState::Pending, String::new());
+    record::put_package_status(site, &mut tx, pending).await?;
     Ok(tx.commit().await?)
 }
 
@@ -90,11 +93,18 @@ async fn publish(
     let held =
         record::find::<wire::PackageStatus, PackageStatus>(&mut tx, ObjectKind::PackageStatus, &id).await?;
     drop(tx);
-    let installed = held.is_some_and(|(_, status)| {
-        status.state == PackageState::Installed && status.held.first() == Some(target)
+    let held = held.map(|(_, status)| status);
+    let installed = held
+        .as_ref()
+        .is_some_and(|status| status.state == PackageState::Installed && status.held.first() == Some(target));
+    // A step follows every change of anything; what failed a moment ago fails now.
+    let failed = held.is_some_and(|status| {
+        status.state == PackageState::Retrying && status.source_version == package.version.source_version
     });
-    if installed && checked.get(&key).is_some_and(|at| at.elapsed() < CHECK_EVERY) {
-        return Ok(true);
+    match checked.get(&key).map(Instant::elapsed) {
+        Some(age) if installed && age < CHECK_EVERY => return Ok(true),
+        Some(age) if failed && age < RETRY => return Ok(false),
+        _ => {}
     }
     let result = lay_out(site, &point.location, package.definition.id.as_str(), *target).await?;
     checked.insert(key, Instant::now());
@@ -117,7 +127,7 @@ async fn publish(
     }
     tx.commit().await?;
     if let Err(TreeError::Library { .. }) = &result {
-        heal::distrust(site, &package.definition.id, target).await?;
+        heal::distrust(site, target).await?;
     }
     Ok(result.is_ok())
 }
@@ -129,14 +139,13 @@ async fn lay_out(
     target: Digest,
 ) -> Result<Result<(), TreeError>, Error> {
     let (library, root, name) = (site.library.clone(), PathBuf::from(location), name.to_owned());
-    let result = tokio::task::spawn_blocking(move || -> Result<Result<(), TreeError>, Error> {
+    tokio::task::spawn_blocking(move || -> Result<Result<(), TreeError>, Error> {
         let Some(manifest) = library.manifest(&target)? else {
             return Ok(Err(TreeError::WrongManifest { manifest: target }));
         };
         Ok(packhorse_content::publish(&library, &target, &manifest, &root, &name))
     })
-    .await?;
-    result
+    .await?
 }
 
 fn status_of(
@@ -167,7 +176,7 @@ async fn withdraw(site: &Site, view: &View) -> Result<bool, Error> {
     let mut tx = site.store.read().await?;
     let statuses =
         record::list::<wire::PackageStatus, PackageStatus>(&mut tx, ObjectKind::PackageStatus).await?;
-    let files = caps::files(&mut tx).await?;
+    let files = caps::file_names(&mut tx).await?;
     drop(tx);
     let wanted = |package: &PackageId, point: &PointName| {
         view.packages.iter().any(|(record, distribution): &(PackageRecord, Distribution)| {
@@ -202,16 +211,22 @@ async fn withdraw(site: &Site, view: &View) -> Result<bool, Error> {
         }
         tx.commit().await?;
     }
-    let mut tx = site.store.begin().await?;
-    for (name, _) in files {
+    let mut unwanted = Vec::new();
+    for name in files {
         if let Some(FileName::Content { point, package }) = FileName::parse(&name)
             && let (Ok(point), Ok(package)) = (point.parse::<PointName>(), package.parse::<PackageId>())
             && !wanted(&package, &point)
         {
-            caps::put_file(&mut tx, &name, None, point.as_str()).await?;
+            unwanted.push((name, point));
         }
     }
-    tx.commit().await?;
+    if !unwanted.is_empty() {
+        let mut tx = site.store.begin().await?;
+        for (name, point) in unwanted {
+            caps::put_file(&mut tx, &name, None, point.as_str()).await?;
+        }
+        tx.commit().await?;
+    }
     Ok(failed)
 }
 

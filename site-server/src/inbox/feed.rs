@@ -27,6 +27,8 @@ const FILES_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// A change that nobody told us of is sent after this time.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Often enough that a CAP with nothing to do does not count as gone.
+const NOTE_PRESENCE: Duration = Duration::from_secs(20);
 
 pub(super) async fn serve(
     inbox: &InboxManager,
@@ -40,7 +42,9 @@ pub(super) async fn serve(
     let Some(FeedBody::Hello(hello)) = first.body else {
         return Err(Status::invalid_argument("the feed begins with a hello"));
     };
-    let restart = hello.cursor != 0 && hello.feed[..] != inbox.site.epoch;
+    // A cursor ahead of us was given by a database that we do not have any more.
+    let newest = newest(&inbox.site).await?;
+    let restart = hello.cursor != 0 && (hello.feed[..] != inbox.site.epoch || hello.cursor > newest);
     let cursor = if restart { 0 } else { hello.cursor };
     meet(&inbox.site, &cap, cursor, &hello).await?;
 
@@ -71,7 +75,7 @@ pub(super) async fn serve(
     inbox.lifecycle.spawn_finite("cap-feed", async move {
         let result = tokio::select! {
             result = sends => result,
-            result = follow(site, &cap, requests) => result,
+            result = follow(site, &cap, cursor, requests) => result,
             () = stop.cancelled() => Ok(()),
         };
         if let Err(error) = result {
@@ -115,6 +119,10 @@ async fn meet(site: &Site, cap: &PointName, cursor: u64, hello: &FeedHello) -> R
     Ok(())
 }
 
+async fn newest(site: &Site) -> Result<u64, Error> {
+    Ok(caps::newest_sequence(&mut site.store.read().await?).await?)
+}
+
 async fn next_batch(
     site: &Arc<Site>,
     cap: &PointName,
@@ -122,32 +130,36 @@ async fn next_batch(
     restart: bool,
 ) -> Result<Option<FeedResponse>, Error> {
     let mut tx = site.store.read().await?;
-    let files = caps::files_after(&mut tx, cap, cursor, FILES_MAX).await?;
+    let files = caps::files_after(&mut tx, cap, cursor, (FILES_MAX, BATCH_BYTES_MAX)).await?;
     drop(tx);
     if files.is_empty() && !restart {
         return Ok(None);
     }
     let mut batch = FeedResponse { feed: site.epoch.clone().into(), restart, files: Vec::new(), cursor };
-    let mut bytes = 0;
     for file in files {
-        bytes += file.content.len();
-        if !batch.files.is_empty() && bytes > BATCH_BYTES_MAX {
-            break;
-        }
         batch.cursor = file.sequence;
         batch.files.push(CapFile { name: file.name, content: file.content.into(), deleted: file.deleted });
     }
     Ok(Some(batch))
 }
 
-/// Notes how far the CAP has stored; ends when it hangs up.
-async fn follow(site: Arc<Site>, cap: &PointName, mut requests: Streaming<FeedRequest>) -> Result<(), Error> {
-    while let Some(Ok(request)) = requests.next().await {
-        if let Some(FeedBody::Stored(stored)) = request.body {
-            let mut tx = site.store.begin().await?;
-            caps::stored(&mut tx, cap, stored.cursor, site.now()).await?;
-            tx.commit().await?;
+/// Notes how far the CAP has stored, and that it is there while there is nothing to store; ends when it hangs up.
+async fn follow(
+    site: Arc<Site>,
+    cap: &PointName,
+    mut cursor: u64,
+    mut requests: Streaming<FeedRequest>,
+) -> Result<(), Error> {
+    loop {
+        match tokio::time::timeout(NOTE_PRESENCE, requests.next()).await {
+            Ok(Some(Ok(FeedRequest { body: Some(FeedBody::Stored(stored)) }))) => cursor = stored.cursor,
+            Ok(Some(Ok(_))) => continue,
+            Ok(Some(Err(_)) | None) => return Ok(()),
+            // HTTP/2's keepalive ends the stream of one that is gone.
+            Err(_) => {}
         }
+        let mut tx = site.store.begin().await?;
+        caps::stored(&mut tx, cap, cursor, site.now()).await?;
+        tx.commit().await?;
     }
-    Ok(())
 }

@@ -2,6 +2,8 @@
 
 mod feed;
 mod reports;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -20,7 +20,7 @@ use crate::{
     record::{self, Body},
     site::Site,
     status,
-    store::{Tx, clients},
+    store::{Tx, clients, objects},
 };
 
 const REPORTS_MAX: usize = 1000;
@@ -63,6 +63,10 @@ async fn take_report(site: &Site, tx: &mut Tx, cap: &PointName, report: ClientRe
             status.client = client.to_string();
             status.site = site.code().to_string();
             let status = AdvertisementStatus::try_from(status)?;
+            // One that was deleted is known too. A client does not fill the database with what never was.
+            if objects::held(tx, ObjectKind::Advertisement, status.advertisement.as_str()).await?.is_none() {
+                return Err(Error::Invalid(format!("there is no advertisement {}", status.advertisement)));
+            }
             if record::put_advertisement_status(site, tx, &status).await? {
                 tracing::info!(
                     target: "status-manager",
@@ -97,7 +101,15 @@ pub(super) async fn take_content_status(
     for mut status in statuses {
         status.site = site.code().to_string();
         status.distribution_point = cap.to_string();
-        let status = PackageStatus::try_from(status)?;
+        let status = match PackageStatus::try_from(status) {
+            Ok(status) => status,
+            Err(error) => {
+                // The agent would send it for ever, and the others behind it.
+                let text = error.text();
+                tracing::warn!(target: "status-manager", cap = %cap, text, "a status was dropped");
+                continue;
+            }
+        };
         if !is_target(&mut tx, site, cap, &status).await? {
             continue;
         }

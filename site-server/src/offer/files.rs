@@ -16,6 +16,7 @@ use crate::{
     record,
     site::Site,
     store::{Tx, caps, objects::StoredObject, points},
+    trace,
 };
 
 /// Digests of the files, by name.
@@ -28,9 +29,18 @@ pub(super) async fn write(
     view: &View,
     offered: &[&(StoredObject, Advertisement)],
 ) -> Result<Files, Error> {
+    let held: BTreeMap<String, Vec<u8>> =
+        caps::files(tx).await?.into_iter().filter(|(name, _)| is_shared(name)).collect();
     let mut wanted = trust(site)?;
     for (object, advertisement) in offered {
         let name = FileName::Offer(advertisement.id.as_str()).to_string();
+        if held.get(&name) != Some(&object.content) {
+            let span =
+                tracing::info_span!(target: "offer-manager", "offer", advertisement = %advertisement.id);
+            trace::of(object, span).in_scope(|| {
+                tracing::info!(target: "offer-manager", advertisement = %advertisement.id, "its offer is written");
+            });
+        }
         wanted.insert(name, object.content.clone());
         if let Some(package) = view.package(advertisement) {
             let id = package.record.definition.id.as_str();
@@ -40,8 +50,6 @@ pub(super) async fn write(
             }
         }
     }
-    let held: BTreeMap<String, Vec<u8>> =
-        caps::files(tx).await?.into_iter().filter(|(name, _)| is_shared(name)).collect();
     for (name, content) in &wanted {
         if held.get(name) != Some(content) {
             caps::put_file(tx, name, Some(content), "").await?;

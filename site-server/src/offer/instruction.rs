@@ -1,5 +1,7 @@
 //! The instruction of each client: signed, for it alone, naming everything that it should hold.
 
+use std::collections::{BTreeSet, HashMap};
+
 use packhorse_domain::{
     advertisement::Advertisement,
     id::ClientId,
@@ -28,8 +30,11 @@ pub(super) async fn write(
     offered: &[&(StoredObject, Advertisement)],
     files: &Files,
 ) -> Result<(), Error> {
+    let for_all: BTreeSet<&str> = files.keys().map(String::as_str).filter(|name| is_for_all(name)).collect();
+    let offers = offers_by_client(view, offered);
     for client in &view.clients {
-        let references = references(view, client, offered, files);
+        let offers = offers.get(client).map(Vec::as_slice).unwrap_or_default();
+        let references = references(&for_all, offers, files);
         let list = digest_of(&references);
         let held = offers::instruction(tx, client).await?;
         let now = site.now();
@@ -56,26 +61,36 @@ pub(super) async fn write(
     Ok(())
 }
 
-fn references(
-    view: &View,
-    client: &ClientId,
-    offered: &[&(StoredObject, Advertisement)],
-    files: &Files,
-) -> Vec<FileReference> {
-    let is_for_client = |name: &str| match FileName::parse(name) {
-        Some(FileName::Trust | FileName::Delegation(_)) => true,
-        Some(FileName::Offer(id)) => offered.iter().any(|(_, advertisement)| {
-            advertisement.id.as_str() == id && view.is_member(client, advertisement)
-        }),
-        Some(FileName::Package(id) | FileName::Points(id)) => offered.iter().any(|(_, advertisement)| {
-            advertisement.package.as_str() == id && view.is_member(client, advertisement)
-        }),
-        Some(FileName::Instruction(_) | FileName::Content { .. }) | None => false,
-    };
-    files
-        .iter()
-        .filter(|(name, _)| is_for_client(name))
-        .map(|(name, digest)| FileReference { name: name.clone(), digest: *digest })
+fn is_for_all(name: &str) -> bool {
+    matches!(FileName::parse(name), Some(FileName::Trust | FileName::Delegation(_)))
+}
+
+/// What is offered to each client, in one pass over the memberships.
+fn offers_by_client<'a>(
+    view: &'a View,
+    offered: &[&'a (StoredObject, Advertisement)],
+) -> HashMap<&'a ClientId, Vec<&'a Advertisement>> {
+    let mut offers: HashMap<&ClientId, Vec<&Advertisement>> = HashMap::new();
+    for (_, advertisement) in offered {
+        for client in view.members.get(&advertisement.collection).into_iter().flatten() {
+            offers.entry(client).or_default().push(advertisement);
+        }
+    }
+    offers
+}
+
+/// The files that a client is to hold, by name.
+fn references(for_all: &BTreeSet<&str>, offers: &[&Advertisement], files: &Files) -> Vec<FileReference> {
+    let mut names: BTreeSet<String> = for_all.iter().map(|name| (*name).to_owned()).collect();
+    for advertisement in offers {
+        let package = advertisement.package.as_str();
+        names.insert(FileName::Offer(advertisement.id.as_str()).to_string());
+        names.insert(FileName::Package(package).to_string());
+        names.insert(FileName::Points(package).to_string());
+    }
+    names
+        .into_iter()
+        .filter_map(|name| files.get(&name).map(|digest| FileReference { digest: *digest, name }))
         .collect()
 }
 

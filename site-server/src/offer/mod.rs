@@ -2,6 +2,8 @@
 
 mod files;
 mod instruction;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -107,10 +109,6 @@ impl View {
             now,
         })
     }
-
-    fn is_member(&self, client: &ClientId, advertisement: &Advertisement) -> bool {
-        self.members.get(&advertisement.collection).is_some_and(|members| members.contains(client))
-    }
 }
 
 impl OfferManager {
@@ -126,17 +124,18 @@ impl Worker for OfferManager {
 
     async fn step(&mut self) -> Result<Next, Error> {
         let now = self.site.now();
-        let mut tx = self.site.store.begin().await?;
+        let mut tx = self.site.store.read().await?;
         let view = View::load(&self.site, &mut tx).await?;
-        let mut offered = Vec::new();
-        for advertisement in &view.advertisements {
-            let reason = view.held_back(&advertisement.1, now);
-            note(&mut tx, &advertisement.1.id, reason.as_ref()).await?;
-            if reason.is_none() {
-                offered.push(advertisement);
-            }
-        }
-        forget_deleted(&mut tx, &view).await?;
+        drop(tx);
+        let reasons: BTreeMap<AdvertisementId, Option<HeldBack>> = view
+            .advertisements
+            .iter()
+            .map(|(_, advertisement)| (advertisement.id.clone(), view.held_back(advertisement, now)))
+            .collect();
+        let offered: Vec<&(StoredObject, Advertisement)> =
+            view.advertisements.iter().filter(|(_, one)| reasons[&one.id].is_none()).collect();
+        let mut tx = self.site.store.begin().await?;
+        note(&mut tx, &reasons).await?;
         let files = files::write(&self.site, &mut tx, &view, &offered).await?;
         instruction::write(&self.site, &mut tx, &view, &offered, &files).await?;
         tx.commit().await?;
@@ -145,11 +144,14 @@ impl Worker for OfferManager {
     }
 }
 
-async fn note(tx: &mut Tx, advertisement: &AdvertisementId, reason: Option<&HeldBack>) -> Result<(), Error> {
-    let text = reason.map(ToString::to_string);
-    let held =
-        offers::held_back(tx).await?.into_iter().find(|(id, _)| id == advertisement).map(|(_, text)| text);
-    if held != text {
+/// Records what is held back and why, and forgets what was deleted.
+async fn note(tx: &mut Tx, reasons: &BTreeMap<AdvertisementId, Option<HeldBack>>) -> Result<(), Error> {
+    let held: BTreeMap<AdvertisementId, String> = offers::held_back(tx).await?.into_iter().collect();
+    for (advertisement, reason) in reasons {
+        let text = reason.as_ref().map(ToString::to_string);
+        if held.get(advertisement) == text.as_ref() {
+            continue;
+        }
         match &text {
             Some(text) => {
                 tracing::info!(target: "offer-manager", advertisement = %advertisement, reason = text, "held back");
@@ -158,14 +160,8 @@ async fn note(tx: &mut Tx, advertisement: &AdvertisementId, reason: Option<&Held
         }
         offers::set_held_back(tx, advertisement, text.as_deref()).await?;
     }
-    Ok(())
-}
-
-async fn forget_deleted(tx: &mut Tx, view: &View) -> Result<(), Error> {
-    for (advertisement, _) in offers::held_back(tx).await? {
-        if !view.advertisements.iter().any(|(_, known)| known.id == advertisement) {
-            offers::set_held_back(tx, &advertisement, None).await?;
-        }
+    for advertisement in held.keys().filter(|id| !reasons.contains_key(*id)) {
+        offers::set_held_back(tx, advertisement, None).await?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use packhorse_domain::id::SiteCode;
 use packhorse_runtime::{Next, Worker};
 
 use crate::{
-    distribution::{View, child_plan},
+    distribution::{Need, View, needs},
     error::Error,
     site::Site,
     store::{
@@ -35,40 +35,46 @@ impl Worker for ReplicationManager {
     type Error = Error;
 
     async fn step(&mut self) -> Result<Next, Error> {
-        let mut tx = self.site.store.begin().await?;
+        let mut tx = self.site.store.read().await?;
         let view = View::load(&self.site, &mut tx).await?;
-        for (package, distribution) in &view.packages {
-            for child in &view.children {
-                if let Some(plan) = child_plan(&self.site, &mut tx, child, package, distribution).await?
-                    && let Some(bundle) = bundles::list(&mut tx)
-                        .await?
-                        .into_iter()
-                        .find(|bundle| bundle.target == plan.target && bundle.bases == plan.bases)
-                {
-                    queue(&self.site, &mut tx, &child.0, &bundle).await?;
-                }
+        let needs = needs(&self.site, &mut tx, &view).await?;
+        let made = bundles::list(&mut tx).await?;
+        let mut queued = Vec::new();
+        for Need { child, plan, .. } in &needs {
+            if let Some(bundle) =
+                made.iter().find(|bundle| bundle.target == plan.target && bundle.bases == plan.bases)
+                && is_due(&mut tx, child, bundle).await?
+            {
+                queued.push((*child, bundle));
             }
         }
-        tx.commit().await?;
+        drop(tx);
+        if !queued.is_empty() {
+            let mut tx = self.site.store.begin().await?;
+            for (child, bundle) in queued {
+                queue(&self.site, &mut tx, child, bundle).await?;
+            }
+            tx.commit().await?;
+        }
         Ok(Next::Idle)
     }
 }
 
-/// Queues a bundle for a child, unless it is queued. One that was delivered is queued again only if the child has
-/// since said that it does not hold what it led to, which is why it is needed.
+/// Whether a bundle is to be queued for a child: unless it is queued. One that was delivered is queued again only if
+/// the child has since said that it does not hold what it led to, which is why it is needed.
+async fn is_due(tx: &mut Tx, child: &SiteCode, bundle: &BundleRow) -> Result<bool, Error> {
+    match bundles::sending(tx, child, &bundle.digest).await? {
+        None => Ok(true),
+        Some(sending) if sending.state == SendingState::Done => {
+            child_spoke_after(tx, child, bundle, sending.changed_at).await
+        }
+        Some(_) => Ok(false),
+    }
+}
+
+/// Queues a bundle, unless that was done, or the bundle removed, since it was looked at.
 async fn queue(site: &Site, tx: &mut Tx, child: &SiteCode, bundle: &BundleRow) -> Result<(), Error> {
-    let held = bundles::sendings(tx)
-        .await?
-        .into_iter()
-        .find(|sending| sending.peer == *child && sending.digest == bundle.digest);
-    let news_after = match held {
-        None => None,
-        Some(sending) if sending.state == SendingState::Done => Some(sending.changed_at),
-        Some(_) => return Ok(()),
-    };
-    if let Some(done_at) = news_after
-        && !child_spoke_after(tx, child, bundle, done_at).await?
-    {
+    if bundles::get(tx, &bundle.digest).await?.is_none() || !is_due(tx, child, bundle).await? {
         return Ok(());
     }
     let sending = Sending {

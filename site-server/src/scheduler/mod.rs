@@ -20,8 +20,10 @@ use crate::{
     },
 };
 
-/// Objects handed to a link at once; the rest follow as these are acknowledged.
+/// Objects handed to a link at once, the oldest first; the rest follow as these are acknowledged.
 const OBJECTS_MAX: usize = 512;
+/// The newest are looked at too: what is urgent has often just been made, and must not wait behind a backlog.
+const NEWEST_MAX: usize = 64;
 
 /// A mini-job: an item for one neighbour.
 #[derive(Debug, Clone)]
@@ -43,11 +45,11 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
         Relation::Parent => Direction::Up,
         Relation::Child => Direction::Down,
     };
-    let mut jobs = objects::lacking(&mut tx, peer, direction, OBJECTS_MAX)
-        .await?
-        .into_iter()
-        .map(object_job)
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut lacking = objects::lacking(&mut tx, peer, direction, OBJECTS_MAX).await?;
+    if lacking.len() == OBJECTS_MAX {
+        lacking.extend(objects::lacking_newest(&mut tx, peer, direction, NEWEST_MAX).await?);
+    }
+    let mut jobs = lacking.into_iter().map(object_job).collect::<Result<Vec<_>, _>>()?;
     for sending in bundles::sendings(&mut tx).await? {
         let due = match sending.state {
             SendingState::Queued => true,
@@ -93,7 +95,8 @@ fn object_job(object: StoredObject) -> Result<Job, Error> {
 /// Objects are small: those that others wait for go at their own priority or better, status after them, messages last.
 fn object_priority(object: &StoredObject) -> Result<Priority, Error> {
     Ok(match object.kind {
-        ObjectKind::Trust | ObjectKind::Site => Priority::High,
+        // Without its distribution a package that came would seem to be wanted by nobody.
+        ObjectKind::Trust | ObjectKind::Site | ObjectKind::Distribution => Priority::High,
         ObjectKind::Advertisement if !object.deleted => {
             record::read::<wire::Advertisement, Advertisement>(object)?.priority
         }
@@ -104,7 +107,6 @@ fn object_priority(object: &StoredObject) -> Result<Priority, Error> {
         ObjectKind::Event => Priority::Low,
         ObjectKind::Advertisement
         | ObjectKind::Package
-        | ObjectKind::Distribution
         | ObjectKind::Collection
         | ObjectKind::DistributionPoint
         | ObjectKind::Client

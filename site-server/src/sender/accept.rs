@@ -80,7 +80,13 @@ where
     let (sender, inbound) = mpsc::channel(INBOUND_FRAMES_MAX);
     lifecycle.spawn_finite("link-reader", async move {
         tokio::pin!(frames);
-        while let Some(message) = frames.next().await {
+        loop {
+            let message = tokio::select! {
+                // The session is over, whatever the peer does with its end of the stream.
+                () = sender.closed() => return,
+                message = frames.next() => message,
+            };
+            let Some(message) = message else { return };
             let frame = match message {
                 Ok(frame) => Frame::try_from(frame.unwrap_or_default())
                     .map_err(|error| SessionError::Frame(error.text())),

@@ -9,21 +9,28 @@ use packhorse_domain::{
     link::RefuseReason,
     object::{From, Merge, NotAllowed, Object, ObjectKind, admit, merge},
     package::PackageDefinition,
-    site::SiteFact,
+    site::{SiteFact, SitePath},
     status::{AdvertisementStatus, Event, PackageStatus, PointFact},
 };
 use packhorse_proto::{
     convert::{self, ConvertError},
     object::v1 as wire,
 };
+use packhorse_runtime::telemetry::set_parent;
 use packhorse_trust::{SignedType, TrustError};
 use prost::Message;
+use tracing::Instrument as _;
 
 use crate::{
     error::Error,
     record,
     site::Site,
-    store::{StoreError, Tx, neighbours::Relation, objects},
+    status,
+    store::{
+        StoreError, Tx,
+        neighbours::{self, Relation},
+        objects,
+    },
 };
 
 /// Why an object is refused.
@@ -80,7 +87,20 @@ pub(super) async fn apply(
                 site.change_trust(|trust| trust.update_trust_file(&object.body))
                     .map_err(Rejection::Signature)?;
             }
-            Ok(objects::put(tx, &object, content, &digest, site.now()).await?)
+            let span = tracing::info_span!(
+                target: "receiver",
+                "take-in",
+                kind = object.kind.as_str(),
+                id = object.id,
+                version = object.version,
+                peer = %peer,
+            );
+            set_parent(&span, &object.traceparent);
+            objects::put(tx, &object, content, &digest, site.now()).instrument(span).await?;
+            if object.kind == ObjectKind::Event {
+                status::trim(tx, &object.owner, &object.id).await?;
+            }
+            Ok(())
         }
     }
 }
@@ -108,37 +128,58 @@ async fn open(
         Relation::Child => {
             let object: Object =
                 convert::decode::<wire::Object, Object>(content).map_err(Rejection::Decode)?;
-            let below = below(tx, peer, &object).await?;
-            admit(object.kind, &object.owner, &From::Child(&below), site.path())?;
+            let owner = std::slice::from_ref(&object.owner);
+            let below = if lies_under(site, tx, peer, &object).await? { owner } else { &[] };
+            admit(object.kind, &object.owner, &From::Child(below), site.path())?;
             Ok(object)
         }
     }
 }
 
-/// The sites known to lie under a child, itself included. A new site makes itself known: its own fact names the
-/// parent under which it hangs.
-async fn below(tx: &mut Tx, child: &SiteCode, object: &Object) -> Result<Vec<SiteCode>, Rejection> {
-    let parents = parents(tx).await.map_err(|error| match error {
-        Error::Store(error) => Rejection::Store(error),
-        _ => Rejection::OtherName,
-    })?;
-    let mut below = vec![child.clone()];
-    let mut at = 0;
-    while at < below.len() {
-        let under = below[at].clone();
-        let new = parents.iter().filter(|(site, parent)| *parent == under && !below.contains(site));
-        let new: Vec<SiteCode> = new.map(|(site, _)| site.clone()).collect();
-        below.extend(new);
-        at += 1;
+/// Whether the owner of an object lies under the child that sent it. A new site makes itself known: its own fact names
+/// the parent under which it hangs, and it hangs there for good.
+async fn lies_under(site: &Site, tx: &mut Tx, child: &SiteCode, object: &Object) -> Result<bool, Rejection> {
+    let fact = match object.kind {
+        ObjectKind::Site if !object.deleted => Some(decode::<wire::SiteFact, SiteFact>(&object.body)?),
+        _ => None,
+    };
+    if object.owner == *child {
+        return Ok(fact.is_none_or(|fact| fact.parent.as_ref() == Some(site.code())));
     }
-    if object.kind == ObjectKind::Site && !below.contains(&object.owner) && !object.deleted {
-        let fact = convert::decode::<wire::SiteFact, SiteFact>(&object.body).map_err(Rejection::Decode)?;
-        let is_new = !parents.iter().any(|(site, _)| *site == object.owner);
-        if is_new && fact.parent.is_some_and(|parent| below.contains(&parent)) {
-            below.push(object.owner.clone());
+    // Nobody below speaks for this site, for one above it or for another child.
+    if site.path().is_under(&object.owner) || neighbours::children(tx).await?.contains(&object.owner) {
+        return Ok(false);
+    }
+    match fact {
+        None => hangs_under(tx, &object.owner, child).await,
+        Some(SiteFact { parent: None, .. }) => Ok(false),
+        Some(SiteFact { parent: Some(parent), .. }) => {
+            let known = parent_of(tx, &object.owner).await?;
+            Ok(known.is_none_or(|known| known == parent) && hangs_under(tx, &parent, child).await?)
         }
     }
-    Ok(below)
+}
+
+async fn hangs_under(tx: &mut Tx, site: &SiteCode, child: &SiteCode) -> Result<bool, Rejection> {
+    let mut at = site.clone();
+    for _ in 0..SitePath::LEVELS_MAX {
+        if at == *child {
+            return Ok(true);
+        }
+        match parent_of(tx, &at).await? {
+            Some(parent) => at = parent,
+            None => return Ok(false),
+        }
+    }
+    Ok(false)
+}
+
+async fn parent_of(tx: &mut Tx, site: &SiteCode) -> Result<Option<SiteCode>, Rejection> {
+    match record::find::<wire::SiteFact, SiteFact>(tx, ObjectKind::Site, site.as_str()).await {
+        Ok(found) => Ok(found.and_then(|(_, fact)| fact.parent)),
+        Err(Error::Store(error)) => Err(Rejection::Store(error)),
+        Err(_) => Err(Rejection::OtherName),
+    }
 }
 
 /// (site, parent) of every site that is known.
@@ -153,7 +194,8 @@ pub(crate) async fn parents(tx: &mut Tx) -> Result<Vec<(SiteCode, SiteCode)>, Er
 /// Whether the body decodes as its kind and speaks of what its name says, so that nobody trips over it later.
 fn check_body(site: &Site, object: &Object) -> Result<(), Rejection> {
     if object.deleted {
-        return if object.body.is_empty() { Ok(()) } else { Err(Rejection::OtherName) };
+        let sound = object.body.is_empty() && names_owner(object);
+        return if sound { Ok(()) } else { Err(Rejection::OtherName) };
     }
     let (body, owner) = (object.body.as_slice(), &object.owner);
     let name = match object.kind {
@@ -166,6 +208,7 @@ fn check_body(site: &Site, object: &Object) -> Result<(), Rejection> {
         ObjectKind::Distribution => decode::<wire::Distribution, Distribution>(body)?.package.to_string(),
         ObjectKind::Collection => decode::<wire::Collection, Collection>(body)?.id.to_string(),
         ObjectKind::Advertisement => decode::<wire::Advertisement, Advertisement>(body)?.id.to_string(),
+        ObjectKind::Trust if object.owner != site.path().sites()[0] => return Err(Rejection::OtherName),
         ObjectKind::Trust => "trust".to_owned(),
         ObjectKind::Site => decode::<wire::SiteFact, SiteFact>(body)?.code.to_string(),
         ObjectKind::DistributionPoint => {
@@ -194,6 +237,23 @@ fn check_body(site: &Site, object: &Object) -> Result<(), Rejection> {
     };
     let made_by_owner = object.kind != ObjectKind::Site || name == owner.as_str();
     if name == object.id && made_by_owner { Ok(()) } else { Err(Rejection::OtherName) }
+}
+
+/// Whether the name of a tombstone, which has no body that would say so, is one that its owner gives.
+fn names_owner(object: &Object) -> bool {
+    let mut parts = object.id.split('/');
+    let site = match object.kind {
+        ObjectKind::Site | ObjectKind::DistributionPoint | ObjectKind::Event => parts.next(),
+        ObjectKind::PackageStatus => parts.nth(1),
+        ObjectKind::Package
+        | ObjectKind::Distribution
+        | ObjectKind::Collection
+        | ObjectKind::Advertisement
+        | ObjectKind::Trust
+        | ObjectKind::Client
+        | ObjectKind::AdvertisementStatus => return true,
+    };
+    site == Some(object.owner.as_str())
 }
 
 fn owned(owner: &SiteCode, site: SiteCode) -> Result<SiteCode, Rejection> {

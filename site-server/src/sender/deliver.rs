@@ -5,6 +5,7 @@ use std::time::Duration;
 use packhorse_domain::{
     id::SiteCode,
     link::RefuseReason,
+    object::ObjectKind,
     status::{EventType, Severity},
 };
 
@@ -22,6 +23,9 @@ use crate::{
 
 const NO_SPACE_WAIT: Duration = Duration::from_secs(600);
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
+const DAMAGED_WAIT: Duration = Duration::from_secs(5);
+/// What is refused again and again is tried less and less often, down to this.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
 
 /// Records receipts and refusals in one transaction.
 pub(super) async fn record(
@@ -38,19 +42,18 @@ pub(super) async fn record(
     for (job, reason, text) in refused {
         match (&job.content, reason) {
             (_, RefuseReason::Held) => held(site, &mut tx, peer, job).await?,
-            (JobContent::Object { kind, id, version, .. }, RefuseReason::NotAllowed) => {
-                // Offered again it would be refused again: it counts as seen, and the alarm stays.
-                objects::acknowledge(&mut tx, peer, *kind, id, *version).await?;
-                alarm(site, &mut tx, &job.item.subject, &format!("site {peer} refused it: {text}")).await?;
-            }
-            (JobContent::Object { .. }, _) => {
-                alarm(
-                    site,
-                    &mut tx,
-                    &job.item.subject,
-                    &format!("site {peer} refused it ({reason}): {text}"),
-                )
-                .await?;
+            (JobContent::Object { kind, id, version, .. }, _) => {
+                if *reason == RefuseReason::NotAllowed {
+                    // Offered again it would be refused again: it counts as seen, and the alarm stays.
+                    objects::acknowledge(&mut tx, peer, *kind, id, *version).await?;
+                }
+                let text = format!("site {peer} refused it ({reason}): {text}");
+                if *kind == ObjectKind::Event {
+                    // A message about a message could go on for ever.
+                    tracing::warn!(target: "sender", peer = %peer, subject = job.item.subject, text, "refused");
+                } else {
+                    alarm(site, &mut tx, &job.item.subject, &text).await?;
+                }
             }
             (JobContent::Bundle(bundle), RefuseReason::Damaged) => {
                 alarm(
@@ -64,7 +67,10 @@ pub(super) async fn record(
             }
             (JobContent::Bundle(bundle), _) => {
                 let (state, wait) = match reason {
-                    RefuseReason::BaseMissing => (SendingState::BaseMissing, Duration::ZERO),
+                    // A whole one builds on nothing: there is none to take its place.
+                    RefuseReason::BaseMissing if !bundle.bases.is_empty() => {
+                        (SendingState::BaseMissing, Duration::ZERO)
+                    }
                     RefuseReason::NoSpace => (SendingState::Failed, NO_SPACE_WAIT),
                     _ => (SendingState::Failed, REFUSED_WAIT),
                 };
@@ -118,15 +124,26 @@ async fn put(
     reason: &str,
     wait: Duration,
 ) -> Result<(), Error> {
+    let now = site.now();
+    let before = bundles::sending(tx, peer, &bundle.digest)
+        .await?
+        .filter(|before| before.state == SendingState::Failed && state == SendingState::Failed)
+        .map(|before| before.retry_at.since(before.changed_at));
+    let wait = wait_after(before, wait);
     let sending = Sending {
         peer: peer.clone(),
         digest: bundle.digest,
         state,
         reason: reason.to_owned(),
-        retry_at: site.now().plus(wait),
-        changed_at: site.now(),
+        retry_at: now.plus(wait),
+        changed_at: now,
     };
     Ok(bundles::put_sending(tx, &sending).await?)
+}
+
+/// How long to wait after a failure, if there was one before it after which we waited `before`.
+fn wait_after(before: Option<Duration>, first: Duration) -> Duration {
+    before.map_or(first, |before| before.saturating_mul(2).clamp(first, WAIT_MAX.max(first)))
 }
 
 async fn alarm(site: &Site, tx: &mut Tx, subject: &str, text: &str) -> Result<(), Error> {
@@ -144,8 +161,8 @@ pub(super) async fn remake(site: &Site, peer: &SiteCode, bundle: &BundleRow, why
     .await?;
     let mut tx = site.store.begin().await?;
     if whole {
-        put(site, &mut tx, peer, bundle, SendingState::Failed, why, Duration::from_secs(5)).await?;
-    } else {
+        put(site, &mut tx, peer, bundle, SendingState::Failed, why, DAMAGED_WAIT).await?;
+    } else if bundles::get(&mut tx, &bundle.digest).await?.is_some() {
         bundles::remove(&mut tx, &bundle.digest).await?;
         let text = format!("the bundle in the spool is damaged and is made anew: {why}");
         alarm(site, &mut tx, bundle.package.as_str(), &text).await?;
@@ -156,4 +173,24 @@ pub(super) async fn remake(site: &Site, peer: &SiteCode, bundle: &BundleRow, why
         drop(std::fs::remove_file(path));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_again_waits_twice_as_long_up_to_an_hour() {
+        let seconds = Duration::from_secs;
+        for (before, first, expected) in [
+            (None, 5, 5),
+            (Some(5), 5, 10),
+            (Some(10), 60, 60),
+            (Some(60), 5, 120),
+            (Some(2400), 60, 3600),
+            (Some(3600), 600, 3600),
+        ] {
+            assert_eq!(wait_after(before.map(seconds), seconds(first)), seconds(expected), "{before:?}");
+        }
+    }
 }

@@ -94,19 +94,23 @@ async fn attempt(
     endpoint: &str,
 ) -> Result<(), DialError> {
     let counter = Arc::<ByteCounter>::default();
-    let channel = channel(site, parent, endpoint, counter.clone()).await?;
+    let stop = lifecycle.stopping();
     let (outbound, frames) = mpsc::channel(OUTBOUND_FRAMES_MAX);
     let requests = ReceiverStream::new(frames)
         .map(|frame: packhorse_domain::link::Frame| ExchangeRequest { frame: Some(frame.into()) });
-    let answers = LinkServiceClient::new(channel)
-        .exchange(requests)
-        .await
-        .map_err(|status| DialError::Refused(Box::new(status)))?
-        .into_inner()
-        .map(|message| message.map(|message| message.frame));
+    let call = async {
+        let channel = channel(site, parent, endpoint, counter.clone()).await?;
+        let answer = LinkServiceClient::new(channel).exchange(requests).await;
+        answer.map_err(|status| DialError::Refused(Box::new(status)))
+    };
+    let answers = tokio::select! {
+        // Nothing was said yet that would need a goodbye.
+        () = stop.cancelled() => return Ok(()),
+        answer = call => answer?.into_inner().map(|message| message.map(|message| message.frame)),
+    };
     let inbound = read_frames(lifecycle, answers);
     let session = Session::new(site.clone(), parent.clone(), Relation::Parent, wakers);
-    Ok(session.run(counter, inbound, outbound, lifecycle.stopping()).await?)
+    Ok(session.run(counter, inbound, outbound, stop).await?)
 }
 
 async fn channel(

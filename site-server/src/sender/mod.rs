@@ -10,6 +10,8 @@ mod dial;
 mod receive;
 mod send;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -66,8 +66,11 @@ impl Sender {
                     self.jobs.remove(&older);
                     self.jobs.insert(id, Open { job, file: None });
                 }
+                // A newer state of it is under way.
+                Ok(packhorse_domain::link::Offering::Outdated) => {}
                 Ok(_) => drop(self.jobs.insert(id, Open { job, file: None })),
-                Err(OfferError::Full { .. }) => break,
+                // Of this class; one that is more urgent may still have room.
+                Err(OfferError::Full { .. }) => {}
                 Err(error @ OfferError::Invalid { .. }) => {
                     tracing::error!(target: "sender", peer = %self.peer, error = %error, "an item cannot be offered");
                 }

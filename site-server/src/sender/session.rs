@@ -29,6 +29,8 @@ const BATCH_FRAMES_MAX: usize = 256;
 pub(super) const OUTBOUND_FRAMES_MAX: usize = 2;
 /// At most so long after a change the queue is looked at again, whoever forgot to wake us.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// People need not see every frame.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
 /// Received bytes become durable at the latest after this time.
 const SYNC_EVERY: Duration = Duration::from_millis(200);
 
@@ -106,20 +108,28 @@ impl Session {
         token: &CancellationToken,
     ) -> Result<(), SessionError> {
         let mut look_at = Instant::now();
+        let mut shown_at = look_at;
         let mut ending = false;
         loop {
             if !ending && look_at <= Instant::now() {
                 self.sender.fill(&mut self.link).await?;
                 self.receiver.answer_despooled(&mut self.link).await?;
                 look_at = Instant::now() + LOOK_AGAIN;
+                shown_at = Instant::now();
+                self.show();
             }
             let full = self.pump(&outbound).await?;
             if ending && !full {
                 return Ok(());
             }
-            self.show();
+            if shown_at.elapsed() >= SHOW_EVERY {
+                self.show();
+                shown_at = Instant::now();
+            }
             let sync_at = self.receiver.unsynced_since().map(|since| since + SYNC_EVERY);
-            let wake_at = self.until(self.link.next_wake(self.site.now()), look_at, sync_at);
+            // At the end nothing is looked for any more: what is overdue must not keep this from sleeping.
+            let next_look = if ending { Instant::now() + LOOK_AGAIN } else { look_at };
+            let wake_at = self.until(self.link.next_wake(self.site.now()), next_look, sync_at);
             tokio::select! {
                 () = token.cancelled(), if !ending => {
                     self.link.goodbye("the site server stops or a newer connection took over");

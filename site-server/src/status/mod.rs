@@ -3,6 +3,7 @@
 //! State that people count on is not here: it is written as objects by whoever knows it.
 
 use packhorse_domain::{
+    id::SiteCode,
     object::ObjectKind,
     status::{Event, EventType, Severity, cut},
 };
@@ -12,13 +13,15 @@ use crate::{
     error::Error,
     record::{self, Body},
     site::Site,
-    store::{Tx, objects},
+    store::{StoreError, Tx, objects},
 };
 
-/// Messages that a site keeps of its own; the oldest go first.
+/// Messages that are kept of each site; the oldest go first.
 const EVENTS_MAX: usize = 5_000;
+const TRIM_EVERY: u64 = 64;
 
 /// Writes a status message, in the transaction of what it tells of.
+#[expect(clippy::too_many_arguments, reason = "a message has this many parts")]
 pub(crate) async fn report(
     site: &Site,
     tx: &mut Tx,
@@ -45,8 +48,14 @@ pub(crate) async fn report(
     };
     let id = format!("{}/{sequence:012}", site.code());
     record::write(site, tx, ObjectKind::Event, &id, Body::of::<wire::Event, _>(&event)).await?;
-    if sequence.is_multiple_of(64) {
-        objects::trim(tx, ObjectKind::Event, site.code(), EVENTS_MAX).await?;
+    Ok(trim(tx, site.code(), &id).await?)
+}
+
+/// Forgets the oldest messages of a site now and then, here as there: they are not taken back one by one.
+pub(crate) async fn trim(tx: &mut Tx, owner: &SiteCode, newest: &str) -> Result<(), StoreError> {
+    let sequence = newest.rsplit('/').next().and_then(|text| text.parse::<u64>().ok());
+    if sequence.is_some_and(|sequence| sequence.is_multiple_of(TRIM_EVERY)) {
+        objects::trim(tx, ObjectKind::Event, owner, EVENTS_MAX).await?;
     }
     Ok(())
 }

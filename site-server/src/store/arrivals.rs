@@ -80,6 +80,19 @@ pub(crate) async fn list(tx: &mut Tx) -> Result<Vec<Arrival>, StoreError> {
     .collect()
 }
 
+pub(crate) async fn get(tx: &mut Tx, item: &ItemId) -> Result<Option<Arrival>, StoreError> {
+    sqlx::query_as::<_, Row>(
+        "SELECT item, peer, package, target, bases, digest, length, priority, state, reason, changed_at
+         FROM arrival WHERE item = $1",
+    )
+    .bind(item.0.as_slice())
+    .fetch_optional(tx.connection())
+    .await
+    .map_err(failed("read an arrival"))?
+    .map(TryInto::try_into)
+    .transpose()
+}
+
 pub(crate) async fn put(tx: &mut Tx, arrival: &Arrival) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO arrival (item, peer, package, target, bases, digest, length, priority, state, reason, changed_at)

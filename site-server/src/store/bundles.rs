@@ -117,30 +117,51 @@ pub(crate) async fn remove(tx: &mut Tx, digest: &Digest) -> Result<(), StoreErro
     Ok(())
 }
 
+type SendingTuple = (String, Vec<u8>, String, String, i64, i64);
+
+fn sending_of(
+    (peer, digest, state, reason, retry_at, changed_at): SendingTuple,
+) -> Result<Sending, StoreError> {
+    Ok(Sending {
+        peer: name("sending", "peer", &peer)?,
+        digest: digest_of("sending", "digest", &digest)?,
+        state: match state.as_str() {
+            "queued" => SendingState::Queued,
+            "done" => SendingState::Done,
+            "base-missing" => SendingState::BaseMissing,
+            _ => SendingState::Failed,
+        },
+        reason,
+        retry_at: Timestamp(retry_at),
+        changed_at: Timestamp(changed_at),
+    })
+}
+
 pub(crate) async fn sendings(tx: &mut Tx) -> Result<Vec<Sending>, StoreError> {
-    let rows: Vec<(String, Vec<u8>, String, String, i64, i64)> = sqlx::query_as(
+    let rows: Vec<SendingTuple> = sqlx::query_as(
         "SELECT peer, digest, state, reason, retry_at, changed_at FROM sending ORDER BY peer, changed_at",
     )
     .fetch_all(tx.connection())
     .await
     .map_err(failed("list mini-jobs"))?;
-    rows.into_iter()
-        .map(|(peer, digest, state, reason, retry_at, changed_at)| {
-            Ok(Sending {
-                peer: name("sending", "peer", &peer)?,
-                digest: digest_of("sending", "digest", &digest)?,
-                state: match state.as_str() {
-                    "queued" => SendingState::Queued,
-                    "done" => SendingState::Done,
-                    "base-missing" => SendingState::BaseMissing,
-                    _ => SendingState::Failed,
-                },
-                reason,
-                retry_at: Timestamp(retry_at),
-                changed_at: Timestamp(changed_at),
-            })
-        })
-        .collect()
+    rows.into_iter().map(sending_of).collect()
+}
+
+/// The mini-job of this bundle for that child.
+pub(crate) async fn sending(
+    tx: &mut Tx,
+    peer: &SiteCode,
+    digest: &Digest,
+) -> Result<Option<Sending>, StoreError> {
+    let row: Option<SendingTuple> = sqlx::query_as(
+        "SELECT peer, digest, state, reason, retry_at, changed_at FROM sending WHERE peer = $1 AND digest = $2",
+    )
+    .bind(peer.as_str())
+    .bind(digest.as_bytes().as_slice())
+    .fetch_optional(tx.connection())
+    .await
+    .map_err(failed("read a mini-job"))?;
+    row.map(sending_of).transpose()
 }
 
 pub(crate) async fn put_sending(tx: &mut Tx, sending: &Sending) -> Result<(), StoreError> {

@@ -1,5 +1,6 @@
 //! CAP agents and the instruction files that they are fed.
 
+use futures::TryStreamExt as _;
 use packhorse_domain::{Timestamp, id::PointName};
 
 use super::{StoreError, Tx, count, failed, name, uncount};
@@ -70,33 +71,42 @@ pub(crate) async fn stored(
     Ok(())
 }
 
-/// Files that changed after the cursor and are for this CAP, oldest change first. A deleted file is told to a CAP
-/// even if it never had it.
+/// Files that changed after the cursor and are for this CAP, oldest change first: at most so many, and none beyond so
+/// many bytes but the first. A deleted file is told to a CAP even if it never had it.
 pub(crate) async fn files_after(
     tx: &mut Tx,
     cap: &PointName,
     cursor: u64,
-    limit: usize,
+    (files_max, bytes_max): (usize, usize),
 ) -> Result<Vec<CapFile>, StoreError> {
-    let rows: Vec<(String, i64, Vec<u8>, bool)> = sqlx::query_as(
+    let mut rows = sqlx::query_as::<_, (String, i64, Vec<u8>, bool)>(
         "SELECT name, sequence, content, deleted FROM cap_file
          WHERE sequence > $1 AND (audience = '' OR audience = $2) ORDER BY sequence LIMIT $3",
     )
     .bind(count(cursor))
     .bind(cap.as_str())
-    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-    .fetch_all(tx.connection())
-    .await
-    .map_err(failed("read instruction files"))?;
-    Ok(rows
-        .into_iter()
-        .map(|(name, sequence, content, deleted)| CapFile {
-            name,
-            sequence: uncount(sequence),
-            content,
-            deleted,
-        })
-        .collect())
+    .bind(i64::try_from(files_max).unwrap_or(i64::MAX))
+    .fetch(tx.connection());
+    let (mut files, mut bytes) = (Vec::new(), 0);
+    while let Some((name, sequence, content, deleted)) =
+        rows.try_next().await.map_err(failed("read instruction files"))?
+    {
+        bytes += content.len();
+        if !files.is_empty() && bytes > bytes_max {
+            break;
+        }
+        files.push(CapFile { name, sequence: uncount(sequence), content, deleted });
+    }
+    Ok(files)
+}
+
+/// The sequence of the newest change of a file; 0 if there never was one.
+pub(crate) async fn newest_sequence(tx: &mut Tx) -> Result<u64, StoreError> {
+    let newest: Option<i64> = sqlx::query_scalar("SELECT MAX(sequence) FROM cap_file")
+        .fetch_one(tx.connection())
+        .await
+        .map_err(failed("find the newest instruction file"))?;
+    Ok(newest.map_or(0, uncount))
 }
 
 pub(crate) async fn count_after(tx: &mut Tx, cap: &PointName, cursor: u64) -> Result<u64, StoreError> {
@@ -117,6 +127,23 @@ pub(crate) async fn files(tx: &mut Tx) -> Result<Vec<(String, Vec<u8>)>, StoreEr
         .fetch_all(tx.connection())
         .await
         .map_err(failed("list instruction files"))
+}
+
+/// The names of the files that are not deleted.
+pub(crate) async fn file_names(tx: &mut Tx) -> Result<Vec<String>, StoreError> {
+    sqlx::query_scalar("SELECT name FROM cap_file WHERE NOT deleted ORDER BY name")
+        .fetch_all(tx.connection())
+        .await
+        .map_err(failed("list instruction files"))
+}
+
+/// The content of a file that is not deleted.
+pub(crate) async fn file(tx: &mut Tx, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    sqlx::query_scalar("SELECT content FROM cap_file WHERE name = $1 AND NOT deleted")
+        .bind(name)
+        .fetch_optional(tx.connection())
+        .await
+        .map_err(failed("read an instruction file"))
 }
 
 /// Writes a file, or deletes it where there is no content.

@@ -12,23 +12,61 @@ pub(crate) struct Content {
     pub(crate) source_version: u64,
 }
 
-/// Newest first.
+type Row = (String, Vec<u8>, i64);
+
+impl TryFrom<Row> for Content {
+    type Error = StoreError;
+
+    fn try_from((package, manifest, source_version): Row) -> Result<Self, StoreError> {
+        Ok(Content {
+            package: name("content", "package", &package)?,
+            manifest: digest_of("content", "manifest", &manifest)?,
+            source_version: uncount(source_version),
+        })
+    }
+}
+
+/// By package, newest first.
 pub(crate) async fn list(tx: &mut Tx) -> Result<Vec<Content>, StoreError> {
-    let rows: Vec<(String, Vec<u8>, i64)> = sqlx::query_as(
+    sqlx::query_as::<_, Row>(
         "SELECT package, manifest, source_version FROM content ORDER BY package, source_version DESC, held_at DESC",
     )
     .fetch_all(tx.connection())
     .await
-    .map_err(failed("list content"))?;
-    rows.into_iter()
-        .map(|(package, manifest, source_version)| {
-            Ok(Content {
-                package: name("content", "package", &package)?,
-                manifest: digest_of("content", "manifest", &manifest)?,
-                source_version: uncount(source_version),
-            })
-        })
-        .collect()
+    .map_err(failed("list content"))?
+    .into_iter()
+    .map(TryInto::try_into)
+    .collect()
+}
+
+/// What is held of one package, newest first.
+pub(crate) async fn of(tx: &mut Tx, package: &PackageId) -> Result<Vec<Content>, StoreError> {
+    sqlx::query_as::<_, Row>(
+        "SELECT package, manifest, source_version FROM content WHERE package = $1
+         ORDER BY source_version DESC, held_at DESC",
+    )
+    .bind(package.as_str())
+    .fetch_all(tx.connection())
+    .await
+    .map_err(failed("list a package's content"))?
+    .into_iter()
+    .map(TryInto::try_into)
+    .collect()
+}
+
+/// What came under no version number and is not news any more: the package's definition has changed since.
+pub(crate) async fn overtaken(tx: &mut Tx) -> Result<Vec<Content>, StoreError> {
+    sqlx::query_as::<_, Row>(
+        "SELECT c.package, c.manifest, c.source_version FROM content c
+         JOIN object o ON o.kind = 'package' AND o.id = c.package
+         WHERE c.source_version = 0 AND o.changed_at > c.held_at",
+    )
+    .fetch_all(tx.connection())
+    .await
+    .map_err(failed("find overtaken content"))?
+    .into_iter()
+    .map(TryInto::try_into)
+    .collect()
 }
 
 pub(crate) async fn add(tx: &mut Tx, content: &Content, now: Timestamp) -> Result<(), StoreError> {

@@ -16,6 +16,8 @@ pub(crate) mod offers;
 pub(crate) mod points;
 mod schema;
 pub(crate) mod settings;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tokens;
 
 use std::{

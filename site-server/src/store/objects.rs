@@ -161,21 +161,33 @@ pub(crate) async fn remove(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<()
     Ok(())
 }
 
-const LACKING_DOWN: &str =
-    "SELECT o.kind, o.id, o.owner, o.version, o.deleted, o.body, o.content, o.digest, o.changed_at
-    FROM object o LEFT JOIN replica r ON r.peer = $1 AND r.kind = o.kind AND r.id = o.id
-    WHERE o.kind IN ('package', 'distribution', 'collection', 'advertisement', 'trust')
-      AND (r.version IS NULL OR r.version < o.version)
-    ORDER BY o.changed_at, o.kind, o.id LIMIT $2";
+/// Objects that go one way and whose newest version the peer has not acknowledged. A macro, since SQL is checked to
+/// be fixed text.
+macro_rules! lacking {
+    (down, $order:literal) => {
+        lacking!("'package', 'distribution', 'collection', 'advertisement', 'trust'", $order)
+    };
+    (up, $order:literal) => {
+        lacking!(
+            "'site', 'distribution-point', 'client', 'package-status', 'advertisement-status', 'event'",
+            $order
+        )
+    };
+    ($kinds:literal, $order:literal) => {
+        concat!(
+            "SELECT o.kind, o.id, o.owner, o.version, o.deleted, o.body, o.content, o.digest, o.changed_at
+             FROM object o LEFT JOIN replica r ON r.peer = $1 AND r.kind = o.kind AND r.id = o.id
+             WHERE o.kind IN (",
+            $kinds,
+            ") AND (r.version IS NULL OR r.version < o.version) ORDER BY ",
+            $order,
+            " LIMIT $2"
+        )
+    };
+}
 
-const LACKING_UP: &str = "SELECT o.kind, o.id, o.owner, o.version, o.deleted, o.body, o.content, o.digest, o.changed_at
-    FROM object o LEFT JOIN replica r ON r.peer = $1 AND r.kind = o.kind AND r.id = o.id
-    WHERE o.kind IN ('site', 'distribution-point', 'client', 'package-status', 'advertisement-status', 'event')
-      AND (r.version IS NULL OR r.version < o.version)
-    ORDER BY CASE WHEN o.kind = 'site' THEN 0 WHEN o.kind = 'event' THEN 2 ELSE 1 END, o.changed_at, o.id LIMIT $2";
-
-/// Objects that go this way and whose newest version the peer has not acknowledged; sites first, since what they own
-/// is taken only once they are known, events last.
+/// The oldest objects that go this way and whose newest version the peer has not acknowledged; what others need to be
+/// taken comes first: the trust file, sites. Messages come last.
 pub(crate) async fn lacking(
     tx: &mut Tx,
     peer: &SiteCode,
@@ -183,9 +195,39 @@ pub(crate) async fn lacking(
     limit: usize,
 ) -> Result<Vec<StoredObject>, StoreError> {
     let statement = match direction {
-        Direction::Down => LACKING_DOWN,
-        Direction::Up => LACKING_UP,
+        Direction::Down => {
+            lacking!(down, "CASE WHEN o.kind = 'trust' THEN 0 ELSE 1 END, o.changed_at, o.kind, o.id")
+        }
+        Direction::Up => lacking!(
+            up,
+            "CASE WHEN o.kind = 'site' THEN 0 WHEN o.kind = 'event' THEN 2 ELSE 1 END, o.changed_at, o.id"
+        ),
     };
+    select_lacking(tx, statement, peer, limit).await
+}
+
+/// The newest of those, without messages.
+pub(crate) async fn lacking_newest(
+    tx: &mut Tx,
+    peer: &SiteCode,
+    direction: Direction,
+    limit: usize,
+) -> Result<Vec<StoredObject>, StoreError> {
+    let statement = match direction {
+        Direction::Down => lacking!(down, "o.changed_at DESC, o.kind, o.id"),
+        Direction::Up => {
+            lacking!(up, "CASE WHEN o.kind = 'event' THEN 1 ELSE 0 END, o.changed_at DESC, o.id")
+        }
+    };
+    select_lacking(tx, statement, peer, limit).await
+}
+
+async fn select_lacking(
+    tx: &mut Tx,
+    statement: &'static str,
+    peer: &SiteCode,
+    limit: usize,
+) -> Result<Vec<StoredObject>, StoreError> {
     sqlx::query_as::<_, Row>(statement)
         .bind(peer.as_str())
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
@@ -230,7 +272,7 @@ pub(crate) async fn forget_acknowledged(tx: &mut Tx, peer: &SiteCode) -> Result<
     Ok(())
 }
 
-/// Keeps the newest `keep` objects of a kind that `owner` owns, by id, and forgets the rest.
+/// Keeps the newest `keep` of the objects of a kind that are named `OWNER/...`, by id, and forgets the rest.
 pub(crate) async fn trim(
     tx: &mut Tx,
     kind: ObjectKind,
@@ -238,7 +280,8 @@ pub(crate) async fn trim(
     keep: usize,
 ) -> Result<(), StoreError> {
     let stale: Vec<String> = sqlx::query_scalar(
-        "SELECT id FROM object WHERE kind = $1 AND owner = $2 ORDER BY id DESC LIMIT 256 OFFSET $3",
+        "SELECT id FROM object WHERE kind = $1 AND id > $2 || '/' AND id < $2 || '0'
+         ORDER BY id DESC LIMIT 256 OFFSET $3",
     )
     .bind(kind.as_str())
     .bind(owner.as_str())

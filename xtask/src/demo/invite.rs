@@ -27,8 +27,9 @@ It goes on running; Ctrl-C stops it. In another terminal:
   {packhorse} --admin {lowest} events --follow
   {client_agent} status --dir {client}
 
-Change something below {source}, then:
+A second version, of which only the difference travels:
 
+  (cd {source} && date > ./news && sha256sum ./news >> SHA256SUMS)
   {packhorse} --admin {centre} package update {package}
 
 The services themselves:

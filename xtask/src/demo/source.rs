@@ -1,4 +1,4 @@
-//! The demo's package source: real files, hard-linked where that goes, with a program that checks them.
+//! The demo's package source: copies of real files, with a program that checks them.
 
 use std::{
     env, fs,
@@ -57,14 +57,14 @@ pub(crate) fn stage(from: Option<&Path>, into: &Path, interrupt: &Interrupt) -> 
     };
     let mut staged = Staged { file_count: 0, bytes: 0, origin: origin.display().to_string() };
     match folders {
-        None => link_tree(&origin, into, &mut staged, interrupt)?,
+        None => copy_tree(&origin, into, &mut staged, interrupt)?,
         Some(folders) => {
             for folder in folders {
                 if staged.file_count >= FILES_ENOUGH && staged.bytes >= BYTES_ENOUGH {
                     break;
                 }
                 let name = folder.file_name().context("a folder without a name")?;
-                link_tree(&folder, &into.join(name), &mut staged, interrupt)?;
+                copy_tree(&folder, &into.join(name), &mut staged, interrupt)?;
             }
         }
     }
@@ -109,7 +109,7 @@ fn folders_of(directory: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Regular files only, under names that every system can read.
-fn link_tree(from: &Path, into: &Path, staged: &mut Staged, interrupt: &Interrupt) -> Result<()> {
+fn copy_tree(from: &Path, into: &Path, staged: &mut Staged, interrupt: &Interrupt) -> Result<()> {
     for entry in WalkDir::new(from).sort_by_file_name() {
         interrupt.check()?;
         let entry = entry.context("cannot read the source")?;
@@ -121,20 +121,13 @@ fn link_tree(from: &Path, into: &Path, staged: &mut Staged, interrupt: &Interrup
         if entry.file_type().is_dir() {
             fs::create_dir_all(&target).with_context(|| format!("cannot make {}", target.display()))?;
         } else if entry.file_type().is_file() {
-            link_or_copy(entry.path(), &target)?;
+            // Not hard links: whoever plays with the demo's source must not change what it was taken from.
+            fs::copy(entry.path(), &target)
+                .with_context(|| format!("cannot copy {}", entry.path().display()))?;
             staged.file_count += 1;
             staged.bytes += entry.metadata()?.len();
         }
     }
-    Ok(())
-}
-
-fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
-    if fs::hard_link(from, to).is_ok() {
-        return Ok(());
-    }
-    // Another file system, or one that knows no hard links.
-    fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     Ok(())
 }
 
@@ -194,7 +187,6 @@ mod tests {
     fn the_check_refuses_a_changed_a_missing_and_an_added_file() {
         let (directory, _) = staged();
         let into = directory.path().join("into");
-        // Not through the hard link, or the source would change as well.
         fs::remove_file(into.join("one")).expect("removed");
 
         assert_eq!(check(directory.path()).0, Some(3));

@@ -11,6 +11,11 @@ use packhorse_proto::enroll::v1::{
 use packhorse_trust::{Authority, Credentials, Name, Role, credentials::new_key_and_request};
 use tokio::io::AsyncReadExt as _;
 use tonic::{Code, Request, Response, Status, transport::Channel};
+use tonic_health::pb::health_check_response::ServingStatus::Serving;
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
 
 use super::*;
 use crate::{
@@ -114,30 +119,24 @@ async fn enroll(channel: &Channel, hostname: &str) -> Result<String, Code> {
     result.map(|response| response.into_inner().id).map_err(|status| status.code())
 }
 
-async fn health(channel: &Channel) -> Result<(), Code> {
+async fn health(channel: &Channel, service: &str) -> Result<i32, Code> {
     let mut client = tonic_health::pb::health_client::HealthClient::new(channel.clone());
-    client
-        .check(tonic_health::pb::HealthCheckRequest::default())
-        .await
-        .map(drop)
-        .map_err(|status| status.code())
+    let answer = client.check(tonic_health::pb::HealthCheckRequest { service: service.to_owned() }).await;
+    answer.map(|answer| answer.into_inner().status).map_err(|status| status.code())
 }
 
-async fn services(channel: &Channel) -> Result<Vec<String>, Code> {
-    use tonic_reflection::pb::v1::{
-        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
-        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
-    };
-    let request = ServerReflectionRequest {
-        message_request: Some(MessageRequest::ListServices(String::new())),
-        ..Default::default()
-    };
+async fn reflect(channel: &Channel, ask: MessageRequest) -> Result<MessageResponse, Code> {
+    let request = ServerReflectionRequest { message_request: Some(ask), ..Default::default() };
     let requests = tokio_stream::iter([request]);
     let answer = ServerReflectionClient::new(channel.clone()).server_reflection_info(requests).await;
     let answer =
         answer.map_err(|status| status.code())?.into_inner().message().await.map_err(|s| s.code())?;
-    match answer.and_then(|answer| answer.message_response) {
-        Some(MessageResponse::ListServicesResponse(list)) => {
+    Ok(answer.and_then(|answer| answer.message_response).expect("an answer"))
+}
+
+async fn services(channel: &Channel) -> Result<Vec<String>, Code> {
+    match reflect(channel, MessageRequest::ListServices(String::new())).await? {
+        MessageResponse::ListServicesResponse(list) => {
             Ok(list.service.into_iter().map(|service| service.name).collect())
         }
         other => panic!("a list is expected, not {other:?}"),
@@ -153,7 +152,7 @@ async fn without_a_certificate_only_open_methods_answer() {
 
     assert_eq!(enroll(&to_open, "").await, Ok(String::new()));
     assert_eq!(enroll(&to_closed, "").await, Err(Code::Unauthenticated));
-    assert_eq!(health(&to_closed).await, Ok(()));
+    assert_eq!(health(&to_closed, "").await, Ok(Serving.into()));
     assert_eq!(services(&to_closed).await, Err(Code::Unauthenticated));
 }
 
@@ -167,7 +166,38 @@ async fn the_role_in_the_certificate_decides_and_the_handler_learns_the_name() {
 
     assert_eq!(enroll(&by_cap, "").await, Ok("cap1".to_owned()));
     assert_eq!(enroll(&by_admin, "").await, Err(Code::PermissionDenied));
-    assert!(services(&by_admin).await.unwrap().contains(&"packhorse.enroll.v1.EnrollService".to_owned()));
+}
+
+#[tokio::test]
+async fn reflection_lists_what_is_served_here_and_describes_all_of_it() {
+    let server = start(CAPS, ServerOptions::default()).await;
+    let channel = server.connect(Caller::Known(&cap())).await.unwrap();
+
+    let listed = services(&channel).await.unwrap();
+
+    assert_eq!(
+        listed,
+        [
+            "packhorse.enroll.v1.EnrollService",
+            "grpc.health.v1.Health",
+            "grpc.reflection.v1.ServerReflection",
+            "grpc.reflection.v1alpha.ServerReflection",
+        ]
+    );
+    for service in listed {
+        let answer = reflect(&channel, MessageRequest::FileContainingSymbol(service.clone())).await.unwrap();
+        assert!(matches!(answer, MessageResponse::FileDescriptorResponse(_)), "{service}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn health_answers_for_the_server_and_for_each_of_its_services() {
+    let server = start(CAPS, ServerOptions::default()).await;
+    let channel = server.connect_anonymous().await;
+
+    assert_eq!(health(&channel, "").await, Ok(Serving.into()));
+    assert_eq!(health(&channel, "packhorse.enroll.v1.EnrollService").await, Ok(Serving.into()));
+    assert_eq!(health(&channel, "packhorse.link.v1.LinkService").await, Err(Code::NotFound));
 }
 
 #[tokio::test]

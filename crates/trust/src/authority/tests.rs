@@ -1,3 +1,5 @@
+//! Certificates carry the names that we give, and no others.
+
 use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
 
 use rcgen::KeyPair;

@@ -1,3 +1,5 @@
+//! The chain of trust from the root down to a site.
+
 use packhorse_proto::object::v1 as wire;
 use prost::Message;
 

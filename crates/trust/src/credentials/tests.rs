@@ -1,3 +1,5 @@
+//! Keys and certificates on the disk.
+
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Names in certificates.
+
 use std::collections::HashSet;
 
 use rcgen::{CertificateParams, KeyPair, SanType};

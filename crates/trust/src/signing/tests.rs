@@ -1,3 +1,5 @@
+//! Signed envelopes: what counts and what does not.
+
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Token files.
+
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use super::*;

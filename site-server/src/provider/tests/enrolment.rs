@@ -21,14 +21,14 @@ use crate::{
 };
 
 struct Machine {
-    key_pem: zeroize::Zeroizing<String>,
+    key_pem: String,
     request: String,
 }
 
 impl Machine {
     fn new() -> Machine {
         let (key_pem, request) = new_key_and_request("machine").expect("a key");
-        Machine { key_pem, request }
+        Machine { key_pem: key_pem.to_string(), request }
     }
 
     /// The same key, in a request that was made anew.
@@ -73,7 +73,7 @@ async fn client_token(world: &World) -> Result<Token, Status> {
 
 fn certified(machine: &Machine, answer: &EnrollResponse) -> String {
     let credentials = Credentials {
-        key_pem: machine.key_pem.clone(),
+        key_pem: machine.key_pem.clone().into(),
         cert_pem: answer.certificate.clone(),
         authority_pem: answer.authority.clone(),
     };

@@ -4,6 +4,7 @@ mod enrolment;
 mod offers;
 mod packages;
 mod points;
+mod statuses;
 mod uploads;
 
 use std::{fs, path::PathBuf, sync::Arc};

@@ -249,3 +249,27 @@ async fn a_package_without_files_says_how_it_gets_some() {
     let updated = update(&world, &id, Some(&source)).await.unwrap();
     assert_eq!(version_of(updated.package.as_ref().unwrap()).source_version, 1);
 }
+
+#[tokio::test]
+async fn a_call_that_is_dropped_leaves_nothing() {
+    let world = World::new().await;
+    let source = world.source("source", "x");
+    {
+        let gate = world.site.content_gate.write().await;
+        let mut call = std::pin::pin!(world.create(from_directory(&source)));
+        assert!(futures::poll!(&mut call).is_pending());
+        drop(gate);
+        // Into the snapshot, and away.
+        while !call_is_in_snapshot(&world) {
+            assert!(futures::poll!(&mut call).is_pending());
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(inner(world.packages.list_packages(asked(ListPackagesRequest {})).await).packages.is_empty());
+    assert!(world.site.content_gate.try_write().is_ok(), "nobody is kept waiting");
+    assert_eq!(id_of(&world.create(from_directory(&source)).await.unwrap()).as_str(), "CEN00001");
+}
+
+fn call_is_in_snapshot(world: &World) -> bool {
+    world.site.content_gate.try_write().is_err()
+}

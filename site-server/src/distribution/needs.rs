@@ -1,0 +1,97 @@
+//! What the children lack: a plan for each package and child, from what the child is known to hold.
+
+use std::collections::{HashMap, HashSet};
+
+use packhorse_content::BundlePlan;
+use packhorse_domain::{
+    Digest,
+    distribution::{ChildNeed, child_need},
+    id::{PackageId, SiteCode},
+    object::ObjectKind,
+    status::PackageStatus,
+};
+use packhorse_proto::object::v1 as wire;
+
+use crate::{
+    distribution::View,
+    error::Error,
+    record::{self, PackageRecord},
+    site::Site,
+    store::{
+        Tx,
+        bundles::{self, SendingState},
+    },
+};
+
+/// A child that is to get a version of a package.
+pub(crate) struct Need<'a> {
+    pub(crate) child: &'a SiteCode,
+    pub(crate) package: &'a PackageRecord,
+    pub(crate) plan: BundlePlan,
+}
+
+/// What each child reported to hold, by package.
+type Reported = HashMap<SiteCode, Vec<(PackageId, Vec<Digest>)>>;
+
+/// Everything that the children need, what is urgent first. The statuses are read once, however many needs there are.
+pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Result<Vec<Need<'a>>, Error> {
+    if view.children.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (reported, refused) = (reported(tx, view).await?, bases_refused(tx).await?);
+    let mut needs = Vec::new();
+    for (package, distribution) in &view.packages {
+        let Some(target) = package.version.manifest else {
+            continue;
+        };
+        for (child, below) in &view.children {
+            if !distribution.reaches(below) {
+                continue;
+            }
+            let held = holds(&reported, child, &package.definition.id);
+            // A child whose words and deeds differ gets the whole.
+            let is_refused = refused.contains(&(child.clone(), target));
+            let here = |base: &Digest| !is_refused && site.library.has_manifest(base);
+            if let ChildNeed::Bundle { target, bases } = child_need(&target, &held, here) {
+                needs.push(Need { child, package, plan: BundlePlan { target, bases } });
+            }
+        }
+    }
+    needs.sort_by_key(|need| need.package.definition.priority);
+    Ok(needs)
+}
+
+async fn reported(tx: &mut Tx, view: &View) -> Result<Reported, Error> {
+    let mut reported: Reported = view.children.iter().map(|(child, _)| (child.clone(), Vec::new())).collect();
+    for (_, status) in
+        record::list::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus).await?
+    {
+        if status.point.is_none()
+            && let Some(held) = reported.get_mut(&status.site)
+        {
+            held.push((status.package, status.held));
+        }
+    }
+    Ok(reported)
+}
+
+/// The manifests that a child reported, those of this package first.
+fn holds(reported: &Reported, child: &SiteCode, package: &PackageId) -> Vec<Digest> {
+    let all = reported.get(child).map(Vec::as_slice).unwrap_or_default();
+    let own = all.iter().filter(|(id, _)| id == package);
+    let others = all.iter().filter(|(id, _)| id != package);
+    own.chain(others).flat_map(|(_, held)| held.iter().copied()).collect()
+}
+
+/// Children that refused a bundle to this target because they lack what it builds on.
+async fn bases_refused(tx: &mut Tx) -> Result<HashSet<(SiteCode, Digest)>, Error> {
+    let mut refused = HashSet::new();
+    for sending in bundles::sendings(tx).await? {
+        if sending.state == SendingState::BaseMissing
+            && let Some(bundle) = bundles::get(tx, &sending.digest).await?
+        {
+            refused.insert((sending.peer, bundle.target));
+        }
+    }
+    Ok(refused)
+}

@@ -1,0 +1,175 @@
+//! What is kept, and what goes.
+
+use std::fs;
+
+use packhorse_content::snapshot;
+use packhorse_domain::{
+    Digest, Priority,
+    id::PackageId,
+    link::ItemId,
+    object::{Object, ObjectKind},
+};
+use packhorse_runtime::{SystemClock, Worker as _};
+
+use super::DistributionManager;
+use crate::{
+    store::{
+        arrivals::{self, Arrival, ArrivalState},
+        contents::{self, Content},
+        objects,
+    },
+    testing::{Node, noise},
+};
+
+async fn held(node: &Node) -> Vec<u64> {
+    let mut tx = node.site.store.read().await.unwrap();
+    contents::list(&mut tx).await.unwrap().into_iter().map(|content| content.source_version).collect()
+}
+
+/// Content in the library that no row names yet.
+fn taken_in(node: &Node, seed: u64) -> Digest {
+    let path = node.path("unrecorded");
+    fs::create_dir_all(&path).unwrap();
+    fs::write(path.join("file"), noise(50_000, seed)).unwrap();
+    snapshot(&path, &node.site.library, &|_| std::ops::ControlFlow::Continue(())).unwrap().digest
+}
+
+async fn record(node: &Node, package: &PackageId, manifest: Digest, source_version: u64) {
+    let mut tx = node.site.store.begin().await.unwrap();
+    let content = Content { package: package.clone(), manifest, source_version };
+    contents::add(&mut tx, &content, node.site.now()).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// As it came from above: the package was deleted.
+async fn bury(node: &Node, package: &PackageId) {
+    let object = Object {
+        kind: ObjectKind::Package,
+        id: package.to_string(),
+        owner: "CEN".parse().unwrap(),
+        version: 9,
+        deleted: true,
+        body: Vec::new(),
+        traceparent: String::new(),
+    };
+    let mut tx = node.site.store.begin().await.unwrap();
+    objects::put(&mut tx, &object, b"", &Digest([0; 32]), node.site.now()).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_current_version_and_the_one_before_stay() {
+    let central = Node::central(SystemClock::shared()).await;
+    let mut manager = DistributionManager::new(central.site.clone());
+    let package = central.package(&noise(50_000, 1)).await;
+    for seed in 2..5 {
+        central.update(&package, &noise(50_000, seed)).await;
+    }
+    assert_eq!(held(&central).await, [4, 3, 2, 1]);
+
+    manager.step().await.unwrap();
+
+    assert_eq!(held(&central).await, [4, 3]);
+    let mut tx = central.site.store.read().await.unwrap();
+    let kept = contents::list(&mut tx).await.unwrap();
+    assert_eq!(central.site.library.manifests().unwrap().len(), 2);
+    for content in kept {
+        assert!(central.site.library.verify(&content.manifest).unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_collected_while_an_intake_is_under_way_and_nobody_waits_long() {
+    let central = Node::central(SystemClock::shared()).await;
+    let mut manager = DistributionManager::new(central.site.clone());
+    let package = central.package(&noise(50_000, 1)).await;
+    let gate = central.site.content_gate.read().await;
+    let taken = taken_in(&central, 9);
+
+    manager.step().await.unwrap();
+    assert!(central.site.library.has_manifest(&taken), "it is about to be recorded");
+    drop(central.site.content_gate.try_read().expect("nobody queues for the gate any more"));
+
+    record(&central, &package, taken, 0).await;
+    drop(gate);
+    let stray = taken_in(&central, 10);
+    manager.step().await.unwrap();
+    assert!(central.site.library.verify(&taken).unwrap().is_empty());
+    assert!(!central.site.library.has_manifest(&stray), "the sweep was made up for");
+}
+
+#[tokio::test]
+async fn content_that_came_before_its_objects_waits_for_them() {
+    let central = Node::central(SystemClock::shared()).await;
+    let child = central.child("PAR", SystemClock::shared()).await;
+    let mut manager = DistributionManager::new(child.site.clone());
+    let package: PackageId = "CEN00001".parse().unwrap();
+    let taken = taken_in(&child, 1);
+    record(&child, &package, taken, 0).await;
+
+    manager.step().await.unwrap();
+    assert!(child.site.library.verify(&taken).unwrap().is_empty());
+    assert_eq!(held(&child).await, [0]);
+
+    bury(&child, &package).await;
+    manager.step().await.unwrap();
+    assert!(held(&child).await.is_empty());
+    assert!(!child.site.library.has_manifest(&taken));
+}
+
+#[tokio::test]
+async fn what_was_being_received_of_a_deleted_package_goes() {
+    let central = Node::central(SystemClock::shared()).await;
+    let child = central.child("PAR", SystemClock::shared()).await;
+    let mut manager = DistributionManager::new(child.site.clone());
+    let arrival = |package: &str, byte: u8| Arrival {
+        item: ItemId([byte; 16]),
+        peer: "CEN".parse().unwrap(),
+        package: package.parse().unwrap(),
+        target: Digest([byte; 32]),
+        bases: Vec::new(),
+        digest: Digest([byte; 32]),
+        length: 100,
+        priority: Priority::Medium,
+        state: ArrivalState::Receiving,
+        reason: String::new(),
+        changed_at: child.site.now(),
+    };
+    let (gone, kept) = (arrival("CEN00001", 1), arrival("CEN00002", 2));
+    let mut tx = child.site.store.begin().await.unwrap();
+    for one in [&gone, &kept] {
+        arrivals::put(&mut tx, one).await.unwrap();
+        fs::write(child.site.directories.arrival(&one.item), b"part").unwrap();
+    }
+    tx.commit().await.unwrap();
+    bury(&child, &gone.package).await;
+
+    manager.step().await.unwrap();
+
+    let left = arrivals::list(&mut child.site.store.read().await.unwrap()).await.unwrap();
+    assert_eq!(
+        left.iter().map(|one| one.item).collect::<Vec<_>>(),
+        [kept.item],
+        "its definition is on its way"
+    );
+    assert!(!child.site.directories.arrival(&gone.item).exists());
+    assert!(child.site.directories.arrival(&kept.item).exists());
+}
+
+#[tokio::test]
+async fn lost_content_is_taken_in_again_from_its_source() {
+    let central = Node::central(SystemClock::shared()).await;
+    let mut manager = DistributionManager::new(central.site.clone());
+    let package = central.package(&noise(50_000, 1)).await;
+    let manifest = contents::list(&mut central.site.store.read().await.unwrap()).await.unwrap()[0].manifest;
+    central.site.library.collect(&[]).unwrap();
+    super::heal::distrust(&central.site, &manifest).await.unwrap();
+    assert!(held(&central).await.is_empty());
+
+    manager.step().await.unwrap();
+
+    assert_eq!(held(&central).await, [1]);
+    assert!(central.site.library.verify(&manifest).unwrap().is_empty());
+    let status = central.status(&package, central.code()).await.unwrap();
+    assert_eq!(status.held, [manifest]);
+}

@@ -1,0 +1,83 @@
+//! The link between real sites: over channels where frames are counted and cut, and over TLS.
+
+mod apply;
+mod link;
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use packhorse_domain::link::Frame;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::session::{Inbound, OUTBOUND_FRAMES_MAX, Session, SessionError};
+use crate::{store::neighbours::Relation, testing::Node};
+
+/// A line between a parent and a child.
+pub(super) struct Line {
+    /// Data frames that went down: offset and length.
+    pub(super) data: Arc<Mutex<Vec<(u64, u64)>>>,
+    cut: CancellationToken,
+}
+
+impl Line {
+    /// Joins the two until the line is dropped.
+    pub(super) fn new(parent: &Node, child: &Node) -> Line {
+        Line::with(parent, child, u64::MAX)
+    }
+
+    /// As [`Line::new`], but it is cut after so many bytes of data.
+    pub(super) fn with(parent: &Node, child: &Node, bytes_max: u64) -> Line {
+        let line = Line { data: Arc::default(), cut: CancellationToken::new() };
+        let (from_parent, to_child) = line.way(parent, bytes_max);
+        let (from_child, to_parent) = line.way(child, u64::MAX);
+        for (node, peer, relation, outbound, inbound) in [
+            (parent, child, Relation::Child, from_parent, to_parent),
+            (child, parent, Relation::Parent, from_child, to_child),
+        ] {
+            let session = Session::new(node.site.clone(), peer.code().clone(), relation, &node.wakers);
+            let stop = node.lifecycle.stopping();
+            node.lifecycle.spawn_finite("link", async move {
+                session.run(Arc::default(), inbound, outbound, stop).await
+            });
+        }
+        line
+    }
+
+    fn way(&self, node: &Node, bytes_max: u64) -> (mpsc::Sender<Frame>, Inbound) {
+        let (outbound, mut frames) = mpsc::channel::<Frame>(OUTBOUND_FRAMES_MAX);
+        let (sender, inbound) = mpsc::channel::<Result<Frame, SessionError>>(64);
+        let (cut, data, sent) = (self.cut.clone(), self.data.clone(), AtomicU64::new(0));
+        node.lifecycle.spawn_finite("line", async move {
+            while let Some(Some(frame)) = cut.run_until_cancelled(frames.recv()).await {
+                if let Frame::Data { offset, bytes, .. } = &frame {
+                    let length = bytes.len() as u64;
+                    if sent.fetch_add(length, Ordering::SeqCst) + length > bytes_max {
+                        return cut.cancel();
+                    }
+                    data.lock().unwrap().push((*offset, length));
+                }
+                if sender.send(Ok(frame)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        (outbound, inbound)
+    }
+
+    pub(super) fn data_bytes(&self) -> u64 {
+        self.data.lock().unwrap().iter().map(|(_, length)| length).sum()
+    }
+
+    pub(super) async fn is_cut(&self) {
+        self.cut.cancelled().await;
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.cut.cancel();
+    }
+}

@@ -1,0 +1,193 @@
+//! For tests: real sites in directories of their own, made, joined and served as the program does it.
+
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+
+use packhorse_domain::{
+    id::{PackageId, SiteCode},
+    object::ObjectKind,
+    status::PackageStatus,
+};
+use packhorse_proto::{
+    object::v1 as wire,
+    provider::v1::{
+        AddDirectoryRequest, AddTargetsRequest, CreatePackageRequest, CreateSiteTokenRequest,
+        DeletePackageRequest, Source, UpdatePackageRequest,
+        distribution_point_service_server::DistributionPointService as _,
+        package_service_server::PackageService as _, site_service_server::SiteService as _, source,
+    },
+};
+use packhorse_runtime::{Clock, Lifecycle, Peer, ServerOptions, ServerTls, Services, serve};
+use packhorse_trust::{Name, Role};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tonic::{IntoRequest as _, Request};
+
+use crate::{
+    app,
+    config::Config,
+    init::{Plan, init},
+    monitor::Wakers,
+    provider, record,
+    site::Site,
+    store::objects::{self, StoredObject},
+};
+
+/// A site whose server listens. Its components run only after [`Node::start`].
+pub(crate) struct Node {
+    pub(crate) site: Arc<Site>,
+    pub(crate) wakers: Wakers,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) directory: TempDir,
+}
+
+impl Node {
+    pub(crate) async fn central(clock: Arc<dyn Clock>) -> Node {
+        Node::make("CEN", None, clock).await
+    }
+
+    /// A child that joined over the parent's own enrolment service.
+    pub(crate) async fn child(&self, code: &str, clock: Arc<dyn Clock>) -> Node {
+        let request = CreateSiteTokenRequest { code: code.to_owned(), valid_s: 0 };
+        let sites = provider::Sites::new(self.site.clone());
+        let token = sites.create_site_token(self.asked(request)).await.expect("a token").into_inner().token;
+        let path = self.path("token");
+        fs::write(&path, token).expect("written");
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
+        Node::make(code, Some(path), clock).await
+    }
+
+    async fn make(code: &str, join: Option<PathBuf>, clock: Arc<dyn Clock>) -> Node {
+        let directory = tempfile::tempdir().expect("a directory");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let plan = Plan {
+            directory: directory.path().join("site"),
+            code: code.parse().expect("a code"),
+            name: format!("Site {code}"),
+            listen: address,
+            endpoints: vec![address.to_string()],
+            join,
+        };
+        init(&plan, &*clock).await.expect("a site");
+        let settings = Config::load(&plan.directory.join("site.toml")).expect("settings");
+        let site = Arc::new(Site::open(&plan.directory, settings, clock.clone()).await.expect("opened"));
+        app::describe(&site).await.expect("described");
+        let (wakers, lifecycle) = (Wakers::default(), Lifecycle::with_clock(clock));
+        let services = Services {
+            site: site.code().clone(),
+            routes: app::routes(&site, &lifecycle, &wakers),
+            rules: app::RULES,
+            descriptors: packhorse_proto::DESCRIPTORS,
+        };
+        let tls = ServerTls::new(&site.credentials).expect("TLS");
+        let server = serve(listener, tls, services, ServerOptions::default(), lifecycle.stopping());
+        lifecycle.spawn_finite("server", server);
+        Node { site, wakers, lifecycle, directory }
+    }
+
+    pub(crate) fn start(&self) {
+        app::start_components(&self.site, &self.lifecycle, &self.wakers);
+    }
+
+    pub(crate) fn code(&self) -> &SiteCode {
+        self.site.code()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn asked<T>(&self, message: T) -> Request<T> {
+        let mut request = message.into_request();
+        let name = Name::new(self.code().clone(), Role::Admin, "anna").expect("a name");
+        request.extensions_mut().insert(Peer::Known(name));
+        request
+    }
+
+    /// A source directory with one file.
+    pub(crate) fn source(&self, content: &[u8]) -> Source {
+        let path = self.path("source");
+        fs::create_dir_all(&path).expect("made");
+        fs::write(path.join("setup.sh"), content).expect("written");
+        Source { from: Some(source::From::Directory(path.to_str().expect("UTF-8").to_owned())) }
+    }
+
+    pub(crate) async fn package(&self, content: &[u8]) -> PackageId {
+        let program = wire::Program {
+            name: "install".to_owned(),
+            command: vec!["./setup.sh".to_owned()],
+            ..wire::Program::default()
+        };
+        let request = CreatePackageRequest {
+            name: "Editor".to_owned(),
+            source: Some(self.source(content)),
+            programs: vec![program],
+            ..CreatePackageRequest::default()
+        };
+        let packages = provider::Packages::new(self.site.clone());
+        let made = packages.create_package(self.asked(request)).await.expect("created").into_inner();
+        made.package.and_then(|package| package.definition).expect("a package").id.parse().expect("an id")
+    }
+
+    pub(crate) async fn update(&self, package: &PackageId, content: &[u8]) {
+        let request =
+            UpdatePackageRequest { package: package.to_string(), source: Some(self.source(content)) };
+        let packages = provider::Packages::new(self.site.clone());
+        assert!(packages.update_package(self.asked(request)).await.expect("updated").into_inner().changed);
+    }
+
+    pub(crate) async fn delete(&self, package: &PackageId) {
+        let request = DeletePackageRequest { package: package.to_string() };
+        let packages = provider::Packages::new(self.site.clone());
+        packages.delete_package(self.asked(request)).await.expect("deleted");
+    }
+
+    /// Makes the directory `hall` a distribution point.
+    pub(crate) async fn hall(&self) {
+        let path = self.path("hall").to_str().expect("UTF-8").to_owned();
+        let request = AddDirectoryRequest { name: "hall".to_owned(), path };
+        let points = provider::DistributionPoints::new(self.site.clone());
+        points.add_directory(self.asked(request)).await.expect("added");
+    }
+
+    pub(crate) async fn send(&self, package: &PackageId, site: &SiteCode) {
+        let target =
+            wire::distribution::Target { site: site.to_string(), distribution_point: "hall".to_owned() };
+        let request = AddTargetsRequest { package: package.to_string(), targets: vec![target] };
+        let packages = provider::Packages::new(self.site.clone());
+        packages.add_targets(self.asked(request)).await.expect("sent");
+    }
+
+    pub(crate) async fn object(&self, kind: ObjectKind, id: &str) -> Option<StoredObject> {
+        let mut tx = self.site.store.read().await.expect("read");
+        objects::get(&mut tx, kind, id).await.expect("read").filter(|object| !object.deleted)
+    }
+
+    /// How far a package is in the library of a site, as this site knows it.
+    pub(crate) async fn status(&self, package: &PackageId, site: &SiteCode) -> Option<PackageStatus> {
+        let object = self.object(ObjectKind::PackageStatus, &format!("{package}/{site}/")).await?;
+        Some(record::read::<wire::PackageStatus, _>(&object).expect("decoded"))
+    }
+
+    pub(crate) async fn events(&self) -> Vec<String> {
+        let mut tx = self.site.store.read().await.expect("read");
+        let events = record::list::<wire::Event, packhorse_domain::status::Event>(&mut tx, ObjectKind::Event);
+        events.await.expect("read").into_iter().map(|(_, event)| event.text).collect()
+    }
+}
+
+/// Waits until a condition holds.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < deadline, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Bytes that do not compress.
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
