@@ -180,7 +180,7 @@ fn yes() -> bool {
 }
 
 fn keep_default() -> u64 {
-    600
+    60
 }
 
 /// What `enroll` writes where nothing else is asked for.

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{AdvertisementProgress, Hierarchy, NewClient, TreeSpec, make_tree};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// The CAP agent, and so the distribution point, that every site of a scenario has.
 pub const POINT: &str = "cap1";

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use packhorse_e2e::{Hierarchy, TreeSpec, make_package, traces};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 /// Three megabytes that do not compress.
 const SPEC: TreeSpec = TreeSpec { files: 150, file_bytes: 20_000, seed: 7 };
 

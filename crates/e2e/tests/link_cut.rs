@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use anyhow::{Context as _, Result};
 use packhorse_e2e::{Hierarchy, TreeSpec, make_package};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn two_sites() -> Result<Hierarchy> {
     let mut hierarchy = Hierarchy::for_test()?;

@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use anyhow::Result;
 use packhorse_e2e::{Hierarchy, POINT, TreeSpec, list_tree, make_package, traces};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 const SPEC: TreeSpec = TreeSpec { files: 300, file_bytes: 6_000, seed: 1 };
 
 /// Bytes in files below a directory.

@@ -22,7 +22,7 @@ use packhorse_e2e::{Hierarchy, Process, TreeSpec, make_package};
 use tokio::runtime::Runtime;
 use tonic::{Request, Response, Status};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 const SPEC: TreeSpec = TreeSpec { files: 20, file_bytes: 2_000, seed: 9 };
 
 /// A span as the collector got it.

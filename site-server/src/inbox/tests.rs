@@ -1,5 +1,7 @@
 //! A CAP agent over TLS: what it is fed, and what is taken of it.
 
+use std::time::Duration;
+
 use packhorse_domain::{
     Digest,
     object::{Object, ObjectKind},
@@ -14,7 +16,7 @@ use packhorse_proto::{
 };
 use packhorse_runtime::{Caller, ChannelOptions, SystemClock, connect};
 use packhorse_trust::{Credentials, Name, credentials::new_key_and_request};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
@@ -63,7 +65,8 @@ impl Feed {
     }
 
     async fn next(&mut self) -> FeedResponse {
-        self.answers.message().await.unwrap().expect("a batch")
+        let batch = timeout(Duration::from_secs(20), self.answers.message()).await.expect("in time");
+        batch.unwrap().expect("a batch")
     }
 }
 

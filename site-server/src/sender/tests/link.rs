@@ -225,6 +225,7 @@ async fn a_session_that_ends_before_a_peer_that_reads_nothing_sleeps() {
     });
     assert!(timeout(Duration::from_millis(200), &mut watched).await.is_err());
     stop.cancel();
+    node.wakers.link.wake();
     assert!(timeout(Duration::from_millis(300), &mut watched).await.is_err(), "its goodbye is not sent yet");
 
     assert!(polls < 100, "{polls} times awake");
