@@ -86,17 +86,20 @@ pub struct SiteFact {
     pub software: String,
 }
 
-/// Which of this site's children `site` lies behind, itself included; `parents` gives (site, parent) of all known.
-pub fn child_towards(own: &SiteCode, site: &SiteCode, parents: &[(SiteCode, SiteCode)]) -> Option<SiteCode> {
-    let mut at = site.clone();
-    for _ in 0..SitePath::LEVELS_MAX {
-        let (_, parent) = parents.iter().find(|(child, _)| *child == at)?;
-        if parent == own {
-            return Some(at);
+/// A site and all below it, itself first; `parents` gives (site, parent) of all known. A loop in it ends.
+pub fn subtree(site: &SiteCode, parents: &[(SiteCode, SiteCode)]) -> Vec<SiteCode> {
+    let mut below = vec![site.clone()];
+    let mut at = 0;
+    while at < below.len() {
+        let under = below[at].clone();
+        for (child, parent) in parents {
+            if *parent == under && !below.contains(child) {
+                below.push(child.clone());
+            }
         }
-        at = parent.clone();
+        at += 1;
     }
-    None
+    below
 }
 
 #[cfg(test)]
@@ -126,9 +129,9 @@ mod tests {
             (code("BBB"), code("AAA")),
         ];
 
-        assert_eq!(child_towards(&code("CEN"), &code("LYO"), &parents), Some(code("PAR")));
-        assert_eq!(child_towards(&code("PAR"), &code("LYO"), &parents), Some(code("LYO")));
-        assert_eq!(child_towards(&code("LYO"), &code("PAR"), &parents), None);
-        assert_eq!(child_towards(&code("CEN"), &code("AAA"), &parents), None, "a loop ends");
+        assert_eq!(subtree(&code("CEN"), &parents), [code("CEN"), code("PAR"), code("LYO")]);
+        assert_eq!(subtree(&code("PAR"), &parents), [code("PAR"), code("LYO")]);
+        assert_eq!(subtree(&code("LYO"), &parents), [code("LYO")], "its parent is not below it");
+        assert_eq!(subtree(&code("AAA"), &parents), [code("AAA"), code("BBB")], "a loop ends");
     }
 }

@@ -25,6 +25,7 @@ use packhorse_domain::{
     id::{PackageId, PointName, SiteCode},
     object::ObjectKind,
     package::PackageState,
+    site::subtree,
     status::{HELD_MAX, PackageStatus},
 };
 use packhorse_proto::object::v1 as wire;
@@ -107,21 +108,6 @@ impl View {
         package.version.manifest.is_some()
             && (package.object.owner == *site.code() || distribution.reaches(&self.subtree))
     }
-}
-
-fn subtree(site: &SiteCode, parents: &[(SiteCode, SiteCode)]) -> Vec<SiteCode> {
-    let mut below = vec![site.clone()];
-    let mut at = 0;
-    while at < below.len() {
-        let under = below[at].clone();
-        for (child, parent) in parents {
-            if *parent == under && !below.contains(child) {
-                below.push(child.clone());
-            }
-        }
-        at += 1;
-    }
-    below
 }
 
 impl DistributionManager {

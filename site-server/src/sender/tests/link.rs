@@ -2,7 +2,11 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
-use packhorse_domain::{id::PackageId, object::ObjectKind, package::PackageState};
+use packhorse_domain::{
+    id::PackageId,
+    object::{Direction, ObjectKind},
+    package::PackageState,
+};
 use packhorse_runtime::SystemClock;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -177,6 +181,13 @@ async fn a_peer_with_another_database_is_told_everything_again() {
     let package = central.package(b"echo").await;
     until("the definition is below", || async {
         child.object(ObjectKind::Package, package.as_str()).await.is_some()
+    })
+    .await;
+    // What arrived is told again until its receipt is written above: cut before that, it would come a second time.
+    until("the definition is acknowledged", || async {
+        let mut tx = central.site.store.read().await.unwrap();
+        let lacking = objects::lacking(&mut tx, child.code(), Direction::Down, 100).await.unwrap();
+        lacking.iter().all(|object| object.id != package.as_str())
     })
     .await;
     drop(line);
