@@ -109,7 +109,7 @@ impl World<'_> {
                 .get(offset as usize..offset as usize + length)
                 .ok_or("a read beyond the end of an item")?
         };
-        Ok(Frame::Data { item, offset, bytes: bytes.to_vec() })
+        Ok(Frame::Data { item, offset, bytes: bytes.to_vec().into() })
     }
 
     pub(crate) fn event(&mut self, (line, side): (usize, usize), event: Event) -> Result<(), String> {
@@ -160,7 +160,7 @@ impl World<'_> {
                 }
                 Ok(())
             }
-            Event::PeerHello { .. } | Event::Pong { .. } => Ok(()),
+            Event::PeerHello { .. } | Event::Pong { .. } | Event::Compared(_) | Event::Listed(_) => Ok(()),
         }
     }
 

@@ -1,6 +1,9 @@
 //! Frames of a link.
 
-use packhorse_domain::link::{Frame, Hello, ItemId, ItemKind, Offer, RefuseReason, limits};
+use packhorse_domain::{
+    link::{Frame, Hello, ItemId, ItemKind, Offer, Outline, RefuseReason, limits},
+    reconcile::{Compare, Listing},
+};
 
 use super::{ConvertError, digest, digest_bytes, invalid, limited, parse, priority};
 use crate::link::v1 as wire;
@@ -33,7 +36,7 @@ impl From<Frame> for wire::Frame {
                 text,
             })),
             Frame::Data { item, offset, bytes } => {
-                Some(Body::Data(wire::Data { item: id(item), offset, bytes: bytes.into() }))
+                Some(Body::Data(wire::Data { item: id(item), offset, bytes }))
             }
             Frame::Ack { item, offset } => Some(Body::Ack(wire::Ack { item: id(item), offset })),
             Frame::Receipt { item } => Some(Body::Receipt(wire::Receipt { item: id(item) })),
@@ -41,6 +44,14 @@ impl From<Frame> for wire::Frame {
             Frame::Goodbye { reason } => Some(Body::Goodbye(wire::Goodbye { reason })),
             Frame::Ping { value } => Some(Body::Ping(wire::Ping { value })),
             Frame::Pong { value } => Some(Body::Pong(wire::Pong { value })),
+            Frame::Got { bytes } => Some(Body::Got(wire::Got { bytes })),
+            Frame::Outline(outline) => Some(Body::Outline(wire::Outline {
+                item: id(outline.item),
+                part_bytes: outline.part_bytes,
+                hashes: outline.hashes.iter().flat_map(|hash| hash.0).collect(),
+            })),
+            Frame::Compare(compare) => Some(Body::Compare(compare.into())),
+            Frame::Listing(listing) => Some(Body::Listing(listing.into())),
             // Only ever received; what is not understood is not repeated.
             Frame::Unknown | Frame::UnknownOffer { .. } => None,
         };
@@ -99,7 +110,7 @@ impl TryFrom<wire::Frame> for Frame {
             }
             Some(Body::Data(data)) => {
                 limited("bytes", &data.bytes, limits::DATA_BYTES_MAX)?;
-                Frame::Data { item: item(&data.item)?, offset: data.offset, bytes: data.bytes.into() }
+                Frame::Data { item: item(&data.item)?, offset: data.offset, bytes: data.bytes }
             }
             Some(Body::Ack(ack)) => Frame::Ack { item: item(&ack.item)?, offset: ack.offset },
             Some(Body::Receipt(receipt)) => Frame::Receipt { item: item(&receipt.item)? },
@@ -110,6 +121,15 @@ impl TryFrom<wire::Frame> for Frame {
             }
             Some(Body::Ping(ping)) => Frame::Ping { value: ping.value },
             Some(Body::Pong(pong)) => Frame::Pong { value: pong.value },
+            Some(Body::Got(got)) => Frame::Got { bytes: got.bytes },
+            Some(Body::Outline(outline)) => Frame::Outline(read_outline(&outline)?),
+            // A set of a later revision is not compared; it ends nothing.
+            Some(Body::Compare(compare)) => {
+                known(Compare::try_from(compare))?.map_or(Frame::Unknown, Frame::Compare)
+            }
+            Some(Body::Listing(listing)) => {
+                known(Listing::try_from(listing))?.map_or(Frame::Unknown, Frame::Listing)
+            }
         })
     }
 }
@@ -153,6 +173,23 @@ fn read_offer(offer: wire::Offer) -> Result<Frame, ConvertError> {
         bases: offer.bases.iter().map(|base| digest("bases", base)).collect::<Result<_, _>>()?,
         inline: (!offer.inline_data.is_empty()).then(|| offer.inline_data.into()),
     }))
+}
+
+fn read_outline(outline: &wire::Outline) -> Result<Outline, ConvertError> {
+    limited("hashes", &outline.hashes, limits::OUTLINE_HASHES_MAX * 32)?;
+    Ok(Outline {
+        item: item(&outline.item)?,
+        part_bytes: outline.part_bytes,
+        hashes: outline.hashes.chunks(32).map(|hash| digest("hashes", hash)).collect::<Result<_, _>>()?,
+    })
+}
+
+fn known<T>(read: Result<T, ConvertError>) -> Result<Option<T>, ConvertError> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(ConvertError::Unknown { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn read_reason(value: i32) -> RefuseReason {

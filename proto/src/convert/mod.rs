@@ -8,9 +8,9 @@ mod collection;
 mod fact;
 mod instruction;
 mod link;
-
 mod object;
 mod package;
+mod reconcile;
 mod status;
 
 use std::{error::Error, str::FromStr};

@@ -396,6 +396,42 @@ fn of_the_other_frames() {
 }
 
 #[test]
+fn of_anti_entropy() {
+    let node = |prefix: &str| link::compare::Node { prefix: prefix.to_owned(), entries: 1, digest: digest() };
+    let compare = |nodes: Vec<link::compare::Node>| {
+        refused::<_, Frame>(frame(Body::Compare(link::Compare { set: 1, nodes })))
+    };
+    assert_eq!(compare(vec![node("0f"); 256]), None);
+    assert_eq!(compare(vec![node("0f"); 257]), Some("nodes"));
+    assert_eq!(compare(vec![node(&"a".repeat(64))]), None);
+    assert_eq!(compare(vec![node(&"a".repeat(65))]), Some("prefix"));
+    assert_eq!(compare(vec![node("AB")]), Some("prefix"));
+    let entry = |length: usize| link::listing::Entry {
+        kind: "event".to_owned(),
+        id: text(length),
+        version: 1,
+        digest: digest(),
+    };
+    let listing = |entries: Vec<link::listing::Entry>| {
+        let listing = link::Listing { set: 2, entries, ..Default::default() };
+        refused::<_, Frame>(frame(Body::Listing(listing)))
+    };
+    assert_eq!(listing(vec![entry(128); 64]), None);
+    assert_eq!(listing(vec![entry(128); 65]), Some("entries"));
+    assert_eq!(listing(vec![entry(129)]), Some("id"));
+    let outline = |length: usize| {
+        let item = Bytes::from_static(&[1; 16]);
+        let outline = link::Outline { item, part_bytes: 1 << 20, hashes: vec![0; length].into() };
+        refused::<_, Frame>(frame(Body::Outline(outline)))
+    };
+    assert_eq!(outline(32 * 4096), None);
+    assert_eq!(outline(32 * 4096 + 32), Some("hashes"));
+    assert_eq!(outline(31), Some("hashes"));
+    let later = link::Compare { set: 9, nodes: Vec::new() };
+    assert_eq!(Frame::try_from(frame(Body::Compare(later))).expect("taken"), Frame::Unknown);
+}
+
+#[test]
 fn what_a_later_revision_says_is_told_from_what_is_wrong() {
     let item = Bytes::from_static(&[1; 16]);
     let offer = link::Offer { item: item.clone(), kind: 77, ..Default::default() };

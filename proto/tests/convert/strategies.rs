@@ -10,9 +10,10 @@ use packhorse_domain::{
     distribution::{Distribution, PointKind, Target},
     id::{AdvertisementId, ClientId, CollectionId, PackageId, PointName, ProgramName, SiteCode},
     instruction::{FileReference, Instruction, Point, PointList},
-    link::{Frame, Hello, ItemId, ItemKind, Offer, RefuseReason},
-    object::{Object, ObjectKind},
+    link::{Frame, Hello, ItemId, ItemKind, Offer, Outline, RefuseReason},
+    object::{Direction, Object, ObjectKind},
     package::{PackageDefinition, PackageState, PackageVersion, Program},
+    reconcile::{Compare, Entry, Listing, Node},
     site::SiteFact,
     status::{AdvertisementStatus, Event, EventType, PackageStatus, PointFact, Severity},
 };
@@ -350,6 +351,26 @@ fn item() -> impl Strategy<Value = ItemId> {
     any::<[u8; 16]>().prop_map(ItemId)
 }
 
+fn set() -> impl Strategy<Value = Direction> {
+    select(vec![Direction::Down, Direction::Up])
+}
+
+fn compare() -> impl Strategy<Value = Compare> {
+    let node = ("[0-9a-f]{0,64}", any::<u64>(), digest()).prop_map(|(prefix, entries, digest)| Node {
+        prefix,
+        entries,
+        digest,
+    });
+    (set(), vec(node, 0..17)).prop_map(|(set, nodes)| Compare { set, nodes })
+}
+
+fn listing() -> impl Strategy<Value = Listing> {
+    let entry = ("[a-z-]{1,20}", "[a-zA-Z0-9/-]{1,128}", any::<u64>(), digest())
+        .prop_map(|(kind, id, version, digest)| Entry { kind, id, version, digest });
+    (set(), "[0-9a-f]{0,64}", vec(entry, 0..5), any::<bool>())
+        .prop_map(|(set, prefix, entries, is_answer)| Listing { set, prefix, entries, is_answer })
+}
+
 /// Every frame that is sent: `Unknown` and `UnknownOffer` are only received.
 pub(super) fn frame() -> impl Strategy<Value = Frame> {
     let reason = select(vec![
@@ -369,7 +390,7 @@ pub(super) fn frame() -> impl Strategy<Value = Frame> {
         (item(), any::<u64>(), bytes(300)).prop_map(|(item, offset, bytes)| Frame::Data {
             item,
             offset,
-            bytes
+            bytes: bytes.into()
         }),
         (item(), any::<u64>()).prop_map(|(item, offset)| Frame::Ack { item, offset }),
         item().prop_map(|item| Frame::Receipt { item }),
@@ -377,5 +398,10 @@ pub(super) fn frame() -> impl Strategy<Value = Frame> {
         ".{0,100}".prop_map(|reason| Frame::Goodbye { reason }),
         any::<u64>().prop_map(|value| Frame::Ping { value }),
         any::<u64>().prop_map(|value| Frame::Pong { value }),
+        any::<u64>().prop_map(|bytes| Frame::Got { bytes }),
+        (item(), any::<u64>(), vec(digest(), 0..5))
+            .prop_map(|(item, part_bytes, hashes)| Frame::Outline(Outline { item, part_bytes, hashes })),
+        compare().prop_map(Frame::Compare),
+        listing().prop_map(Frame::Listing),
     ]
 }

@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use packhorse_domain::{
     id::{PackageId, SiteCode},
     link::{AnswerError, Event, ItemId, ItemKind, Link, Offer, RefuseReason},
@@ -324,13 +325,7 @@ impl Receiver {
         Ok(())
     }
 
-    async fn write(
-        &mut self,
-        item: ItemId,
-        offset: u64,
-        bytes: Vec<u8>,
-        link: &mut Link,
-    ) -> Result<(), Error> {
+    async fn write(&mut self, item: ItemId, offset: u64, bytes: Bytes, link: &mut Link) -> Result<(), Error> {
         let Some(incoming) = self.bundles.get_mut(&item) else {
             return Ok(());
         };

@@ -173,7 +173,7 @@ impl Session {
                 Some(Send::Frame(frame)) => frame,
                 Some(Send::Data { item, offset, length }) => {
                     match self.sender.read(item, offset, length).await {
-                        Ok(bytes) => Frame::Data { item, offset, bytes },
+                        Ok(bytes) => Frame::Data { item, offset, bytes: bytes.into() },
                         Err(error) => {
                             self.sender.unreadable(item, &error).await?;
                             self.link.cancel(item);
@@ -214,6 +214,8 @@ impl Session {
                 Event::PeerGoodbye { reason } => {
                     tracing::info!(target: "sender", peer = %self.peer, reason, "the peer leaves");
                 }
+                // Nobody compares yet.
+                Event::Compared(_) | Event::Listed(_) => {}
                 event @ (Event::Offered(_) | Event::Write { .. } | Event::Cancelled { .. }) => {
                     incoming.push(event)
                 }

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
 use crate::{
     Digest, Priority,
     id::SiteCode,
     link::{ItemId, ItemKind},
+    reconcile::{Compare, Listing},
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +31,7 @@ pub enum Frame {
     Data {
         item: ItemId,
         offset: u64,
-        bytes: Vec<u8>,
+        bytes: Bytes,
     },
     Ack {
         item: ItemId,
@@ -49,8 +52,25 @@ pub enum Frame {
     Pong {
         value: u64,
     },
+    /// How many bytes of data came so far on this stream, durable or not: what the sender measures the line by.
+    Got {
+        bytes: u64,
+    },
+    Outline(Outline),
+    Compare(Compare),
+    Listing(Listing),
     /// A frame of a later revision. It is ignored.
     Unknown,
+}
+
+/// The hashes of an item's parts: each part can be checked, and passed on, before the rest is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outline {
+    pub item: ItemId,
+    /// Bytes of each part but the last; a power of two and at least 1 MiB.
+    pub part_bytes: u64,
+    /// BLAKE3's chaining value of each part, in order.
+    pub hashes: Vec<Digest>,
 }
 
 /// The first frame of each side.
@@ -113,6 +133,10 @@ impl Frame {
             Frame::Goodbye { .. } => "goodbye",
             Frame::Ping { .. } => "ping",
             Frame::Pong { .. } => "pong",
+            Frame::Got { .. } => "got",
+            Frame::Outline(_) => "outline",
+            Frame::Compare(_) => "compare",
+            Frame::Listing(_) => "listing",
             Frame::Unknown => "unknown",
         }
     }

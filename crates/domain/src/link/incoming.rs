@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use crate::link::{
     Frame, ItemId, Offer, RefuseReason, Violation,
     control::{Barrier, Control, Pings},
@@ -80,7 +82,7 @@ impl Incoming {
         &mut self,
         item: ItemId,
         offset: u64,
-        bytes: Vec<u8>,
+        bytes: Bytes,
         window: u64,
     ) -> Result<Option<Event>, Violation> {
         let got = bytes.len();

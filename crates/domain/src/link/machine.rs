@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::{
     Timestamp,
     id::SiteCode,
@@ -16,6 +18,7 @@ use crate::{
         limits,
         outgoing::Outgoing,
     },
+    reconcile::{Compare, Listing},
 };
 
 /// One stream with a neighbour, from the hello to its end.
@@ -71,7 +74,7 @@ pub enum Event {
     Write {
         item: ItemId,
         offset: u64,
-        bytes: Vec<u8>,
+        bytes: Bytes,
     },
     /// The peer takes its offer back. What is held of it may be kept for a later one.
     Cancelled {
@@ -103,6 +106,10 @@ pub enum Event {
     Pong {
         round_trip: Duration,
     },
+    /// The peer shows nodes of its tree: answer what differs with [`Link::compare`] or [`Link::list`].
+    Compared(Compare),
+    /// The peer shows all that it holds of a part of its tree.
+    Listed(Listing),
 }
 
 /// The peer has said nothing for too long: close the stream and make a new one.
@@ -220,6 +227,24 @@ impl Link {
         }
     }
 
+    /// Shows nodes of this side's tree to the peer. False: the peer does not know how to compare.
+    pub fn compare(&mut self, compare: Compare) -> bool {
+        self.say(Frame::Compare(compare))
+    }
+
+    /// Shows the peer what this side holds of a part of its tree.
+    pub fn list(&mut self, listing: Listing) -> bool {
+        self.say(Frame::Listing(listing))
+    }
+
+    fn say(&mut self, frame: Frame) -> bool {
+        let knows = self.revision().is_some_and(|revision| revision >= 2) && !self.ending;
+        if knows {
+            self.control.push(frame);
+        }
+        knows
+    }
+
     pub fn set_pace(&mut self, pace: Pace) {
         self.config.pace = pace;
     }
@@ -326,7 +351,9 @@ impl Link {
                 self.incoming.pong(value, &mut self.pings, &mut self.control);
                 Ok(Some(Event::Pong { round_trip }))
             }
-            Frame::Unknown => Ok(None),
+            Frame::Compare(compare) => Ok(Some(Event::Compared(compare))),
+            Frame::Listing(listing) => Ok(Some(Event::Listed(listing))),
+            Frame::Got { .. } | Frame::Outline(_) | Frame::Unknown => Ok(None),
         }
     }
 }

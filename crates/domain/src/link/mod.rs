@@ -4,6 +4,7 @@
 //! has no receipt. The machine holds no bytes of a bundle: it says which bytes go next, and the caller reads, writes
 //! and syncs. What a caller must keep to is said at [`Link`].
 
+mod allowance;
 mod choice;
 mod config;
 mod control;
@@ -17,8 +18,9 @@ mod violation;
 #[cfg(test)]
 mod tests;
 
+pub use allowance::{Allowance, Open, Pulse};
 pub use config::{LinkConfig, Pace};
-pub use frame::{Frame, Hello, Offer, RefuseReason};
+pub use frame::{Frame, Hello, Offer, Outline, RefuseReason};
 pub use incoming::AnswerError;
 pub use item::{ItemId, ItemIdError, ItemKind, ObjectState, OutItem};
 pub use machine::{Event, Link, PeerSilent, Send};
@@ -26,7 +28,7 @@ pub use outgoing::{OfferError, Offering, Progress, Stage};
 pub use violation::Violation;
 
 /// The highest revision of the protocol that this version speaks.
-pub const REVISION: u32 = 1;
+pub const REVISION: u32 = 2;
 
 /// Numbers that both sides keep to; a peer that exceeds one breaks the protocol.
 pub mod limits {
@@ -52,6 +54,8 @@ pub mod limits {
     pub const EPOCH_BYTES_MAX: usize = 32;
     /// Bytes of a text for people; a longer one is cut.
     pub const TEXT_BYTES_MAX: usize = 512;
+    /// Hashes in an outline.
+    pub const OUTLINE_HASHES_MAX: usize = 4096;
     /// Pings of the peer that wait for their pong.
     pub const PINGS_MAX: usize = 64;
     /// Frames that wait for the peer to read. A peer that lets more pile up sends without reading.

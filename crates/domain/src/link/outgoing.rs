@@ -289,7 +289,7 @@ impl Outgoing {
         }
         Some(match &out.item.inline {
             Some(bytes) => {
-                let bytes = bytes[offset as usize..next as usize].to_vec();
+                let bytes = bytes[offset as usize..next as usize].to_vec().into();
                 Send::Frame(Frame::Data { item, offset, bytes })
             }
             None => Send::Data { item, offset, length: length as usize },

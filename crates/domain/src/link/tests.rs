@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{
     AnswerError, Event, Frame, Hello, ItemId, ItemKind, Link, LinkConfig, ObjectState, Offer, OfferError,
-    Offering, OutItem, Pace, RefuseReason, Send, Violation, limits,
+    Offering, OutItem, Pace, REVISION, RefuseReason, Send, Violation, limits,
 };
 use crate::{Digest, Priority, Timestamp, id::SiteCode};
 
@@ -73,7 +73,7 @@ fn offer_frame(nth: u8, length: u64) -> Offer {
 }
 
 fn data(nth: u8, offset: u64, length: usize) -> Frame {
-    Frame::Data { item: ItemId([nth; 16]), offset, bytes: vec![0; length] }
+    Frame::Data { item: ItemId([nth; 16]), offset, bytes: vec![0; length].into() }
 }
 
 fn frames(link: &mut Link) -> Vec<Send> {
@@ -294,7 +294,7 @@ fn the_lower_revision_is_spoken_and_unknown_things_are_ignored() {
     let events = link.receive(hello_of("PAR"), NOW).expect("a good hello");
 
     let features = vec!["later".to_owned()];
-    assert_eq!(events, [Event::PeerHello { revision: 1, features, epoch: vec![1] }]);
+    assert_eq!(events, [Event::PeerHello { revision: REVISION, features, epoch: vec![1] }]);
     assert_eq!(link.receive(Frame::Unknown, NOW), Ok(vec![]));
     frames(&mut link);
     let item = ItemId([7; 16]);
