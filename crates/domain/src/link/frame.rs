@@ -18,6 +18,8 @@ pub enum Frame {
     /// An offer whose kind this version does not know: it is refused, and nobody above hears of it.
     UnknownOffer {
         item: ItemId,
+        /// Bytes that came within it.
+        inline_bytes: usize,
     },
     Want {
         item: ItemId,

@@ -46,7 +46,10 @@ fn bundle(nth: u8, length: u64) -> OutItem {
         subject: "CEN00001".to_owned(),
         target: None,
         bases: Vec::new(),
+        rank: 0,
+        deadline: None,
         queued_at: Timestamp(i64::from(nth)),
+        available: length,
         inline: None,
         state: None,
     }
@@ -298,7 +301,7 @@ fn the_lower_revision_is_spoken_and_unknown_things_are_ignored() {
     assert_eq!(link.receive(Frame::Unknown, NOW), Ok(vec![]));
     frames(&mut link);
     let item = ItemId([7; 16]);
-    assert_eq!(link.receive(Frame::UnknownOffer { item }, NOW), Ok(vec![]));
+    assert_eq!(link.receive(Frame::UnknownOffer { item, inline_bytes: 0 }, NOW), Ok(vec![]));
     let reason = RefuseReason::UnknownKind;
     assert!(matches!(&frames(&mut link)[..], [Send::Frame(Frame::Refuse { reason: r, .. })] if *r == reason));
 }
