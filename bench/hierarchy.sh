@@ -1,7 +1,8 @@
-# Real site servers at the ends of lines, to be sourced after line.sh; needs sha256sum, jq.
+# shellcheck shell=bash disable=SC2154
+# Real site servers at the ends of lines, to be sourced after line.sh; needs jq.
 #
 # PACKHORSE_BIN   the programs [default: target/release of this repository]
-# SITE_SETTINGS   text for the end of each site.toml, as $'[link]\ncongestion_control = "system"'
+# SITE_SETTINGS   lines of settings for each site.toml, as 'link.congestion_control = "system"'
 set -euo pipefail
 
 site_bin=$(realpath "${PACKHORSE_BIN:-$(dirname "${BASH_SOURCE[0]}")/../target/release}")
@@ -11,6 +12,7 @@ declare -A site_place=() site_pid=()
 
 site_need() {
   local program
+  line_need jq
   for program in site-server packhorse; do
     if [[ ! -x $site_bin/$program ]]; then
       echo "$site_bin/$program is not there: cargo build --release, or set PACKHORSE_BIN" >&2
@@ -30,6 +32,7 @@ site_start() { # CODE
   local tries
   for ((tries = 0; tries < 300; tries++)); do
     if console "$1" site list >/dev/null 2>&1; then return; fi
+    if ! kill -0 "${site_pid[$1]}" 2>/dev/null; then break; fi
     sleep 0.1
   done
   echo "site $1 does not come up:" >&2
@@ -60,8 +63,29 @@ site_make() { # PLACE CODE ADDRESS [PARENT]
       return 1
     fi
   done
-  if [[ -n ${SITE_SETTINGS:-} ]]; then printf '\n%s\n' "$SITE_SETTINGS" >>"$site_dir/$code/site.toml"; fi
+  site_set "$code" "${SITE_SETTINGS:-}"
   site_start "$code"
+}
+
+# Replaces what stands in the file, where a table may be only once.
+site_set() { # CODE LINES, each TABLE.KEY = VALUE
+  python3 - "$site_dir/$1/site.toml" "$2" <<'END'
+import sys
+path, settings = sys.argv[1:]
+with open(path, encoding="utf-8") as file:
+    lines = file.read().splitlines()
+for setting in filter(str.strip, settings.splitlines()):
+    name, _, value = setting.partition("=")
+    table, _, key = name.strip().rpartition(".")
+    header = f"[{table}]"
+    if header not in lines:
+        lines += ["", header]
+    at = lines.index(header) + 1
+    end = next((n for n in range(at, len(lines)) if lines[n].startswith("[")), len(lines))
+    lines[at:end] = [f"{key} = {value.strip()}"] + [one for one in lines[at:end] if one.partition("=")[0].strip() != key]
+with open(path, "w", encoding="utf-8") as file:
+    file.write("\n".join(lines) + "\n")
+END
 }
 
 # A directory at the site that receives packages, known at the site FROM.
@@ -73,10 +97,7 @@ site_point() { # CODE NAME FROM
 
 # Prints the new package's id.
 site_package() { # CODE NAME ARGUMENT...
-  console "$1" -o json package create "${@:2}" | site_package_id "$1"
-}
-site_package_id() { # CODE
-  grep -o "\"$1[0-9A-Z]\{5\}\"" | head -1 | tr -d '"'
+  console "$1" -o json package create "${@:2}" | jq -r .id
 }
 
 # Waits until an SQL query on the site's database has a row, and prints the first row.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Lines between network namespaces, to be sourced; needs root, ip, tc, ss, python3.
 #
 #   line_make NUMBER PARENT CHILD RATE_KBIT RTT_MS LOSS_PERCENT [SEED]

@@ -4,9 +4,9 @@
 #   bench/lossy.sh [--mb N] [--rate KBIT] [--rtt MS] [--loss PERCENT] [--only WHAT]... [--control NAME]... [--seed N]
 #
 # WHAT is raw (iperf3 if it is there), rsync (daemon), http (nginx), packhorse, packhorse-system; NAME is bbr or cubic, as
-# the system's default in both namespaces. packhorse-system is Packhorse told to use the system's control, with the text
-# of SYSTEM_SETTINGS at the end of site.toml; without it, it is left out. The file is incompressible; the child fetches it,
-# with Packhorse from the answer to `package create` until it is whole at the child's distribution point.
+# the system's default in both namespaces. packhorse-system is Packhorse told to keep to that default, where it otherwise
+# chooses for itself. The file is incompressible; the child fetches it, with Packhorse from the answer to `package create`
+# until it is whole at the child's distribution point.
 #
 # Needs: root; cargo build --release or PACKHORSE_BIN; rsync, nginx, curl; see line.sh.
 source "$(dirname "$0")/line.sh"
@@ -30,14 +30,15 @@ while [[ $# -gt 0 ]]; do
   shift 2
 done
 if [[ ${#only[@]} -eq 0 ]]; then
-  only=(raw rsync http packhorse)
-  if [[ -n ${SYSTEM_SETTINGS:-} ]]; then only+=(packhorse-system); fi
+  only=(rsync http packhorse packhorse-system)
+  if command -v iperf3 >/dev/null; then only=(raw "${only[@]}"); fi
 fi
 if [[ ${#controls[@]} -eq 0 ]]; then controls=(bbr cubic); fi
 
 line_need
 for what in "${only[@]}"; do
   case $what in
+    raw) line_need iperf3 ;;
     rsync) line_need rsync ;;
     http) line_need nginx curl ;;
     packhorse*) site_need ;;
@@ -61,7 +62,6 @@ head -c "$bytes" /dev/urandom >"$mine/source/file"
 chmod 755 "$mine" "$mine/source"
 
 run_raw() {
-  if ! command -v iperf3 >/dev/null; then return 1; fi
   line_in parent iperf3 -s -1 -D >/dev/null
   sleep 0.5
   began=$(date +%s.%N)
@@ -106,18 +106,20 @@ run_packhorse() {
   site_make parent CEN "$parent"
   site_make child PAR "$(line_child_address 1)" CEN
   site_point PAR hall CEN
-  local id there
-  id=$(site_package CEN File --source "$mine/source" --to PAR/hall --priority low)
+  local there
+  site_package CEN File --source "$mine/source" --to PAR/hall --priority low >/dev/null
   began=$(date +%s.%N)
-  # An arrival that is complete may be gone from its table by the next look; the point has the file in the end.
-  until there=$(find "$site_dir/point-PAR" -type f -name file -size "${bytes}c" | head -1) && [[ -n $there ]]; do sleep 0.05; done
+  until
+    there=$(find "$site_dir/point-PAR" -type f -name file -size "${bytes}c")
+    [[ -n $there ]]
+  do sleep 0.05; done
   ended=$(date +%s.%N)
   cmp "$mine/source/file" "$there"
   site_clean
 }
 
 run_packhorse-system() {
-  SITE_SETTINGS=$SYSTEM_SETTINGS
+  SITE_SETTINGS='link.congestion_control = "system"'
   run_packhorse
   SITE_SETTINGS=
 }
@@ -130,7 +132,7 @@ for control in "${controls[@]}"; do
     # A new line each time: all meet the same losses, and nobody meets what another one left in the queue.
     line_make 1 parent child "$rate" "$rtt" "$loss" "$seed"
     line_congestion "$control" parent child
-    "run_$what" || { line_clean; continue; }
+    "run_$what"
     seconds=$(awk -v from="$began" -v to="$ended" 'BEGIN { print to - from }')
     percent=$(awk -v bytes="$bytes" -v s="$seconds" -v rate="$rate" 'BEGIN { printf "%.1f", bytes * 8 / s / rate / 10 }')
     printf '%-18s %-6s %9.1f %9.2f %8s %10d\n' "$what" "$control" "$seconds" \

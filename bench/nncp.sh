@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2154
 # NNCP on the line of urgent.sh, to be sourced by it: two nodes, the child calls the parent and stays online.
 set -euo pipefail
 
@@ -31,7 +32,7 @@ nncp_spooled() { # what PAR has of packets that are not whole, and of whole ones
     awk '{ sum += $1 } END { print sum + 0 }'
 }
 
-# Prints when a packet other than those in KNOWN was whole in the spool, and when the file was at its place.
+# Prints when an urgent packet was whole in the spool (the bulk's is not yet), and when its file was at its place.
 nncp_watch() { # FILE
   timeout 300 python3 - "$site_dir/nncp/par/spool" "$1" <<'END'
 import os, pathlib, sys, time
@@ -61,7 +62,8 @@ nncp_case() { # NAME RATE_KBIT RTT_MS LOSS
   line_make 1 parent child "$2" "$3" "$4" "$seed"
   head -c "${bulk_mb}000000" /dev/urandom >"$top/bulk"
   line_in parent nncp-file -quiet -cfg "$top/cen.hjson" -nice B "$top/bulk" par:
-  ip netns exec "$LINE_PREFIX-parent" nncp-daemon -quiet -cfg "$top/cen.hjson" -bind 0.0.0.0:5400 >"$top/daemon.log" 2>&1 &
+  ip netns exec "$LINE_PREFIX-parent" nncp-daemon -quiet -cfg "$top/cen.hjson" -bind 0.0.0.0:5400 \
+    >"$top/daemon.log" 2>&1 &
   sleep 1
   ip netns exec "$LINE_PREFIX-child" nncp-call -quiet -cfg "$top/par.hjson" -onlinedeadline 3600 cen:line \
     >"$top/call.log" 2>&1 &

@@ -72,7 +72,7 @@ bulk_alone() { # NAME RATE_KBIT SECONDS MEASURE
 }
 
 packhorse_case() { # NAME RATE_KBIT RTT_MS LOSS WARM_S ALONE_S GAP_LEAST_MS GAP_MOST_MS
-  local name=$1 rate=$2 at id committed
+  local name=$1 rate=$2 at id committed took
   echo "$name: $rate kbit/s, $3 ms, $4 % loss"
   line_make 1 parent child "$rate" "$3" "$4" "$seed"
   site_make parent CEN "$(line_parent_address 1)"
@@ -90,8 +90,9 @@ packhorse_case() { # NAME RATE_KBIT RTT_MS LOSS WARM_S ALONE_S GAP_LEAST_MS GAP_
     # 7,350 random bytes in base64: 10 KB with the signature and the envelope.
     id=$(site_package CEN "Urgent $at" --priority high --program "run=run $(head -c 7350 /dev/urandom | base64 -w0)")
     committed=$(site_row CEN 10 "$query" "$id")
-    echo $(($(site_row PAR 300 "$query" "$id") - committed))
-  done | awk '{ printf "%.3f\n", $1 / 1e6; fflush() }' >"$site_dir/urgent.times"
+    took=$((($(site_row PAR 300 "$query" "$id") - committed) / 1000))
+    printf '%d.%03d\n' $((took / 1000)) $((took % 1000))
+  done >"$site_dir/urgent.times"
   python3 "$line_bench/figures.py" spread "$name" "$figures" <"$site_dir/urgent.times"
   echo "  each: $(tr '\n' ' ' <"$site_dir/urgent.times")"
   if ! site_row PAR 0 "SELECT digest FROM arrival WHERE state = 'receiving'" >/dev/null; then

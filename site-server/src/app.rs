@@ -76,7 +76,11 @@ pub async fn serve_site(directory: &Path) -> anyhow::Result<ExitCode> {
         descriptors: packhorse_proto::DESCRIPTORS,
     };
     tracing::info!(site = %site.code(), address = %listener.local_addr()?, "the site server is ready");
-    lifecycle.spawn("server", serve(listener, tls, services, ServerOptions::default(), lifecycle.stopping()));
+    let options = ServerOptions {
+        congestion_control: site.settings.link.congestion_control.clone(),
+        ..ServerOptions::default()
+    };
+    lifecycle.spawn("server", serve(listener, tls, services, options, lifecycle.stopping()));
     if let Some((parent, endpoints)) = site.settings.parent.clone() {
         lifecycle.spawn(
             "link-to-parent",

@@ -107,6 +107,7 @@ pub async fn init(plan: &Plan, clock: &dyn Clock) -> Result<(), InitError> {
         bundle_level: 3,
         instruction_validity_h: 72,
         parent,
+        link: crate::config::Link::default(),
         telemetry: Telemetry::default(),
     };
     let text = toml::to_string(&config).map_err(step("write site.toml"))?;

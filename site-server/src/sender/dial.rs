@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use packhorse_domain::id::SiteCode;
 use packhorse_proto::link::v1::{ExchangeRequest, link_service_client::LinkServiceClient};
-use packhorse_runtime::{ByteCounter, Caller, ChannelOptions, ConnectError, Lifecycle, connect, error_chain};
+use packhorse_runtime::{Caller, ChannelOptions, ConnectError, Lifecycle, Wire, connect, error_chain};
 use packhorse_trust::{Credentials, CredentialsError, Name};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
@@ -14,7 +14,7 @@ use tonic::{Status, transport::Channel};
 use crate::{
     monitor::Wakers,
     sender::{
-        accept::read_frames,
+        inbound::read_frames,
         session::{OUTBOUND_FRAMES_MAX, Session, SessionError},
     },
     site::Site,
@@ -23,6 +23,8 @@ use crate::{
 
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// What HTTP/2 lets come before it is read, so that it never is what holds a fast and long line back.
+const WINDOW: u32 = 4 * 1024 * 1024;
 /// A link that held this long was a good one: the next attempt is made at once.
 const GOOD_LINK: Duration = Duration::from_secs(30);
 
@@ -93,7 +95,7 @@ async fn attempt(
     parent: &SiteCode,
     endpoint: &str,
 ) -> Result<(), DialError> {
-    let counter = Arc::<ByteCounter>::default();
+    let counter = Arc::<Wire>::default();
     let stop = lifecycle.stopping();
     let (outbound, frames) = mpsc::channel(OUTBOUND_FRAMES_MAX);
     let requests = ReceiverStream::new(frames)
@@ -117,11 +119,17 @@ async fn channel(
     site: &Site,
     parent: &SiteCode,
     endpoint: &str,
-    counter: Arc<ByteCounter>,
+    counter: Arc<Wire>,
 ) -> Result<Channel, DialError> {
     let directory = site.directories.parent_credentials();
     let credentials = Credentials::load(&directory).map_err(DialError::Credentials)?;
     let server = Name::of_site(parent.clone(), parent);
-    let options = ChannelOptions { counter, ..ChannelOptions::default() };
+    let options = ChannelOptions {
+        counter,
+        stream_window: WINDOW,
+        connection_window: 2 * WINDOW,
+        congestion_control: site.settings.link.congestion_control.clone(),
+        ..ChannelOptions::default()
+    };
     connect(endpoint, &server, Caller::Known(&credentials), options).await.map_err(DialError::Connect)
 }

@@ -7,6 +7,8 @@ mod accept;
 mod apply;
 mod deliver;
 mod dial;
+mod gate;
+mod inbound;
 mod receive;
 mod send;
 mod session;
@@ -15,8 +17,11 @@ mod tests;
 
 use std::sync::Arc;
 
-use packhorse_domain::{Priority, Timestamp, link::ItemId};
-use packhorse_runtime::ByteCounter;
+use packhorse_domain::{
+    Priority, Timestamp,
+    link::{Gauges, ItemId},
+};
+use packhorse_runtime::Wire;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use accept::LinkServer;
@@ -29,11 +34,13 @@ pub(crate) struct LinkView {
     pub(crate) up: bool,
     pub(crate) since: Timestamp,
     /// Of the present connection.
-    pub(crate) counter: Arc<ByteCounter>,
+    pub(crate) counter: Arc<Wire>,
     /// Of the connections before it.
     pub(crate) sent_before: u64,
     pub(crate) received_before: u64,
     pub(crate) round_trip_us: u64,
+    /// What the line was seen to do.
+    pub(crate) gauges: Gauges,
     pub(crate) last_error: String,
     pub(crate) moving: Vec<Moving>,
     /// Ends the present session; a newer one takes its place.

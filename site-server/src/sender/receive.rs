@@ -18,7 +18,7 @@ use packhorse_domain::{
     status::{EventType, Severity},
 };
 use packhorse_runtime::error_chain;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     error::Error,
@@ -52,6 +52,14 @@ pub(super) struct Receiver {
     /// Whole in the spool; Despooler has them.
     despooling: HashSet<ItemId>,
     unsynced_since: Option<Instant>,
+    syncs: (mpsc::UnboundedSender<Synced>, mpsc::UnboundedReceiver<Synced>),
+}
+
+/// A sync that is done: one at a time for each bundle.
+pub(super) struct Synced {
+    item: ItemId,
+    upto: u64,
+    result: std::io::Result<()>,
 }
 
 /// An object that comes in pieces. Its room grows with what came, not with what was announced.
@@ -65,6 +73,7 @@ struct Incoming {
     file: Arc<File>,
     written: u64,
     durable: u64,
+    is_syncing: bool,
 }
 
 /// A link's own rules make an answer to a closed item a matter of timing, not an error.
@@ -84,6 +93,7 @@ impl Receiver {
             bundles: HashMap::new(),
             despooling: HashSet::new(),
             unsynced_since: None,
+            syncs: mpsc::unbounded_channel(),
         }
     }
 
@@ -121,13 +131,45 @@ impl Receiver {
         self.unsynced_since
     }
 
-    /// Makes what came durable and says so.
-    pub(super) async fn sync(&mut self, link: &mut Link) -> Result<(), Error> {
+    /// Begins to make what came durable; [`Receiver::synced`] tells when it is.
+    pub(super) fn sync(&mut self) {
         self.unsynced_since = None;
         let behind: Vec<ItemId> =
             self.bundles.iter().filter(|(_, one)| one.durable < one.written).map(|(item, _)| *item).collect();
         for item in behind {
-            self.sync_one(item, link).await?;
+            self.sync_one(item);
+        }
+    }
+
+    /// The next sync that is done. Never, while none is under way.
+    pub(super) async fn synced(&mut self) -> Synced {
+        match self.syncs.1.recv().await {
+            Some(synced) => synced,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What was synced is acknowledged.
+    pub(super) async fn was_synced(&mut self, synced: Synced, link: &mut Link) -> Result<(), Error> {
+        let item = synced.item;
+        let Some(incoming) = self.bundles.get_mut(&item) else {
+            return Ok(());
+        };
+        incoming.is_syncing = false;
+        if let Err(error) = synced.result {
+            let text = format!("the file in the spool cannot be made durable: {error}");
+            settled(link.refuse(item, RefuseReason::NoSpace, text));
+            self.bundles.remove(&item);
+            return Ok(());
+        }
+        incoming.durable = synced.upto;
+        settled(link.durable(item, incoming.durable));
+        if incoming.durable == incoming.arrival.length {
+            return self.complete(item).await;
+        }
+        let is_whole = incoming.written == incoming.arrival.length;
+        if is_whole || incoming.written - incoming.durable >= SYNC_BYTES {
+            self.sync_one(item);
         }
         Ok(())
     }
@@ -317,8 +359,10 @@ impl Receiver {
         arrivals::put(&mut tx, &arrival).await?;
         tx.commit().await?;
         settled(link.accept(offer.item, durable));
-        self.bundles
-            .insert(offer.item, Incoming { arrival, file: Arc::new(file), written: durable, durable });
+        self.bundles.insert(
+            offer.item,
+            Incoming { arrival, file: Arc::new(file), written: durable, durable, is_syncing: false },
+        );
         if durable == length {
             self.complete(offer.item).await?;
         }
@@ -339,23 +383,23 @@ impl Receiver {
         self.unsynced_since.get_or_insert_with(Instant::now);
         let due =
             incoming.written - incoming.durable >= SYNC_BYTES || incoming.written == incoming.arrival.length;
-        if due { self.sync_one(item, link).await } else { Ok(()) }
+        if due {
+            self.sync_one(item);
+        }
+        Ok(())
     }
 
-    async fn sync_one(&mut self, item: ItemId, link: &mut Link) -> Result<(), Error> {
-        let Some(incoming) = self.bundles.get_mut(&item) else {
-            return Ok(());
+    fn sync_one(&mut self, item: ItemId) {
+        let Some(incoming) = self.bundles.get_mut(&item).filter(|incoming| !incoming.is_syncing) else {
+            return;
         };
-        let file = incoming.file.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || file.sync_data()).await? {
-            let text = format!("the file in the spool cannot be made durable: {error}");
-            settled(link.refuse(item, RefuseReason::NoSpace, text));
-            self.bundles.remove(&item);
-            return Ok(());
-        }
-        incoming.durable = incoming.written;
-        settled(link.durable(item, incoming.durable));
-        if incoming.durable == incoming.arrival.length { self.complete(item).await } else { Ok(()) }
+        incoming.is_syncing = true;
+        let (file, upto, done) = (incoming.file.clone(), incoming.written, self.syncs.0.clone());
+        tokio::task::spawn_blocking(move || {
+            let result = file.sync_data();
+            // Nobody waits for it once the session is over.
+            drop(done.send(Synced { item, upto, result }));
+        });
     }
 
     /// All bytes are there: whether they are the right ones is for Despooler to see, who keeps no link waiting.

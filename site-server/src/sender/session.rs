@@ -1,5 +1,5 @@
 //! One stream with one neighbour: frames from the wire into the protocol, and what the protocol says onto the wire
-//! and onto the disk.
+//! and onto the disk. Nothing here waits for a disk or for the line while something else could go on.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use packhorse_domain::{
     id::SiteCode,
     link::{Event, Frame, Link, LinkConfig, PeerSilent, Send, Violation},
 };
-use packhorse_runtime::ByteCounter;
+use packhorse_runtime::Wire;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -18,7 +18,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     error::Error,
     monitor::Wakers,
-    sender::{LinkView, Moving, receive::Receiver, send::Sender},
+    sender::{
+        LinkView, Moving,
+        gate::Gate,
+        inbound::{Arrived, Inbound},
+        receive::Receiver,
+        send::Sender,
+    },
     site::Site,
     store::neighbours::{self, Relation},
 };
@@ -26,7 +32,7 @@ use crate::{
 /// Frames taken in together, so that their effects share one commit.
 const BATCH_FRAMES_MAX: usize = 256;
 /// Frames that wait for the wire: what lies there cannot be overtaken.
-pub(super) const OUTBOUND_FRAMES_MAX: usize = 2;
+pub(super) const OUTBOUND_FRAMES_MAX: usize = 1;
 /// At most so long after a change the queue is looked at again, whoever forgot to wake us.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// People need not see every frame.
@@ -49,9 +55,6 @@ pub(crate) enum SessionError {
     Own(#[from] Error),
 }
 
-/// What the wire hands in.
-pub(super) type Inbound = mpsc::Receiver<Result<Frame, SessionError>>;
-
 /// One end of a link.
 pub(super) struct Session {
     site: Arc<Site>,
@@ -61,33 +64,61 @@ pub(super) struct Session {
     receiver: Receiver,
     /// Changes of what the peer may lack.
     woken: watch::Receiver<u64>,
+    ticks: Ticks,
+}
+
+/// The time as the protocol wants it: it goes on evenly, whatever happens to the clock.
+struct Ticks {
+    began: Instant,
+    at: Timestamp,
+}
+
+impl Ticks {
+    fn now(&self) -> Timestamp {
+        self.at.plus(self.began.elapsed())
+    }
+}
+
+/// Why nothing more is handed to the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pause {
+    /// The protocol has nothing that may leave now.
+    Idle,
+    /// The connection still holds the last frame.
+    Gate,
+    /// The stream has not taken the last frame.
+    Stream,
 }
 
 impl Session {
     pub(super) fn new(site: Arc<Site>, peer: SiteCode, relation: Relation, wakers: &Wakers) -> Self {
         let mut config = LinkConfig::new(site.code().clone(), peer.clone());
         config.epoch.clone_from(&site.epoch);
+        config.lower_share_percent = site.settings.link.lower_share_percent;
+        let ticks = Ticks { began: Instant::now(), at: site.now() };
         Session {
-            link: Link::new(config, site.now()),
+            link: Link::new(config, ticks.now()),
             sender: Sender::new(site.clone(), peer.clone(), relation),
             receiver: Receiver::new(site.clone(), peer.clone(), relation),
             site,
             peer,
             woken: wakers.link.subscribe(),
+            ticks,
         }
     }
 
     /// Runs until the stream ends, the peer breaks the protocol, a newer session takes over, or `stop`.
     pub(super) async fn run(
         mut self,
-        counter: Arc<ByteCounter>,
+        counter: Arc<Wire>,
         inbound: Inbound,
         outbound: mpsc::Sender<Frame>,
         stop: CancellationToken,
     ) -> Result<(), SessionError> {
+        let gate = Gate::new(counter.clone());
         let token = self.register(counter, &stop);
         tracing::info!(target: "sender", peer = %self.peer, "the link is up");
-        let result = self.exchange(inbound, outbound, &token).await;
+        let result = self.exchange(inbound, (outbound, gate), &token).await;
         self.receiver.close().await;
         let ours = !token.is_cancelled() || stop.is_cancelled();
         let error = result.as_ref().err().map(|error| packhorse_runtime::error_chain(error));
@@ -104,7 +135,7 @@ impl Session {
     async fn exchange(
         &mut self,
         mut inbound: Inbound,
-        outbound: mpsc::Sender<Frame>,
+        (outbound, mut gate): (mpsc::Sender<Frame>, Gate),
         token: &CancellationToken,
     ) -> Result<(), SessionError> {
         let mut look_at = Instant::now();
@@ -115,11 +146,9 @@ impl Session {
                 self.sender.fill(&mut self.link).await?;
                 self.receiver.answer_despooled(&mut self.link).await?;
                 look_at = Instant::now() + LOOK_AGAIN;
-                shown_at = Instant::now();
-                self.show();
             }
-            let full = self.pump(&outbound).await?;
-            if ending && !full {
+            let pause = self.pump(&outbound, &mut gate).await?;
+            if ending && pause == Pause::Idle {
                 return Ok(());
             }
             if shown_at.elapsed() >= SHOW_EVERY {
@@ -129,7 +158,7 @@ impl Session {
             let sync_at = self.receiver.unsynced_since().map(|since| since + SYNC_EVERY);
             // At the end nothing is looked for any more: what is overdue must not keep this from sleeping.
             let next_look = if ending { Instant::now() + LOOK_AGAIN } else { look_at };
-            let wake_at = self.until(self.link.next_wake(self.site.now()), next_look, sync_at);
+            let wake_at = self.until(next_look, sync_at);
             tokio::select! {
                 () = token.cancelled(), if !ending => {
                     self.link.goodbye("the site server stops or a newer connection took over");
@@ -139,37 +168,48 @@ impl Session {
                     None => return Ok(()),
                     Some(first) => self.take_in(first, &mut inbound).await?,
                 },
-                permit = outbound.reserve(), if full => {
+                () = gate.moved(), if pause == Pause::Gate => {}
+                permit = outbound.reserve(), if pause == Pause::Stream => {
                     if permit.is_err() {
                         return Ok(());
                     }
                 }
+                synced = self.receiver.synced() => self.receiver.was_synced(synced, &mut self.link).await?,
                 Ok(()) = self.woken.changed() => look_at = Instant::now(),
                 () = tokio::time::sleep_until(wake_at) => {
-                    self.link.wake(self.site.now())?;
+                    self.link.wake(self.ticks.now())?;
                 }
             }
             if sync_at.is_some_and(|at| at <= Instant::now()) {
-                self.receiver.sync(&mut self.link).await?;
+                self.receiver.sync();
             }
         }
     }
 
-    fn until(&self, wake: Option<Timestamp>, look_at: Instant, sync_at: Option<Instant>) -> Instant {
-        let link = wake.map_or(look_at, |at| Instant::now() + at.since(self.site.now()));
+    fn until(&self, look_at: Instant, sync_at: Option<Instant>) -> Instant {
+        let now = self.ticks.now();
+        let link = self.link.next_wake(now).map_or(look_at, |at| Instant::now() + at.since(now));
         link.min(look_at).min(sync_at.unwrap_or(look_at))
     }
 
-    /// Gives the wire as many frames as it takes at once. True: there may be more.
-    async fn pump(&mut self, outbound: &mpsc::Sender<Frame>) -> Result<bool, SessionError> {
+    /// Hands the connection what it can take at once.
+    async fn pump(&mut self, outbound: &mpsc::Sender<Frame>, gate: &mut Gate) -> Result<Pause, SessionError> {
+        gate.adjust(&self.link.gauges());
         loop {
+            if !gate.is_open() {
+                return Ok(Pause::Gate);
+            }
             let permit = match outbound.try_reserve() {
                 Ok(permit) => permit,
-                Err(mpsc::error::TrySendError::Full(())) => return Ok(true),
-                Err(mpsc::error::TrySendError::Closed(())) => return Ok(false),
+                Err(mpsc::error::TrySendError::Full(())) => return Ok(Pause::Stream),
+                Err(mpsc::error::TrySendError::Closed(())) => return Ok(Pause::Idle),
             };
-            let frame = match self.link.next_send(self.site.now()) {
-                None => return Ok(false),
+            let now = self.ticks.now();
+            if let Some(carried) = gate.carried() {
+                self.link.carried(carried, now);
+            }
+            let frame = match self.link.next_send(now) {
+                None => return Ok(Pause::Idle),
                 Some(Send::Frame(frame)) => frame,
                 Some(Send::Data { item, offset, length }) => {
                     match self.sender.read(item, offset, length).await {
@@ -182,22 +222,20 @@ impl Session {
                     }
                 }
             };
+            gate.handed(frame.bytes());
             permit.send(frame);
         }
     }
 
-    async fn take_in(
-        &mut self,
-        first: Result<Frame, SessionError>,
-        inbound: &mut Inbound,
-    ) -> Result<(), SessionError> {
+    async fn take_in(&mut self, first: Arrived, inbound: &mut Inbound) -> Result<(), SessionError> {
         let mut events = Vec::new();
         let mut next = Some(first);
         for _ in 0..BATCH_FRAMES_MAX {
-            let Some(frame) = next.take().or_else(|| inbound.try_recv().ok()) else {
+            let Some(arrived) = next.take().or_else(|| inbound.try_recv().ok()) else {
                 break;
             };
-            events.extend(self.link.receive(frame?, self.site.now()).map_err(SessionError::Violation)?);
+            let now = self.ticks.now();
+            events.extend(self.link.receive(arrived.frame?, now).map_err(SessionError::Violation)?);
         }
         self.handle(events).await
     }
@@ -215,7 +253,7 @@ impl Session {
                     tracing::info!(target: "sender", peer = %self.peer, reason, "the peer leaves");
                 }
                 // Nobody compares yet.
-                Event::Compared(_) | Event::Listed(_) => {}
+                Event::Compared(_) | Event::Listed(_) | Event::Outlined(_) => {}
                 event @ (Event::Offered(_) | Event::Write { .. } | Event::Cancelled { .. }) => {
                     incoming.push(event)
                 }
@@ -245,7 +283,7 @@ impl Session {
         self.sender.fill(&mut self.link).await
     }
 
-    fn register(&self, counter: Arc<ByteCounter>, stop: &CancellationToken) -> CancellationToken {
+    fn register(&self, counter: Arc<Wire>, stop: &CancellationToken) -> CancellationToken {
         let token = stop.child_token();
         self.site.links(|links| {
             let view = links.entry(self.peer.clone()).or_default();
@@ -277,6 +315,10 @@ impl Session {
     fn show(&mut self) {
         let mut moving: Vec<Moving> = self.receiver.moving();
         moving.extend(self.sender.moving(&self.link));
-        self.view(|view| view.moving = moving);
+        let gauges = self.link.gauges();
+        self.view(|view| {
+            view.moving = moving;
+            view.gauges = gauges;
+        });
     }
 }

@@ -144,6 +144,35 @@ impl Frame {
     }
 }
 
+impl Frame {
+    /// Bytes of an item in it.
+    pub fn item_bytes(&self) -> usize {
+        match self {
+            Frame::Offer(offer) => offer.inline.as_ref().map_or(0, Vec::len),
+            Frame::UnknownOffer { inline_bytes, .. } => *inline_bytes,
+            Frame::Data { bytes, .. } => bytes.len(),
+            _ => 0,
+        }
+    }
+
+    /// About how many bytes it has on the wire, the connection's own aside.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Frame::Offer(offer) => {
+                90 + offer.subject.len() + 34 * offer.bases.len() + offer.inline.as_ref().map_or(0, Vec::len)
+            }
+            Frame::Data { bytes, .. } => 35 + bytes.len(),
+            Frame::Refuse { text, .. } => 35 + text.len(),
+            Frame::Outline(outline) => 40 + 32 * outline.hashes.len(),
+            Frame::Compare(compare) => 10 + 50 * compare.nodes.len(),
+            Frame::Listing(listing) => {
+                10 + listing.entries.iter().map(|entry| 60 + entry.id.len()).sum::<usize>()
+            }
+            _ => 25,
+        }
+    }
+}
+
 impl RefuseReason {
     pub fn as_str(self) -> &'static str {
         match self {

@@ -32,10 +32,8 @@ const FRAME_BYTES_MIN: u64 = 1024;
 /// What a frame has at least where that is no more than a tenth of a second.
 const FRAME_BYTES_SLOW: u64 = 4 * 1024;
 
-/// About what frames are beside their bytes, for the reckoning of a rate.
-const ANSWER_BYTES: u64 = 40;
-const DATA_HEADER_BYTES: u64 = 35;
-const OFFER_BYTES: usize = 90;
+/// About what a data frame is beside its bytes.
+const DATA_HEADER_BYTES: usize = 35;
 
 /// One stream with a neighbour, from the hello to its end.
 ///
@@ -216,20 +214,18 @@ impl Link {
                     if let Frame::Ping { value } = frame {
                         self.pings.sent(value, now);
                     }
-                    self.shaper.spend(ANSWER_BYTES, now);
-                    return Some(Send::Frame(frame));
+                    return Some(self.answers(frame, now));
                 }
                 Queued::Ack(item) => {
                     if let Some(ack) = self.incoming.ack(item) {
-                        self.shaper.spend(ANSWER_BYTES, now);
-                        return Some(Send::Frame(ack));
+                        return Some(self.answers(ack, now));
                     }
                 }
             }
         }
         if self.speaks(FEEDBACK_REVISION) && self.incoming.tell_at().is_some_and(|at| at <= now) {
-            self.shaper.spend(ANSWER_BYTES, now);
-            return Some(Send::Frame(self.incoming.tell(now)));
+            let got = self.incoming.tell(now);
+            return Some(self.answers(got, now));
         }
         let peer = self.peer.as_ref().filter(|peer| !peer.leaving && !self.ending)?;
         let window_bytes = peer.window_bytes;
@@ -369,19 +365,19 @@ impl Link {
         bytes.min(u64::from(self.config.pace.frame_bytes))
     }
 
+    fn answers(&mut self, frame: Frame, now: Timestamp) -> Send {
+        self.shaper.spend(frame.bytes() as u64, now);
+        Send::Frame(frame)
+    }
+
     fn leaves(&mut self, send: &Send, now: Timestamp) {
-        let (bytes, around) = match send {
-            Send::Frame(Frame::Offer(offer)) => {
-                let about = offer.subject.len() + offer.bases.len() * 34 + OFFER_BYTES;
-                (offer.inline.as_ref().map_or(0, Vec::len) as u64, about as u64)
-            }
-            Send::Frame(Frame::Data { bytes, .. }) => (bytes.len() as u64, DATA_HEADER_BYTES),
-            Send::Frame(_) => (0, ANSWER_BYTES),
-            Send::Data { length, .. } => (*length as u64, DATA_HEADER_BYTES),
+        let (bytes, all) = match send {
+            Send::Frame(frame) => (frame.item_bytes(), frame.bytes()),
+            Send::Data { length, .. } => (*length, DATA_HEADER_BYTES + length),
         };
-        self.shaper.spend(bytes + around, now);
+        self.shaper.spend(all as u64, now);
         if bytes > 0 && self.speaks(FEEDBACK_REVISION) {
-            self.flow.sent(bytes, now);
+            self.flow.sent(bytes as u64, now);
         }
     }
 
@@ -467,16 +463,14 @@ impl Link {
 
     fn answer(&mut self, frame: Frame, now: Timestamp) -> Result<Option<Event>, Violation> {
         let window = window_or_default(self.config.window_bytes);
+        let bytes = frame.item_bytes();
+        if bytes > 0 {
+            self.incoming.came(bytes, now);
+        }
         match frame {
             Frame::Hello(_) => Err(Violation::SecondHello),
-            Frame::Offer(offer) => {
-                if let Some(bytes) = &offer.inline {
-                    self.incoming.came(bytes.len(), now);
-                }
-                self.incoming.offered(offer, window)
-            }
-            Frame::UnknownOffer { item, inline_bytes } => {
-                self.incoming.came(inline_bytes, now);
+            Frame::Offer(offer) => self.incoming.offered(offer, window),
+            Frame::UnknownOffer { item, .. } => {
                 let text = "this version does not know the kind of the item".to_owned();
                 self.control.push(Frame::Refuse { item, reason: RefuseReason::UnknownKind, text });
                 Ok(None)
@@ -485,10 +479,7 @@ impl Link {
             Frame::Refuse { item, reason, text } => {
                 self.outgoing.refuse(item, reason, cut(text, limits::TEXT_BYTES_MAX))
             }
-            Frame::Data { item, offset, bytes } => {
-                self.incoming.came(bytes.len(), now);
-                self.incoming.data(item, offset, bytes, window)
-            }
+            Frame::Data { item, offset, bytes } => self.incoming.data(item, offset, bytes, window),
             Frame::Ack { item, offset } => self.outgoing.ack(item, offset),
             Frame::Receipt { item } => self.outgoing.receipt(item),
             Frame::Cancel { item } => Ok(self.incoming.cancelled(item)),

@@ -12,7 +12,10 @@ use packhorse_domain::link::Frame;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::session::{Inbound, OUTBOUND_FRAMES_MAX, Session, SessionError};
+use super::{
+    inbound::{Arrived, Inbound},
+    session::{OUTBOUND_FRAMES_MAX, Session},
+};
 use crate::{store::neighbours::Relation, testing::Node};
 
 /// A line between a parent and a child.
@@ -48,7 +51,7 @@ impl Line {
 
     fn way(&self, node: &Node, bytes_max: u64) -> (mpsc::Sender<Frame>, Inbound) {
         let (outbound, mut frames) = mpsc::channel::<Frame>(OUTBOUND_FRAMES_MAX);
-        let (sender, inbound) = mpsc::channel::<Result<Frame, SessionError>>(64);
+        let (sender, inbound) = mpsc::channel::<Arrived>(64);
         let (cut, data, sent) = (self.cut.clone(), self.data.clone(), AtomicU64::new(0));
         node.lifecycle.spawn_finite("line", async move {
             while let Some(Some(frame)) = cut.run_until_cancelled(frames.recv()).await {
@@ -59,7 +62,7 @@ impl Line {
                     }
                     data.lock().unwrap().push((*offset, length));
                 }
-                if sender.send(Ok(frame)).await.is_err() {
+                if sender.send(Ok(frame).into()).await.is_err() {
                     return;
                 }
             }
