@@ -2,7 +2,8 @@
 //!
 //! What lies in a buffer on the way cannot be overtaken, so the sender measures how fast bytes arrive and how long their
 //! way is, and keeps a little more than the product of the two under way. The measure is that of BBR: the highest rate
-//! at which bytes were seen to arrive lately, and the shortest way.
+//! at which bytes were seen to arrive lately, and the shortest way. A lost packet holds back all that came behind it:
+//! so that the line does not run dry meanwhile, the longest silence lately counts as a part of the way.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -13,6 +14,8 @@ const WINDOW_FIRST: u64 = 32 * 1024;
 /// Never less, so that a line always has something to measure.
 const WINDOW_MIN: u64 = 8 * 1024;
 const WINDOW_MAX: u64 = 64 * 1024 * 1024;
+/// How long a silence counts.
+const SILENCE_COUNTS: Duration = Duration::from_secs(10);
 /// Rounds over which the highest rate counts.
 const RATE_ROUNDS: u64 = 10;
 /// A shortest way that was not seen again for so long is looked for with a nearly empty line.
@@ -36,6 +39,8 @@ pub(super) struct Flow {
     round_ends_at: u64,
     /// (round, bytes a second), the highest first and each later one lower.
     rates: VecDeque<(u64, u64)>,
+    /// Times between two words of what came, while something was under way: the longest first, each later one shorter.
+    silences: VecDeque<(Timestamp, Duration)>,
     trip: Option<Trip>,
     probe: Option<Probe>,
     start: Start,
@@ -85,6 +90,7 @@ impl Flow {
             round: 0,
             round_ends_at: 0,
             rates: VecDeque::new(),
+            silences: VecDeque::new(),
             trip: None,
             probe: None,
             start: Start::default(),
@@ -122,6 +128,7 @@ impl Flow {
             newest = Some(mark);
             self.marks.pop_front();
         }
+        self.heard_after(now.since(self.got_at), now);
         self.got = bytes;
         self.got_at = now;
         if let Some(mark) = newest {
@@ -138,8 +145,7 @@ impl Flow {
         let window = if self.probe.is_some() {
             product * 3 / 4
         } else if self.start.over {
-            // A lost packet holds back what came behind it for a round trip: the line must not run dry meanwhile.
-            product * 5 / 2
+            (product + self.carried_in_silence()) * 3 / 2
         } else {
             (product * 3).max(WINDOW_FIRST)
         };
@@ -165,8 +171,25 @@ impl Flow {
     }
 
     fn product(&self) -> Option<u64> {
-        let micros = u64::try_from(self.shortest_trip()?.as_micros()).unwrap_or(u64::MAX);
-        Some(u64::try_from(u128::from(self.rate()?) * u128::from(micros) / 1_000_000).unwrap_or(u64::MAX))
+        Some(carried(self.rate()?, self.shortest_trip()?))
+    }
+
+    /// What the line carries while nothing is heard of it.
+    fn carried_in_silence(&self) -> u64 {
+        let longest = self.silences.front().map_or(Duration::ZERO, |(_, silence)| *silence);
+        // A line that stood still for long was not losing packets: it was gone.
+        let most = self.shortest_trip().unwrap_or_default() * 4 + Duration::from_millis(100);
+        carried(self.rate().unwrap_or_default(), longest.min(most))
+    }
+
+    fn heard_after(&mut self, silence: Duration, now: Timestamp) {
+        while self.silences.back().is_some_and(|(_, shorter)| *shorter <= silence) {
+            self.silences.pop_back();
+        }
+        self.silences.push_back((now, silence));
+        while self.silences.front().is_some_and(|(at, _)| now.since(*at) > SILENCE_COUNTS) {
+            self.silences.pop_front();
+        }
     }
 
     fn measure_trip(&mut self, mark: &Mark, now: Timestamp) {
@@ -237,6 +260,11 @@ impl Flow {
             self.start.over = self.start.rounds_without_growth >= 3;
         }
     }
+}
+
+/// Bytes in a time at a rate.
+fn carried(rate: u64, time: Duration) -> u64 {
+    u64::try_from(u128::from(rate) * time.as_micros() / 1_000_000).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
