@@ -7,7 +7,7 @@ use std::{
 
 use packhorse_domain::id::SiteCode;
 use packhorse_proto::provider::v1::{
-    advertisement_service_client::AdvertisementServiceClient,
+    address_service_client::AddressServiceClient, advertisement_service_client::AdvertisementServiceClient,
     collection_service_client::CollectionServiceClient,
     distribution_point_service_client::DistributionPointServiceClient,
     package_service_client::PackageServiceClient, site_service_client::SiteServiceClient,
@@ -73,6 +73,10 @@ impl Session {
 
     pub(crate) fn advertisements(&self) -> AdvertisementServiceClient<Channel> {
         AdvertisementServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn addresses(&self) -> AddressServiceClient<Channel> {
+        AddressServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(crate) fn status(&self) -> StatusServiceClient<Channel> {

@@ -46,6 +46,7 @@ pub(crate) const RULES: Rules = &[
     ("/packhorse.provider.v1.DistributionPointService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.CollectionService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.AdvertisementService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.AddressService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.StatusService/*", &[Role::Admin]),
 ];
 
@@ -124,6 +125,9 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
         .add_service(api::advertisement_service_server::AdvertisementServiceServer::new(
             provider::Advertisements::new(site.clone()),
         ))
+        .add_service(api::address_service_server::AddressServiceServer::new(provider::Addresses::new(
+            site.clone(),
+        )))
         .add_service(api::status_service_server::StatusServiceServer::new(provider::Statuses::new(
             site.clone(),
             lifecycle.clone(),

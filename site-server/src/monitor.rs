@@ -71,6 +71,7 @@ fn wake(topic: &str, wakers: &Wakers) {
             wakers.link.wake();
         }
         "membership" => wakers.offer.wake(),
+        "address" => wakers.link.wake(),
         "cap_file" => wakers.feed.wake(),
         _ => {}
     }

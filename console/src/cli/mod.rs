@@ -1,5 +1,6 @@
 //! What can be typed: one module for each noun. Values are checked here as far as that needs no server.
 
+pub(crate) mod address;
 pub(crate) mod advertisement;
 pub(crate) mod collection;
 pub(crate) mod package;
@@ -62,6 +63,9 @@ pub(crate) enum Command {
     /// Sites of the hierarchy, and how this one is
     #[command(subcommand)]
     Site(site::SiteCommand),
+    /// Lines to the parent and the children: calendars, rates and budgets
+    #[command(subcommand)]
+    Address(address::AddressCommand),
     /// Client access points of this site
     #[command(subcommand)]
     Cap(site::CapCommand),

@@ -1,5 +1,6 @@
 //! What the commands do: ask, and show the answer. One module for each noun.
 
+mod address;
 mod advertisement;
 mod collection;
 mod events;
@@ -35,6 +36,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), ConsoleError> {
     };
     match cli.command {
         Command::Site(command) => site::site(&session, command).await,
+        Command::Address(command) => address::address(&session, command).await,
         Command::Cap(command) => site::cap(&session, command).await,
         Command::Client(command) => site::client(&session, command).await,
         Command::Dp(command) => site::point(&session, command).await,

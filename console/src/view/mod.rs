@@ -2,8 +2,10 @@
 //!
 //! Every view is a struct of its own, so that the wire may change without the documents.
 
+pub(crate) mod address;
 pub(crate) mod advertisement;
 pub(crate) mod advertisement_progress;
+pub(crate) mod calendar;
 pub(crate) mod client;
 pub(crate) mod collection;
 pub(crate) mod done;

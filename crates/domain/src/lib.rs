@@ -3,6 +3,7 @@
 //! Nothing here waits, reads, writes, asks for the time or rolls dice: what a decision needs is an argument. That
 //! is what lets priorities, gates, merges and the link protocol be tested by the million.
 
+pub mod address;
 pub mod advertisement;
 pub mod client;
 pub mod collection;

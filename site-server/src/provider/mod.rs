@@ -3,6 +3,7 @@
 //! A service decodes, calls one use case, and encodes. A use case that changes something is one transaction, a
 //! [`Change`], which also writes who did it.
 
+mod addresses;
 mod advertisements;
 mod change;
 mod collections;
@@ -24,6 +25,7 @@ use packhorse_domain::id::SiteCode;
 
 use crate::{error::Error, site::Site};
 
+pub(crate) use addresses::Addresses;
 pub(crate) use advertisements::Advertisements;
 pub(crate) use collections::Collections;
 pub(crate) use packages::Packages;

@@ -1,5 +1,8 @@
 //! Scheduler: which mini-jobs a link may work on now.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "the links do not ask for their terms yet"))]
+pub(crate) mod addresses;
+
 use packhorse_domain::{
     Priority,
     advertisement::Advertisement,

@@ -4,6 +4,7 @@
 //! committed is on the disk (WAL, `synchronous=FULL`). The SQL is one text for SQLite and PostgreSQL, but for the
 //! triggers.
 
+pub(crate) mod addresses;
 pub(crate) mod arrivals;
 pub(crate) mod bundles;
 pub(crate) mod caps;

@@ -9,9 +9,11 @@ use sqlx::{
 
 use super::StoreError;
 
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "site", include_str!("../../migrations/0001_site.sql")),
     (2, "change log", include_str!("../../migrations/0002_change_log.sqlite.sql")),
+    (3, "address", include_str!("../../migrations/0003_address.sql")),
+    (4, "address log", include_str!("../../migrations/0004_address_log.sqlite.sql")),
 ];
 
 pub(super) async fn migrate(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {
