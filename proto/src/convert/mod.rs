@@ -10,6 +10,7 @@ mod instruction;
 mod link;
 mod object;
 mod package;
+mod queue;
 mod reconcile;
 mod status;
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     error::Error,
     monitor::Wakers,
-    sender::{LinkView, Moving, receive::Receiver, send::Sender},
+    sender::{LinkView, Moving, meter::Meters, receive::Receiver, send::Sender},
     site::Site,
     store::neighbours::{self, Relation},
 };
@@ -61,6 +61,7 @@ pub(super) struct Session {
     receiver: Receiver,
     /// Changes of what the peer may lack.
     woken: watch::Receiver<u64>,
+    meters: Meters,
 }
 
 impl Session {
@@ -74,6 +75,7 @@ impl Session {
             site,
             peer,
             woken: wakers.link.subscribe(),
+            meters: Meters::default(),
         }
     }
 
@@ -277,6 +279,9 @@ impl Session {
     fn show(&mut self) {
         let mut moving: Vec<Moving> = self.receiver.moving();
         moving.extend(self.sender.moving(&self.link));
-        self.view(|view| view.moving = moving);
+        let now = self.site.now();
+        self.site.links(|links| {
+            self.meters.show(links.entry(self.peer.clone()).or_default(), moving, now);
+        });
     }
 }

@@ -45,7 +45,9 @@ pub struct OutItem {
     pub target: Option<Digest>,
     /// For a bundle: the manifests it builds on.
     pub bases: Vec<Digest>,
-    /// Within a class and kind, the oldest goes first.
+    /// Within a class, before all others when smaller: what an administrator put in front.
+    pub rank: i64,
+    /// Within a class, rank and kind, the oldest goes first.
     pub queued_at: Timestamp,
     /// The bytes of a small item: they travel within the offer where the link allows it.
     pub inline: Option<Vec<u8>>,

@@ -345,5 +345,5 @@ impl Outgoing {
 }
 
 fn place(item: &OutItem) -> Place {
-    Place { kind: item.kind, queued_at: item.queued_at, item: item.id }
+    Place { rank: item.rank, kind: item.kind, queued_at: item.queued_at, item: item.id }
 }

@@ -46,6 +46,7 @@ fn bundle(nth: u8, length: u64) -> OutItem {
         subject: "CEN00001".to_owned(),
         target: None,
         bases: Vec::new(),
+        rank: 0,
         queued_at: Timestamp(i64::from(nth)),
         inline: None,
         state: None,
@@ -232,6 +233,27 @@ fn a_high_item_finds_an_open_offer_and_room_whatever_waits_below() {
         matches!(&next, Some(Send::Frame(Frame::Offer(offer))) if offer.priority == Priority::High),
         "{next:?}"
     );
+}
+
+#[test]
+fn what_was_put_in_front_goes_before_all_others_of_its_class_and_before_no_other_class() {
+    let mut link = open_link();
+    link.offer(object(1, 1)).expect("room");
+    for (nth, rank) in [(2, 0), (3, -1), (4, -2)] {
+        link.offer(OutItem { rank, inline: Some(vec![0; 10]), ..bundle(nth, 10) }).expect("room");
+    }
+    link.offer(OutItem { priority: Priority::High, rank: 0, ..object(5, 1) }).expect("room");
+    link.offer(OutItem { priority: Priority::Low, rank: -9, ..bundle(6, 10) }).expect("room");
+
+    let offered: Vec<u8> = frames(&mut link)
+        .into_iter()
+        .filter_map(|send| match send {
+            Send::Frame(Frame::Offer(offer)) => Some(offer.item.0[0]),
+            _ => None,
+        })
+        .collect();
+
+    assert_eq!(offered, [5, 4, 3, 1, 2, 6]);
 }
 
 #[test]
