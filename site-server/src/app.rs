@@ -48,6 +48,7 @@ pub(crate) const RULES: Rules = &[
     ("/packhorse.provider.v1.AdvertisementService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.AddressService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.StatusService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.QueueService/*", &[Role::Admin]),
 ];
 
 /// Reads and checks the settings of the site in a directory.
@@ -128,6 +129,7 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
         .add_service(api::address_service_server::AddressServiceServer::new(provider::Addresses::new(
             site.clone(),
         )))
+        .add_service(api::queue_service_server::QueueServiceServer::new(provider::Queue::new(site.clone())))
         .add_service(api::status_service_server::StatusServiceServer::new(provider::Statuses::new(
             site.clone(),
             lifecycle.clone(),

@@ -6,6 +6,7 @@ pub(crate) mod collection;
 pub(crate) mod package;
 pub(crate) mod parse;
 pub(crate) mod program;
+pub(crate) mod queue;
 pub(crate) mod site;
 pub(crate) mod status;
 
@@ -89,6 +90,13 @@ pub(crate) enum Command {
     /// Advertisements that were made
     #[command(subcommand)]
     Advertisement(advertisement::AdvertisementCommand),
+    /// What waits on the links to other sites, and in which order it goes
+    #[command(after_help = "\
+Examples:
+  packhorse queue
+  packhorse queue --peer PAR --watch
+  packhorse queue hold 3fa2bc91")]
+    Queue(queue::Queue),
     /// How far things are
     #[command(subcommand)]
     Status(status::StatusCommand),

@@ -5,6 +5,7 @@ mod advertisement;
 mod collection;
 mod events;
 mod package;
+mod queue;
 mod site;
 mod status;
 pub(crate) mod upload;
@@ -45,6 +46,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), ConsoleError> {
         Command::Collection(command) => collection::collection(&session, command).await,
         Command::Advertise(advertise) => advertisement::advertise(&session, advertise).await,
         Command::Advertisement(command) => advertisement::advertisement(&session, command).await,
+        Command::Queue(command) => queue::queue(&session, command).await,
         Command::Status(command) => status::status(&session, command).await,
         Command::Events(events) => events::events(&session, events).await,
         Command::Completions { shell } => completions(shell),

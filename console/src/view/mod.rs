@@ -12,6 +12,7 @@ pub(crate) mod done;
 pub(crate) mod event;
 pub(crate) mod package;
 pub(crate) mod package_progress;
+pub(crate) mod queue;
 pub(crate) mod site;
 pub(crate) mod transfer;
 

@@ -16,6 +16,7 @@ pub mod object;
 pub mod offer;
 pub mod package;
 pub mod priority;
+pub mod queue;
 pub mod reconcile;
 pub mod run;
 pub mod site;

@@ -11,6 +11,7 @@ mod instruction;
 mod link;
 mod object;
 mod package;
+mod queue;
 mod reconcile;
 mod status;
 

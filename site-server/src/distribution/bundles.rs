@@ -45,12 +45,13 @@ pub(super) async fn make_one(site: &Site, view: &View, failed: &mut Failed) -> R
     let is_known = |plan: &BundlePlan| {
         known.iter().any(|bundle| bundle.target == plan.target && bundle.bases == plan.bases)
     };
-    let next = needs.into_iter().find(|Need { package, plan, .. }| {
-        !failed.contains_key(&plan.target)
+    let next = needs.into_iter().find(|Need { package, plan, cancelled, .. }| {
+        !cancelled
+            && !failed.contains_key(&plan.target)
             && !is_known(plan)
             && view.holds(&package.definition.id, &plan.target)
     });
-    let Some(Need { child, package, plan }) = next else {
+    let Some(Need { child, package, plan, .. }) = next else {
         return Ok(if failed.is_empty() { Made::Nothing } else { Made::Failed });
     };
     let span = tracing::info_span!(

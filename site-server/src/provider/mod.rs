@@ -10,6 +10,7 @@ mod collections;
 mod packages;
 mod points;
 mod programs;
+mod queue;
 mod sites;
 mod statuses;
 mod targets;
@@ -30,6 +31,7 @@ pub(crate) use advertisements::Advertisements;
 pub(crate) use collections::Collections;
 pub(crate) use packages::Packages;
 pub(crate) use points::DistributionPoints;
+pub(crate) use queue::Queue;
 pub(crate) use sites::Sites;
 pub(crate) use statuses::Statuses;
 

@@ -3,8 +3,10 @@
 #[cfg_attr(not(test), expect(dead_code, reason = "the links do not ask for their terms yet"))]
 pub(crate) mod addresses;
 
+use std::collections::{BTreeMap, HashMap};
+
 use packhorse_domain::{
-    Priority,
+    Priority, Timestamp,
     advertisement::Advertisement,
     id::SiteCode,
     link::{ItemId, ItemKind, ObjectState, OutItem, limits},
@@ -17,9 +19,11 @@ use crate::{
     record,
     site::Site,
     store::{
+        Tx,
         bundles::{self, BundleRow, SendingState},
         neighbours::Relation,
         objects::{self, StoredObject},
+        queue::{self, QueueOrder},
     },
 };
 
@@ -41,42 +45,124 @@ pub(crate) enum JobContent {
     Bundle(BundleRow),
 }
 
-/// What the neighbour lacks and may be sent now.
-pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> Result<Vec<Job>, Error> {
-    let mut tx = site.store.read().await?;
-    let direction = match relation {
-        Relation::Parent => Direction::Up,
-        Relation::Child => Direction::Down,
-    };
-    let mut lacking = objects::lacking(&mut tx, peer, direction, OBJECTS_MAX).await?;
-    if lacking.len() == OBJECTS_MAX {
-        lacking.extend(objects::lacking_newest(&mut tx, peer, direction, NEWEST_MAX).await?);
+/// What may be sent now.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) jobs: Vec<Job>,
+    /// Where each item stands that is known: priority and rank; `None` for one that is held.
+    places: HashMap<ItemId, Option<(Priority, i64)>>,
+}
+
+impl Admitted {
+    /// Whether an item that the link has is to be taken back: it is not to be sent now, or it stands elsewhere in the
+    /// queue and has to be offered again. An object that is not here may just be far behind.
+    pub(crate) fn takes_back(&self, open: &Job) -> bool {
+        match self.places.get(&open.item.id) {
+            Some(place) => *place != Some((open.item.priority, open.item.rank)),
+            None => matches!(open.content, JobContent::Bundle(_)),
+        }
     }
-    let mut jobs = lacking.into_iter().map(object_job).collect::<Result<Vec<_>, _>>()?;
+}
+
+/// What the neighbour lacks and may be sent now.
+pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> Result<Admitted, Error> {
+    let mut tx = site.store.read().await?;
+    let orders = queue::of(&mut tx, peer).await?;
+    let mut jobs = objects_lacking(&mut tx, peer, direction(relation), &orders).await?;
     for sending in bundles::sendings(&mut tx).await? {
         let due = match sending.state {
             SendingState::Queued => true,
             SendingState::Failed => sending.retry_at <= site.now(),
-            SendingState::Done | SendingState::BaseMissing => false,
+            SendingState::Done | SendingState::BaseMissing | SendingState::Cancelled => false,
         };
         if sending.peer == *peer
             && due
             && let Some(bundle) = bundles::get(&mut tx, &sending.digest).await?
         {
-            let package = record::package(&mut tx, bundle.package.as_str()).await?;
-            let priority = package.map_or(Priority::Medium, |package| package.definition.priority);
+            let priority = bundle_priority(&mut tx, &bundle).await?;
             jobs.push(bundle_job(bundle, priority, sending.changed_at));
         }
     }
-    Ok(jobs)
+    drop(tx);
+    let mut places: HashMap<_, _> =
+        orders.iter().filter(|(_, given)| given.order.held).map(|(item, _)| (*item, None)).collect();
+    jobs.retain(|job| !places.contains_key(&job.item.id));
+    for job in &mut jobs {
+        if let Some(given) = orders.get(&job.item.id) {
+            given.order.apply(&mut job.item);
+        }
+        places.insert(job.item.id, Some((job.item.priority, job.item.rank)));
+    }
+    Ok(Admitted { jobs, places })
+}
+
+/// Which objects go to such a neighbour.
+pub(crate) fn direction(relation: Relation) -> Direction {
+    match relation {
+        Relation::Parent => Direction::Up,
+        Relation::Child => Direction::Down,
+    }
+}
+
+/// The oldest objects that the neighbour lacks, the newest, and those that somebody gave an order for, wherever they
+/// are. Held ones take no place away from others.
+async fn objects_lacking(
+    tx: &mut Tx,
+    peer: &SiteCode,
+    direction: Direction,
+    orders: &BTreeMap<ItemId, QueueOrder>,
+) -> Result<Vec<Job>, Error> {
+    let limit = OBJECTS_MAX + orders.len();
+    let mut lacking = objects::lacking(tx, peer, direction, limit).await?;
+    if lacking.len() == limit {
+        lacking.extend(objects::lacking_newest(tx, peer, direction, NEWEST_MAX).await?);
+        for item in orders.keys() {
+            lacking.extend(lacking_between(tx, peer, direction, (item, item)).await?);
+        }
+    }
+    lacking.into_iter().map(object_job).collect()
+}
+
+/// The objects that the neighbour lacks and that are named between these two items.
+pub(crate) async fn lacking_between(
+    tx: &mut Tx,
+    peer: &SiteCode,
+    direction: Direction,
+    range: (&ItemId, &ItemId),
+) -> Result<Vec<StoredObject>, Error> {
+    let mut lacking = Vec::new();
+    for object in objects::of_items(tx, range, OBJECTS_MAX).await? {
+        if object.kind.direction() == direction && objects::lacks(tx, peer, &object).await? {
+            lacking.push(object);
+        }
+    }
+    Ok(lacking)
+}
+
+/// A bundle goes with the priority of its package.
+pub(crate) async fn bundle_priority(tx: &mut Tx, bundle: &BundleRow) -> Result<Priority, Error> {
+    let package = record::package(tx, bundle.package.as_str()).await?;
+    Ok(package.map_or(Priority::Medium, |package| package.definition.priority))
 }
 
 fn object_job(object: StoredObject) -> Result<Job, Error> {
+    let item = object_item(&object)?;
+    let content = JobContent::Object {
+        kind: object.kind,
+        id: object.id,
+        version: object.version,
+        content: object.content,
+    };
+    Ok(Job { item, content })
+}
+
+/// An object as the link is told of it.
+pub(crate) fn object_item(object: &StoredObject) -> Result<OutItem, Error> {
     let subject = format!("{}/{}", object.kind.as_str(), object.id);
-    let item = OutItem {
+    Ok(OutItem {
         id: ItemId::of(&object.digest),
         kind: ItemKind::Object,
-        priority: object_priority(&object)?,
+        priority: object_priority(object)?,
         length: object.content.len() as u64,
         digest: object.digest,
         target: None,
@@ -88,14 +174,7 @@ fn object_job(object: StoredObject) -> Result<Job, Error> {
         inline: (object.content.len() <= limits::INLINE_BYTES_MAX).then(|| object.content.clone()),
         state: Some(ObjectState { object: subject.clone(), version: object.version }),
         subject,
-    };
-    let content = JobContent::Object {
-        kind: object.kind,
-        id: object.id,
-        version: object.version,
-        content: object.content,
-    };
-    Ok(Job { item, content })
+    })
 }
 
 /// Objects are small: those that others wait for go at their own priority or better, status after them, messages last.
@@ -121,8 +200,13 @@ fn object_priority(object: &StoredObject) -> Result<Priority, Error> {
     })
 }
 
-fn bundle_job(bundle: BundleRow, priority: Priority, queued_at: packhorse_domain::Timestamp) -> Job {
-    let item = OutItem {
+fn bundle_job(bundle: BundleRow, priority: Priority, queued_at: Timestamp) -> Job {
+    Job { item: bundle_item(&bundle, priority, queued_at), content: JobContent::Bundle(bundle) }
+}
+
+/// A bundle as the link is told of it.
+pub(crate) fn bundle_item(bundle: &BundleRow, priority: Priority, queued_at: Timestamp) -> OutItem {
+    OutItem {
         id: ItemId::of(&bundle.digest),
         kind: ItemKind::Bundle,
         priority,
@@ -137,6 +221,5 @@ fn bundle_job(bundle: BundleRow, priority: Priority, queued_at: packhorse_domain
         available: bundle.length,
         inline: None,
         state: None,
-    };
-    Job { item, content: JobContent::Bundle(bundle) }
+    }
 }

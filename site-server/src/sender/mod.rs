@@ -9,17 +9,18 @@ mod deliver;
 mod dial;
 mod gate;
 mod inbound;
+mod meter;
 mod receive;
 mod send;
 mod session;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use packhorse_domain::{
     Priority, Timestamp,
-    link::{Gauges, ItemId},
+    link::{Gauges, ItemId, Stage},
 };
 use packhorse_runtime::Wire;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,11 @@ pub(crate) struct LinkView {
     pub(crate) gauges: Gauges,
     pub(crate) last_error: String,
     pub(crate) moving: Vec<Moving>,
+    /// Of the encrypted connection, over the last seconds.
+    pub(crate) sent_bytes_per_s: u64,
+    pub(crate) received_bytes_per_s: u64,
+    /// How far items that stopped midway are at the peer.
+    pub(crate) reached: BTreeMap<ItemId, u64>,
     /// Ends the present session; a newer one takes its place.
     pub(crate) session: CancellationToken,
 }
@@ -54,6 +60,9 @@ pub(crate) struct Moving {
     pub(crate) outgoing: bool,
     pub(crate) subject: String,
     pub(crate) priority: Priority,
+    pub(crate) stage: Stage,
     pub(crate) done: u64,
     pub(crate) total: u64,
+    /// Over the last seconds.
+    pub(crate) rate_bytes_per_s: u64,
 }

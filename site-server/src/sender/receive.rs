@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use packhorse_domain::{
     id::{PackageId, SiteCode},
-    link::{AnswerError, Event, ItemId, ItemKind, Link, Offer, RefuseReason},
+    link::{AnswerError, Event, ItemId, ItemKind, Link, Offer, RefuseReason, Stage},
     object::BODY_LENGTH_MAX,
     status::{EventType, Severity},
 };
@@ -217,8 +217,10 @@ impl Receiver {
                 outgoing: false,
                 subject: one.arrival.package.to_string(),
                 priority: one.arrival.priority,
+                stage: Stage::Sending { next: one.written, acked: one.durable },
                 done: one.durable,
                 total: one.arrival.length,
+                rate_bytes_per_s: 0,
             })
             .collect()
     }

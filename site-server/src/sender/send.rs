@@ -44,19 +44,14 @@ impl Sender {
     pub(super) async fn fill(&mut self, link: &mut Link) -> Result<(), Error> {
         let now = tokio::time::Instant::now();
         self.waiting.retain(|_, until| *until > now);
-        let jobs = scheduler::admit(&self.site, &self.peer, self.relation).await?;
-        let still: Vec<ItemId> = jobs.iter().map(|job| job.item.id).collect();
-        let gone: Vec<ItemId> = self
-            .jobs
-            .iter()
-            .filter(|(id, open)| matches!(open.job.content, JobContent::Bundle(_)) && !still.contains(id))
-            .map(|(id, _)| *id)
-            .collect();
+        let admitted = scheduler::admit(&self.site, &self.peer, self.relation).await?;
+        let gone: Vec<ItemId> =
+            self.jobs.iter().filter(|(_, open)| admitted.takes_back(&open.job)).map(|(id, _)| *id).collect();
         for id in gone {
             link.cancel(id);
             self.jobs.remove(&id);
         }
-        for job in jobs {
+        for job in admitted.jobs {
             let id = job.item.id;
             if self.jobs.contains_key(&id) || self.waiting.contains_key(&id) {
                 continue;
@@ -164,11 +159,13 @@ impl Sender {
                     outgoing: true,
                     subject: open.job.item.subject.clone(),
                     priority: progress.priority,
+                    stage: progress.stage,
                     done: match progress.stage {
                         Stage::Sending { acked, .. } => acked,
                         Stage::Queued | Stage::Offered | Stage::Inline => 0,
                     },
                     total: progress.length,
+                    rate_bytes_per_s: 0,
                 })
             })
             .collect()

@@ -22,6 +22,7 @@ use crate::{
         LinkView, Moving,
         gate::Gate,
         inbound::{Arrived, Inbound},
+        meter::Meters,
         receive::Receiver,
         send::Sender,
     },
@@ -65,6 +66,7 @@ pub(super) struct Session {
     /// Changes of what the peer may lack.
     woken: watch::Receiver<u64>,
     ticks: Ticks,
+    meters: Meters,
 }
 
 /// The time as the protocol wants it: it goes on evenly, whatever happens to the clock.
@@ -104,6 +106,7 @@ impl Session {
             peer,
             woken: wakers.link.subscribe(),
             ticks,
+            meters: Meters::default(),
         }
     }
 
@@ -315,10 +318,11 @@ impl Session {
     fn show(&mut self) {
         let mut moving: Vec<Moving> = self.receiver.moving();
         moving.extend(self.sender.moving(&self.link));
-        let gauges = self.link.gauges();
-        self.view(|view| {
-            view.moving = moving;
+        let (gauges, now) = (self.link.gauges(), self.site.now());
+        self.site.links(|links| {
+            let view = links.entry(self.peer.clone()).or_default();
             view.gauges = gauges;
+            self.meters.show(view, moving, now);
         });
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod neighbours;
 pub(crate) mod objects;
 pub(crate) mod offers;
 pub(crate) mod points;
+pub(crate) mod queue;
 mod schema;
 pub(crate) mod settings;
 #[cfg(test)]

@@ -45,7 +45,8 @@ pub(super) enum Unit {
     Data { item: ItemId, length: u64 },
 }
 
-/// The place of an item within its class: objects before bundles, then what is needed first, then the oldest.
+/// The place of an item within its class: by rank, then objects before bundles, then what is needed first, then the
+/// oldest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) rank: i64,
