@@ -2,6 +2,7 @@
 
 mod apply;
 mod link;
+mod relay;
 
 use std::sync::{
     Arc, Mutex,
