@@ -42,7 +42,7 @@ impl Worker for ReplicationManager {
         let needs = needs(&self.site, &mut tx, &view).await?;
         let made = bundles::list(&mut tx).await?;
         let mut queued = Vec::new();
-        for Need { child, plan, .. } in needs.iter().filter(|need| !need.cancelled) {
+        for Need { child, plan, .. } in needs.iter().filter(|need| !need.has_job) {
             if let Some(bundle) =
                 made.iter().find(|bundle| bundle.target == plan.target && bundle.bases == plan.bases)
                 && is_due(&mut tx, child, bundle).await?
