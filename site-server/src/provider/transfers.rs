@@ -110,6 +110,9 @@ impl Board {
                 SendingState::BaseMissing => entry.state = State::Replaced,
                 SendingState::Cancelled => entry.state = State::Cancelled,
             }
+            if entry.state.is_over() {
+                entry.stop();
+            }
             if !sending.reason.is_empty() && entry.state != State::Held {
                 entry.reason = sending.reason;
             }
@@ -174,7 +177,7 @@ impl Board {
             _ => String::new(),
         };
         let reached = line.and_then(|line| line.reached.get(&item.id)).copied().unwrap_or_default();
-        Entry {
+        let mut entry = Entry {
             item: item.id,
             peer: peer.clone(),
             outgoing: true,
@@ -191,7 +194,19 @@ impl Board {
             held,
             moves: moving.is_some(),
             subject: item.subject,
+        };
+        if held {
+            entry.stop();
         }
+        entry
+    }
+}
+
+impl Entry {
+    /// What was wanted a moment ago, the link may show a moment longer.
+    fn stop(&mut self) {
+        self.rate_bytes_per_s = 0;
+        self.moves = false;
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     testing::{Node, noise, until},
 };
 
-async fn two() -> (Node, Node) {
+pub(super) async fn two() -> (Node, Node) {
     let central = Node::central(SystemClock::shared()).await;
     let child = central.child("PAR", SystemClock::shared()).await;
     child.hall().await;
@@ -31,11 +31,11 @@ async fn two() -> (Node, Node) {
     (central, child)
 }
 
-async fn is_installed(node: &Node, package: &PackageId, at: &Node) -> bool {
+pub(super) async fn is_installed(node: &Node, package: &PackageId, at: &Node) -> bool {
     node.status(package, at.code()).await.is_some_and(|status| status.state == PackageState::Installed)
 }
 
-async fn knows_hall(central: &Node) {
+pub(super) async fn knows_hall(central: &Node) {
     until("the point is known above", || async {
         central.object(ObjectKind::DistributionPoint, "PAR/hall").await.is_some()
     })
