@@ -31,6 +31,8 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
     #[serde(default)]
+    pub link: Link,
+    #[serde(default)]
     pub telemetry: Telemetry,
 }
 
@@ -40,6 +42,15 @@ pub struct Config {
 pub struct Parent {
     pub site: String,
     pub endpoints: Vec<String>,
+}
+
+/// The links with the neighbours.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// How often what a neighbour holds is compared with what it should hold, besides on connect.
+    #[serde(default = "compare_every_s")]
+    pub compare_every_s: u32,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,7 +77,13 @@ pub struct Settings {
     pub bundle_level: i32,
     pub instruction_validity: Duration,
     pub parent: Option<(SiteCode, Vec<String>)>,
+    pub link: LinkSettings,
     pub telemetry: TelemetryConfig,
+}
+
+#[derive(Debug, Clone)]
+pub struct LinkSettings {
+    pub compare_every: Duration,
 }
 
 fn bundle_level() -> i32 {
@@ -77,12 +94,33 @@ fn instruction_validity_h() -> u32 {
     72
 }
 
+fn compare_every_s() -> u32 {
+    600
+}
+
 fn log_format() -> String {
     "text".to_owned()
 }
 
 fn log_filter() -> String {
     "info".to_owned()
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Link { compare_every_s: compare_every_s() }
+    }
+}
+
+impl Link {
+    fn check(&self, problems: &mut Problems) -> LinkSettings {
+        problems.require(
+            "link.compare_every_s",
+            (10..=86_400).contains(&self.compare_every_s),
+            "10 seconds to a day is expected",
+        );
+        LinkSettings { compare_every: Duration::from_secs(u64::from(self.compare_every_s)) }
+    }
 }
 
 impl Default for Telemetry {
@@ -128,6 +166,7 @@ impl Config {
             check_endpoints(problems, "parent.endpoints", &parent.endpoints);
             Some((problems.check("parent.site", parent.site.parse::<SiteCode>())?, parent.endpoints))
         });
+        let link = self.link.check(problems);
         let code = code?;
         Some(Settings {
             telemetry: TelemetryConfig {
@@ -144,6 +183,7 @@ impl Config {
             bundle_level: self.bundle_level,
             instruction_validity: Duration::from_secs(u64::from(self.instruction_validity_h) * 3600),
             parent,
+            link,
         })
     }
 }
@@ -170,11 +210,11 @@ mod tests {
 
     #[test]
     fn every_problem_is_reported_at_once() {
-        let error = load("code = 'cen'\nname = ''\nlisten = 'here'\nendpoints = []\nbundle_level = 99\n")
+        let error = load("code = 'cen'\nname = ''\nlisten = 'here'\nendpoints = []\nbundle_level = 99\n[link]\ncompare_every_s = 1\n")
             .expect_err("bad");
 
         let text = error.to_string();
-        for setting in ["code", "name", "listen", "endpoints", "bundle_level"] {
+        for setting in ["code", "name", "listen", "endpoints", "bundle_level", "link.compare_every_s"] {
             assert!(text.contains(setting), "{setting} is missing in: {text}");
         }
     }
@@ -195,5 +235,6 @@ mod tests {
 
         assert_eq!(settings.bundle_level, 3);
         assert_eq!(settings.instruction_validity, Duration::from_secs(72 * 3600));
+        assert_eq!(settings.link.compare_every, Duration::from_secs(600));
     }
 }

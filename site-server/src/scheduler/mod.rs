@@ -68,7 +68,8 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
     Ok(jobs)
 }
 
-fn object_job(object: StoredObject) -> Result<Job, Error> {
+/// The mini-job that sends an object as it is.
+pub(crate) fn object_job(object: StoredObject) -> Result<Job, Error> {
     let subject = format!("{}/{}", object.kind.as_str(), object.id);
     let item = OutItem {
         id: ItemId::of(&object.digest),

@@ -8,6 +8,8 @@ mod apply;
 mod deliver;
 mod dial;
 mod receive;
+mod recover;
+mod repair;
 mod send;
 mod session;
 #[cfg(test)]

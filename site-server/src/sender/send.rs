@@ -56,6 +56,12 @@ impl Sender {
             link.cancel(id);
             self.jobs.remove(&id);
         }
+        self.hand(jobs, link);
+        Ok(())
+    }
+
+    /// Hands the link mini-jobs; what it has no room for is left out.
+    pub(super) fn hand(&mut self, jobs: Vec<Job>, link: &mut Link) {
         for job in jobs {
             let id = job.item.id;
             if self.jobs.contains_key(&id) || self.waiting.contains_key(&id) {
@@ -76,7 +82,6 @@ impl Sender {
                 }
             }
         }
-        Ok(())
     }
 
     /// The bytes of an item that go out next.

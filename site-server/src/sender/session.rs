@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     error::Error,
     monitor::Wakers,
-    sender::{LinkView, Moving, receive::Receiver, send::Sender},
+    sender::{LinkView, Moving, receive::Receiver, repair::Repair, send::Sender},
     site::Site,
     store::neighbours::{self, Relation},
 };
@@ -59,6 +59,7 @@ pub(super) struct Session {
     link: Link,
     sender: Sender,
     receiver: Receiver,
+    repair: Repair,
     /// Changes of what the peer may lack.
     woken: watch::Receiver<u64>,
 }
@@ -71,6 +72,7 @@ impl Session {
             link: Link::new(config, site.now()),
             sender: Sender::new(site.clone(), peer.clone(), relation),
             receiver: Receiver::new(site.clone(), peer.clone(), relation),
+            repair: Repair::new(site.clone(), peer.clone(), relation),
             site,
             peer,
             woken: wakers.link.subscribe(),
@@ -114,6 +116,7 @@ impl Session {
             if !ending && look_at <= Instant::now() {
                 self.sender.fill(&mut self.link).await?;
                 self.receiver.answer_despooled(&mut self.link).await?;
+                self.repair.tend(&mut self.link).await?;
                 look_at = Instant::now() + LOOK_AGAIN;
                 shown_at = Instant::now();
                 self.show();
@@ -206,7 +209,10 @@ impl Session {
         let (mut incoming, mut outgoing) = (Vec::new(), Vec::new());
         for event in events {
             match event {
-                Event::PeerHello { epoch, .. } => self.met(&epoch).await?,
+                Event::PeerHello { epoch, .. } => {
+                    self.met(&epoch).await?;
+                    self.repair.begin(&mut self.link).await?;
+                }
                 Event::Pong { round_trip } => {
                     let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
                     self.view(|view| view.round_trip_us = us);
@@ -214,8 +220,11 @@ impl Session {
                 Event::PeerGoodbye { reason } => {
                     tracing::info!(target: "sender", peer = %self.peer, reason, "the peer leaves");
                 }
-                // Nobody compares yet.
-                Event::Compared(_) | Event::Listed(_) => {}
+                Event::Compared(compare) => self.repair.compared(&compare, &mut self.link).await?,
+                Event::Listed(listing) => {
+                    let jobs = self.repair.listed(&listing, &mut self.link).await?;
+                    self.sender.hand(jobs, &mut self.link);
+                }
                 event @ (Event::Offered(_) | Event::Write { .. } | Event::Cancelled { .. }) => {
                     incoming.push(event)
                 }

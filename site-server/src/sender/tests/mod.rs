@@ -2,6 +2,7 @@
 
 mod apply;
 mod link;
+mod repair;
 
 use std::sync::{
     Arc, Mutex,
@@ -19,6 +20,8 @@ use crate::{store::neighbours::Relation, testing::Node};
 pub(super) struct Line {
     /// Data frames that went down: offset and length.
     pub(super) data: Arc<Mutex<Vec<(u64, u64)>>>,
+    /// Comparisons and listings, both ways.
+    pub(super) compared: Arc<Mutex<Vec<Frame>>>,
     cut: CancellationToken,
 }
 
@@ -30,7 +33,7 @@ impl Line {
 
     /// As [`Line::new`], but it is cut after so many bytes of data.
     pub(super) fn with(parent: &Node, child: &Node, bytes_max: u64) -> Line {
-        let line = Line { data: Arc::default(), cut: CancellationToken::new() };
+        let line = Line { data: Arc::default(), compared: Arc::default(), cut: CancellationToken::new() };
         let (from_parent, to_child) = line.way(parent, bytes_max);
         let (from_child, to_parent) = line.way(child, u64::MAX);
         for (node, peer, relation, outbound, inbound) in [
@@ -50,6 +53,7 @@ impl Line {
         let (outbound, mut frames) = mpsc::channel::<Frame>(OUTBOUND_FRAMES_MAX);
         let (sender, inbound) = mpsc::channel::<Result<Frame, SessionError>>(64);
         let (cut, data, sent) = (self.cut.clone(), self.data.clone(), AtomicU64::new(0));
+        let compared = self.compared.clone();
         node.lifecycle.spawn_finite("line", async move {
             while let Some(Some(frame)) = cut.run_until_cancelled(frames.recv()).await {
                 if let Frame::Data { offset, bytes, .. } = &frame {
@@ -58,6 +62,9 @@ impl Line {
                         return cut.cancel();
                     }
                     data.lock().unwrap().push((*offset, length));
+                }
+                if matches!(frame, Frame::Compare(_) | Frame::Listing(_)) {
+                    compared.lock().unwrap().push(frame.clone());
                 }
                 if sender.send(Ok(frame)).await.is_err() {
                     return;
