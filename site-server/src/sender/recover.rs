@@ -5,11 +5,11 @@ use packhorse_domain::{
     object::{Object, ObjectKind},
     status::{EventType, PointFact, Severity},
 };
-use packhorse_proto::{convert, object::v1 as wire};
+use packhorse_proto::object::v1 as wire;
 
 use crate::{
     error::Error,
-    record,
+    record::{self, Body},
     sender::apply::Rejection,
     site::Site,
     status,
@@ -22,8 +22,8 @@ use crate::{
 const FORKED: &str = "another content of the same version was made here before the database was restored; what is here \
                       now stays, as a higher version";
 
-/// After an object was taken in that came back. The peer holds it, of course; and a distribution point of this site is
-/// one again, or no more.
+/// After an object was taken in that came back. The peer holds it, of course. Which distribution points there are is
+/// this site's own setting, and nobody sets it from afar: what is told of them follows what is set.
 pub(super) async fn came_back(
     site: &Site,
     tx: &mut Tx,
@@ -31,19 +31,36 @@ pub(super) async fn came_back(
     object: &Object,
 ) -> Result<(), Rejection> {
     objects::acknowledge(tx, peer, object.kind, &object.id, object.version).await?;
-    if object.kind != ObjectKind::DistributionPoint || object.owner != *site.code() {
+    let mut parts = object.id.split('/');
+    let point = match object.kind {
+        _ if object.owner != *site.code() => None,
+        ObjectKind::DistributionPoint => parts.nth(1),
+        ObjectKind::PackageStatus => parts.nth(2).filter(|point| !point.is_empty()),
+        _ => None,
+    };
+    let Some(point) = point else {
         return Ok(());
-    }
-    if object.deleted {
-        if let Some(name) = object.id.split('/').nth(1).and_then(|name| name.parse().ok()) {
-            points::remove(tx, &name).await?;
+    };
+    let set = points::list(tx).await?.into_iter().find(|row| row.name.as_str() == point);
+    let body = match (set, object.kind) {
+        (None, _) => Body::Deleted,
+        (Some(PointRow { name, kind, location }), ObjectKind::DistributionPoint) => {
+            let fact = PointFact { site: site.code().clone(), name, kind, location };
+            Body::of::<wire::DistributionPointFact, _>(&fact)
         }
-    } else {
-        let fact = convert::decode::<wire::DistributionPointFact, PointFact>(&object.body);
-        let PointFact { name, kind, location, .. } = fact.map_err(Rejection::Decode)?;
-        points::put(tx, &PointRow { name, kind, location }).await?;
-    }
+        // How far it is, those find out who bring it there.
+        (Some(_), _) => return Ok(()),
+    };
+    record::write(site, tx, object.kind, &object.id, body).await.map_err(failed)?;
     Ok(())
+}
+
+/// Writing an own object again fails at the database or not at all.
+fn failed(error: Error) -> Rejection {
+    match error {
+        Error::Store(error) => Rejection::Store(error),
+        _ => Rejection::Conflict,
+    }
 }
 
 /// Two contents of one version: where the object was made that is settled by a higher one, and elsewhere it is an alarm.
@@ -52,11 +69,6 @@ pub(super) async fn settle(site: &Site, tx: &mut Tx, object: &Object) -> Result<
     if object.owner != *site.code() {
         return Err(Rejection::Conflict);
     }
-    let failed = |error| match error {
-        Error::Store(error) => Rejection::Store(error),
-        // Writing an own object again fails at the database or not at all.
-        _ => Rejection::Conflict,
-    };
     if !record::raise(site, tx, object.kind, &object.id, object.version).await.map_err(failed)? {
         return Err(Rejection::Conflict);
     }

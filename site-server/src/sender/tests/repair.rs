@@ -10,6 +10,7 @@ use packhorse_domain::{
     link::Frame,
     object::{Direction, ObjectKind},
     package::PackageState,
+    status::{EventType, Severity},
 };
 use packhorse_proto::object::v1 as wire;
 use packhorse_runtime::SystemClock;
@@ -18,7 +19,8 @@ use super::Line;
 use crate::{
     config::Settings,
     record::{self, Body},
-    store::{compared, contents, objects, points},
+    status,
+    store::{compared, contents, objects},
     testing::{Node, noise, until},
 };
 
@@ -116,6 +118,13 @@ async fn client(child: &Node, number: u8, hostname: &str) {
     tx.commit().await.unwrap();
 }
 
+async fn report(node: &Node, text: &str) {
+    let mut tx = node.site.store.begin().await.unwrap();
+    let class = (Severity::Info, EventType::Detail);
+    status::report(&node.site, &mut tx, "sender", class, "", text).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
 async fn is_installed(central: &Node, child: &Node, package: &PackageId, version: u64) -> bool {
     central
         .status(package, child.code())
@@ -159,7 +168,7 @@ async fn rows_deleted_by_hand_come_back_on_either_side() {
     client(&child, 1, "till").await;
     meet(&central, &child).await;
     let (down, up) = (copies(&central, Direction::Down).await, copies(&child, Direction::Up).await);
-    let gone = "DELETE FROM object WHERE kind <> 'event'; DELETE FROM point;";
+    let gone = "DELETE FROM object WHERE kind <> 'event'; DELETE FROM replica";
 
     for (deleted, what) in [
         ((&child, "DELETE FROM object WHERE kind IN ('package', 'trust')"), "what the child was sent"),
@@ -174,10 +183,6 @@ async fn rows_deleted_by_hand_come_back_on_either_side() {
         assert_eq!(copies(&child, Direction::Down).await, down, "{what}");
         assert_eq!(copies(&central, Direction::Up).await, up, "{what}");
     }
-
-    let mut tx = child.site.store.read().await.unwrap();
-    let points = points::list(&mut tx).await.unwrap();
-    assert_eq!(points.len(), 1, "the point came back with its fact");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -258,6 +263,52 @@ async fn a_child_restored_from_a_backup_holds_everything_again() {
     assert!(child.object(ObjectKind::Client, &client_id(1)).await.is_some(), "it was given back");
     // Its messages have numbers that were not given before.
     says(&central, "Was the database restored").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_point_that_the_backup_does_not_know_is_nowhere() {
+    let central = Node::central(SystemClock::shared()).await;
+    let child = central.child("PAR", SystemClock::shared()).await;
+    meet(&central, &child).await;
+    let backup = child.path("backup.db");
+    child.site.store.back_up(&backup).await;
+    child.hall().await;
+    meet(&central, &child).await;
+    assert!(central.object(ObjectKind::DistributionPoint, "PAR/hall").await.is_some());
+
+    child.site.store.restore(&backup).await;
+    meet(&central, &child).await;
+
+    until("nobody holds it to be there", || async {
+        let here = child.object(ObjectKind::DistributionPoint, "PAR/hall").await;
+        here.is_none() && agree(&central, &child).await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_child_s_messages_go_on_beyond_those_that_were_told() {
+    let (central, child) = two().await;
+    meet(&central, &child).await;
+    let backup = child.path("backup.db");
+    child.site.store.back_up(&backup).await;
+    for text in ["before 1", "before 2"] {
+        report(&child, text).await;
+    }
+    meet(&central, &child).await;
+    child.site.store.restore(&backup).await;
+    report(&child, "lost: its number was given").await;
+
+    let _line = Line::new(&central, &child);
+    until("its number is known to be used", || async {
+        let mut tx = child.site.store.read().await.unwrap();
+        objects::lacking(&mut tx, central.code(), Direction::Up, 9).await.unwrap().is_empty()
+    })
+    .await;
+    report(&child, "after").await;
+
+    says(&central, "after").await;
+    says(&central, "before 2").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
