@@ -7,11 +7,11 @@ use std::{
 
 use packhorse_domain::id::SiteCode;
 use packhorse_proto::provider::v1::{
-    advertisement_service_client::AdvertisementServiceClient,
+    address_service_client::AddressServiceClient, advertisement_service_client::AdvertisementServiceClient,
     collection_service_client::CollectionServiceClient,
     distribution_point_service_client::DistributionPointServiceClient,
-    package_service_client::PackageServiceClient, site_service_client::SiteServiceClient,
-    status_service_client::StatusServiceClient,
+    package_service_client::PackageServiceClient, queue_service_client::QueueServiceClient,
+    site_service_client::SiteServiceClient, status_service_client::StatusServiceClient,
 };
 use packhorse_runtime::{Caller, ChannelOptions, connect};
 use packhorse_trust::{Credentials, Name};
@@ -73,6 +73,14 @@ impl Session {
 
     pub(crate) fn advertisements(&self) -> AdvertisementServiceClient<Channel> {
         AdvertisementServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn addresses(&self) -> AddressServiceClient<Channel> {
+        AddressServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn queue(&self) -> QueueServiceClient<Channel> {
+        QueueServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(crate) fn status(&self) -> StatusServiceClient<Channel> {

@@ -46,7 +46,9 @@ pub(crate) const RULES: Rules = &[
     ("/packhorse.provider.v1.DistributionPointService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.CollectionService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.AdvertisementService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.AddressService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.StatusService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.QueueService/*", &[Role::Admin]),
 ];
 
 /// Reads and checks the settings of the site in a directory.
@@ -76,12 +78,14 @@ pub async fn serve_site(directory: &Path) -> anyhow::Result<ExitCode> {
         descriptors: packhorse_proto::DESCRIPTORS,
     };
     tracing::info!(site = %site.code(), address = %listener.local_addr()?, "the site server is ready");
-    lifecycle.spawn("server", serve(listener, tls, services, ServerOptions::default(), lifecycle.stopping()));
-    if let Some((parent, endpoints)) = site.settings.parent.clone() {
-        lifecycle.spawn(
-            "link-to-parent",
-            dial_parent(site.clone(), lifecycle.clone(), wakers.clone(), parent, endpoints),
-        );
+    let options = ServerOptions {
+        congestion_control: site.settings.link.congestion_control.clone(),
+        ..ServerOptions::default()
+    };
+    lifecycle.spawn("server", serve(listener, tls, services, options, lifecycle.stopping()));
+    if let Some((parent, _)) = site.settings.parent.clone() {
+        lifecycle
+            .spawn("link-to-parent", dial_parent(site.clone(), lifecycle.clone(), wakers.clone(), parent));
     }
     let end = lifecycle.run(GRACE).await;
     site.store.close().await;
@@ -120,6 +124,10 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
         .add_service(api::advertisement_service_server::AdvertisementServiceServer::new(
             provider::Advertisements::new(site.clone()),
         ))
+        .add_service(api::address_service_server::AddressServiceServer::new(provider::Addresses::new(
+            site.clone(),
+        )))
+        .add_service(api::queue_service_server::QueueServiceServer::new(provider::Queue::new(site.clone())))
         .add_service(api::status_service_server::StatusServiceServer::new(provider::Statuses::new(
             site.clone(),
             lifecycle.clone(),

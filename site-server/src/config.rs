@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 
 use packhorse_domain::id::SiteCode;
 use packhorse_runtime::{
+    CongestionControl,
     config::{self, ConfigError, Problems},
     telemetry::{LogFormat, TelemetryConfig},
 };
@@ -44,10 +45,22 @@ pub struct Parent {
     pub endpoints: Vec<String>,
 }
 
-/// The links with the neighbours.
+/// How links to neighbours behave; what one of them may carry is said by its addresses.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
+    /// `bbr`, where the kernel has it, or `system`: what the machine is set to.
+    #[serde(default = "congestion_control")]
+    pub congestion_control: String,
+    /// What a less urgent class gets of a line while a more urgent one has work, in percent, 0 to 50.
+    #[serde(default = "lower_share_percent")]
+    pub lower_share_percent: u8,
+    /// Sites to which bundles go at once; the most urgent first, the others wait.
+    #[serde(default = "sendings_max")]
+    pub sendings_max: u32,
+    /// Bundles that are open at once to one site.
+    #[serde(default = "sendings_per_site_max")]
+    pub sendings_per_site_max: u32,
     /// How often what a neighbour holds is compared with what it should hold, besides on connect.
     #[serde(default = "compare_every_s")]
     pub compare_every_s: u32,
@@ -81,9 +94,30 @@ pub struct Settings {
     pub telemetry: TelemetryConfig,
 }
 
+/// `[link]`, checked.
 #[derive(Debug, Clone)]
 pub struct LinkSettings {
+    pub congestion_control: CongestionControl,
+    pub lower_share_percent: u8,
+    pub sendings_max: usize,
+    pub sendings_per_site_max: usize,
     pub compare_every: Duration,
+}
+
+fn congestion_control() -> String {
+    "bbr".to_owned()
+}
+
+fn lower_share_percent() -> u8 {
+    5
+}
+
+fn sendings_max() -> u32 {
+    200
+}
+
+fn sendings_per_site_max() -> u32 {
+    3
 }
 
 fn bundle_level() -> i32 {
@@ -108,18 +142,46 @@ fn log_filter() -> String {
 
 impl Default for Link {
     fn default() -> Self {
-        Link { compare_every_s: compare_every_s() }
+        Link {
+            congestion_control: congestion_control(),
+            lower_share_percent: lower_share_percent(),
+            sendings_max: sendings_max(),
+            sendings_per_site_max: sendings_per_site_max(),
+            compare_every_s: compare_every_s(),
+        }
     }
 }
 
 impl Link {
     fn check(&self, problems: &mut Problems) -> LinkSettings {
+        let congestion_control = match self.congestion_control.as_str() {
+            "system" => CongestionControl::System,
+            "bbr" => CongestionControl::Bbr,
+            _ => {
+                problems.add("link.congestion_control", "bbr or system is expected");
+                CongestionControl::default()
+            }
+        };
+        problems.require("link.lower_share_percent", self.lower_share_percent <= 50, "0 to 50 is expected");
+        problems.require(
+            "link.sendings_max",
+            (1..=10_000).contains(&self.sendings_max),
+            "1 to 10,000 is expected",
+        );
+        let per_site = (1..=256).contains(&self.sendings_per_site_max);
+        problems.require("link.sendings_per_site_max", per_site, "1 to 256 is expected");
         problems.require(
             "link.compare_every_s",
             (10..=86_400).contains(&self.compare_every_s),
             "10 seconds to a day is expected",
         );
-        LinkSettings { compare_every: Duration::from_secs(u64::from(self.compare_every_s)) }
+        LinkSettings {
+            congestion_control,
+            lower_share_percent: self.lower_share_percent,
+            sendings_max: self.sendings_max as usize,
+            sendings_per_site_max: self.sendings_per_site_max as usize,
+            compare_every: Duration::from_secs(u64::from(self.compare_every_s)),
+        }
     }
 }
 
@@ -169,6 +231,7 @@ impl Config {
         let link = self.link.check(problems);
         let code = code?;
         Some(Settings {
+            link,
             telemetry: TelemetryConfig {
                 format: format?,
                 filter: self.telemetry.filter,
@@ -183,7 +246,6 @@ impl Config {
             bundle_level: self.bundle_level,
             instruction_validity: Duration::from_secs(u64::from(self.instruction_validity_h) * 3600),
             parent,
-            link,
         })
     }
 }

@@ -17,6 +17,8 @@ pub(crate) enum Error {
     Invalid(String),
     #[error("there is no {what} {id}; `packhorse {what} list` shows those that there are")]
     NotFound { what: &'static str, id: String },
+    #[error("no item begins with {prefix} on {link}; `packhorse queue` lists them")]
+    NotQueued { prefix: String, link: String },
     #[error("{0}")]
     Exists(String),
     /// Not here or not now; the text says what to do first.
@@ -70,7 +72,7 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         match &error {
             Error::Invalid(text) => Status::invalid_argument(text),
-            Error::NotFound { .. } => Status::not_found(error.to_string()),
+            Error::NotFound { .. } | Error::NotQueued { .. } => Status::not_found(error.to_string()),
             Error::Exists(text) => Status::already_exists(text),
             Error::Precondition(text) => Status::failed_precondition(text),
             Error::Snapshot(snapshot) => Status::invalid_argument(error_chain(snapshot)),

@@ -68,9 +68,11 @@ fn wake(topic: &str, wakers: &Wakers) {
         }
         "arrival" => {
             wakers.despooler.wake();
+            wakers.replication.wake();
             wakers.link.wake();
         }
         "membership" => wakers.offer.wake(),
+        "address" => wakers.link.wake(),
         "cap_file" => wakers.feed.wake(),
         _ => {}
     }

@@ -1,10 +1,12 @@
 //! What can be typed: one module for each noun. Values are checked here as far as that needs no server.
 
+pub(crate) mod address;
 pub(crate) mod advertisement;
 pub(crate) mod collection;
 pub(crate) mod package;
 pub(crate) mod parse;
 pub(crate) mod program;
+pub(crate) mod queue;
 pub(crate) mod site;
 pub(crate) mod status;
 
@@ -62,6 +64,9 @@ pub(crate) enum Command {
     /// Sites of the hierarchy, and how this one is
     #[command(subcommand)]
     Site(site::SiteCommand),
+    /// Lines to the parent and the children: calendars, rates and budgets
+    #[command(subcommand)]
+    Address(address::AddressCommand),
     /// Client access points of this site
     #[command(subcommand)]
     Cap(site::CapCommand),
@@ -85,6 +90,13 @@ pub(crate) enum Command {
     /// Advertisements that were made
     #[command(subcommand)]
     Advertisement(advertisement::AdvertisementCommand),
+    /// What waits on the links to other sites, and in which order it goes
+    #[command(after_help = "\
+Examples:
+  packhorse queue
+  packhorse queue --peer PAR --watch
+  packhorse queue hold 3fa2bc91")]
+    Queue(queue::Queue),
     /// How far things are
     #[command(subcommand)]
     Status(status::StatusCommand),

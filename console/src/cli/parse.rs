@@ -2,11 +2,12 @@
 //!
 //! What only the site can judge (whether a fact or a distribution point is there) is left to the site.
 
-use std::time::Duration;
+use std::{error::Error, str::FromStr, time::Duration};
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use packhorse_domain::{
     Timestamp,
+    address::{Amount, AmountError},
     id::{IdError, PointName, ProgramName, SiteCode},
 };
 use packhorse_proto::object::v1::{Program, collection::Condition, distribution::Target};
@@ -23,6 +24,13 @@ pub(crate) enum Moment {
 pub(crate) enum Past {
     At(Timestamp),
     Ago(Duration),
+}
+
+/// A limit as it was typed; `none` takes one away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit<T> {
+    None,
+    Is(T),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +59,12 @@ pub(crate) enum ParseError {
     RelativeSource,
     #[error("an absolute path on the site server is expected")]
     RelativePath,
+    #[error(transparent)]
+    Amount(AmountError),
+    #[error(
+        "a budget of nothing would be spent at once; `none` takes the limit away, and a calendar can close the line"
+    )]
+    EmptyBudget,
 }
 
 impl Moment {
@@ -70,6 +84,32 @@ impl Past {
                 Timestamp(now.0.saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
             }
         }
+    }
+}
+
+impl<T> Limit<T> {
+    pub(crate) fn is(self) -> Option<T> {
+        match self {
+            Limit::None => None,
+            Limit::Is(value) => Some(value),
+        }
+    }
+}
+
+/// A limit in its own grammar, or `none`.
+pub(crate) fn limit<T>(text: &str) -> Result<Limit<T>, T::Err>
+where
+    T: FromStr,
+    T::Err: Error,
+{
+    if text == "none" { Ok(Limit::None) } else { text.parse().map(Limit::Is) }
+}
+
+/// An amount that is more than nothing, or `none`.
+pub(crate) fn budget(text: &str) -> Result<Limit<Amount>, ParseError> {
+    match limit(text).map_err(ParseError::Amount)? {
+        Limit::Is(Amount(0)) => Err(ParseError::EmptyBudget),
+        limit => Ok(limit),
     }
 }
 

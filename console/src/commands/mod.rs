@@ -1,9 +1,11 @@
 //! What the commands do: ask, and show the answer. One module for each noun.
 
+mod address;
 mod advertisement;
 mod collection;
 mod events;
 mod package;
+mod queue;
 mod site;
 mod status;
 pub(crate) mod upload;
@@ -35,6 +37,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), ConsoleError> {
     };
     match cli.command {
         Command::Site(command) => site::site(&session, command).await,
+        Command::Address(command) => address::address(&session, command).await,
         Command::Cap(command) => site::cap(&session, command).await,
         Command::Client(command) => site::client(&session, command).await,
         Command::Dp(command) => site::point(&session, command).await,
@@ -43,6 +46,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), ConsoleError> {
         Command::Collection(command) => collection::collection(&session, command).await,
         Command::Advertise(advertise) => advertisement::advertise(&session, advertise).await,
         Command::Advertisement(command) => advertisement::advertisement(&session, command).await,
+        Command::Queue(command) => queue::queue(&session, command).await,
         Command::Status(command) => status::status(&session, command).await,
         Command::Events(events) => events::events(&session, events).await,
         Command::Completions { shell } => completions(shell),

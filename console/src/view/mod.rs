@@ -2,14 +2,17 @@
 //!
 //! Every view is a struct of its own, so that the wire may change without the documents.
 
+pub(crate) mod address;
 pub(crate) mod advertisement;
 pub(crate) mod advertisement_progress;
+pub(crate) mod calendar;
 pub(crate) mod client;
 pub(crate) mod collection;
 pub(crate) mod done;
 pub(crate) mod event;
 pub(crate) mod package;
 pub(crate) mod package_progress;
+pub(crate) mod queue;
 pub(crate) mod site;
 pub(crate) mod transfer;
 

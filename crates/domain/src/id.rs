@@ -100,6 +100,14 @@ id!(
     }
 );
 id!(
+    /// The name of an address, unique for its neighbour.
+    AddressName, "name of an address", "1 to 32 characters a-z 0-9 and `-` are expected, the first not `-`", |text| {
+        (1..=32).contains(&text.len())
+            && !text.starts_with('-')
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    }
+);
+id!(
     /// The name of a program within its package.
     ProgramName, "program name", "1 to 64 letters, digits, `-`, `_` or `.` are expected, the first a letter or digit",
     |text| is_name(text, 64)
@@ -132,6 +140,10 @@ mod tests {
         for bad in ["", "..", ".hidden", "a/b", "a b", "-x", &"a".repeat(33)] {
             assert!(bad.parse::<PointName>().is_err(), "{bad}");
         }
+        for bad in ["", "Main", "-x", "a b", "a/b", "a.b", &"a".repeat(33)] {
+            assert!(bad.parse::<AddressName>().is_err(), "{bad}");
+        }
+        assert!("night-2".parse::<AddressName>().is_ok());
         assert!("../../etc".parse::<PackageId>().is_err());
         assert!("CEN00001".parse::<PackageId>().is_ok());
     }

@@ -3,6 +3,7 @@
 //! Nothing here waits, reads, writes, asks for the time or rolls dice: what a decision needs is an argument. That
 //! is what lets priorities, gates, merges and the link protocol be tested by the million.
 
+pub mod address;
 pub mod advertisement;
 pub mod client;
 pub mod collection;
@@ -15,8 +16,10 @@ pub mod object;
 pub mod offer;
 pub mod package;
 pub mod priority;
+pub mod queue;
 pub mod reconcile;
 pub mod run;
+pub mod sendings;
 pub mod site;
 pub mod status;
 pub mod time;

@@ -20,8 +20,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
-    counted::{ByteCounter, Counted},
     tls::{Caller, TlsError, client_config},
+    wire::{CongestionControl, Counted, Wire},
 };
 
 /// Larger than any header block we send; the other end may be older or newer than we are.
@@ -39,7 +39,8 @@ pub struct ChannelOptions {
     /// For TCP, TLS and the server's first word together.
     pub connect_timeout: Duration,
     /// Counts the bytes of this channel's connections. Keep a clone to read it.
-    pub counter: Arc<ByteCounter>,
+    pub counter: Arc<Wire>,
+    pub congestion_control: CongestionControl,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +99,7 @@ impl Default for ChannelOptions {
             keepalive_timeout: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(10),
             counter: Arc::default(),
+            congestion_control: CongestionControl::default(),
         }
     }
 }
@@ -122,6 +124,7 @@ pub async fn connect(
         config,
         timeout: options.connect_timeout,
         counter: options.counter.clone(),
+        congestion_control: options.congestion_control.clone(),
     });
     let first = Mutex::new(Some(dialler.dial().await?));
     Endpoint::from_shared(format!("http://{dns_name}"))
@@ -163,7 +166,8 @@ struct Dialler {
     name: ServerName<'static>,
     config: Arc<ClientConfig>,
     timeout: Duration,
-    counter: Arc<ByteCounter>,
+    counter: Arc<Wire>,
+    congestion_control: CongestionControl,
 }
 
 impl Dialler {
@@ -175,7 +179,8 @@ impl Dialler {
 
     async fn dial_without_limit(&self) -> Result<Begun, ConnectError> {
         let stream = TcpStream::connect(&self.endpoint).await.map_err(|error| self.failed(error))?;
-        let stream = Counted::new(stream, self.counter.clone()).map_err(|error| self.failed(error))?;
+        let stream = Counted::new(stream, self.counter.clone(), &self.congestion_control)
+            .map_err(|error| self.failed(error))?;
         let mut tls = TlsConnector::from(self.config.clone())
             .connect(self.name.clone(), stream)
             .await

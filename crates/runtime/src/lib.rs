@@ -6,21 +6,22 @@ mod authorize;
 mod channel;
 mod clock;
 pub mod config;
-mod counted;
 pub mod durable;
 mod error;
 mod lifecycle;
 mod serve;
 pub mod telemetry;
 mod tls;
+mod wire;
 mod worker;
 
 pub use authorize::{Peer, Rules, peer};
 pub use channel::{ChannelOptions, ConnectError, Refusal, connect};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use counted::ByteCounter;
+
 pub use error::error_chain;
 pub use lifecycle::{End, Lifecycle, TaskOutput};
 pub use serve::{ConnectionInfo, ServeError, ServerOptions, Services, serve};
 pub use tls::{Caller, ServerTls, TlsError};
+pub use wire::{CongestionControl, Wire};
 pub use worker::{Next, Waker, Worker, WorkerStatus};

@@ -29,10 +29,10 @@ use tonic::{service::Routes, transport::server::Connected};
 
 use crate::{
     authorize::{Authorize, Peer, Rules},
-    counted::{ByteCounter, Counted},
     error::error_chain,
     telemetry::rpc_span,
     tls::ServerTls,
+    wire::{CongestionControl, Counted, Wire},
 };
 
 const STREAMS_MAX: u32 = 256;
@@ -75,6 +75,7 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// Callers without a certificate; more are turned away.
     pub anonymous_max: usize,
+    pub congestion_control: CongestionControl,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +91,7 @@ pub enum ServeError {
 pub struct ConnectionInfo {
     pub peer: Peer,
     pub address: SocketAddr,
-    pub counter: Arc<ByteCounter>,
+    pub counter: Arc<Wire>,
 }
 
 impl Default for ServerOptions {
@@ -102,6 +103,7 @@ impl Default for ServerOptions {
             handshakes_max: 256,
             connections_max: 8192,
             anonymous_max: 256,
+            congestion_control: CongestionControl::default(),
         }
     }
 }
@@ -176,6 +178,7 @@ struct Accepting {
     handshakes: Arc<Semaphore>,
     connections: Arc<Semaphore>,
     anonymous: Arc<Semaphore>,
+    congestion_control: CongestionControl,
 }
 
 impl Accepting {
@@ -187,6 +190,7 @@ impl Accepting {
             handshakes: Arc::new(Semaphore::new(options.handshakes_max)),
             connections: Arc::new(Semaphore::new(options.connections_max)),
             anonymous: Arc::new(Semaphore::new(options.anonymous_max)),
+            congestion_control: options.congestion_control.clone(),
         }
     }
 
@@ -226,7 +230,7 @@ impl Accepting {
         let handshake = permit(&self.handshakes).await;
         let connection = permit(&self.connections).await;
         let (stream, address) = self.listener.accept().await?;
-        let counter = Arc::<ByteCounter>::default();
+        let counter = Arc::<Wire>::default();
         Ok(Arrival {
             stream,
             address,
@@ -234,6 +238,7 @@ impl Accepting {
             acceptor: TlsAcceptor::from(self.tls.current()),
             timeout: self.handshake_timeout,
             anonymous: self.anonymous.clone(),
+            congestion_control: self.congestion_control.clone(),
             _handshake: handshake,
             connection,
         })
@@ -248,10 +253,11 @@ async fn permit(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
 struct Arrival {
     stream: TcpStream,
     address: SocketAddr,
-    counter: Arc<ByteCounter>,
+    counter: Arc<Wire>,
     acceptor: TlsAcceptor,
     timeout: Duration,
     anonymous: Arc<Semaphore>,
+    congestion_control: CongestionControl,
     _handshake: OwnedSemaphorePermit,
     connection: OwnedSemaphorePermit,
 }
@@ -273,7 +279,8 @@ enum HandshakeError {
 
 impl Arrival {
     async fn shake_hands(self) -> Result<Connection, HandshakeError> {
-        let stream = Counted::new(self.stream, self.counter.clone()).map_err(HandshakeError::Socket)?;
+        let stream = Counted::new(self.stream, self.counter.clone(), &self.congestion_control)
+            .map_err(HandshakeError::Socket)?;
         let tls = tokio::time::timeout(self.timeout, self.acceptor.accept(stream))
             .await
             .map_err(|_| HandshakeError::TooSlow)?

@@ -160,7 +160,11 @@ impl World<'_> {
                 }
                 Ok(())
             }
-            Event::PeerHello { .. } | Event::Pong { .. } | Event::Compared(_) | Event::Listed(_) => Ok(()),
+            Event::PeerHello { .. }
+            | Event::Pong { .. }
+            | Event::Outlined(_)
+            | Event::Compared(_)
+            | Event::Listed(_) => Ok(()),
         }
     }
 

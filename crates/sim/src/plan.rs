@@ -162,7 +162,10 @@ fn spec(rng: &mut Rng, nth: u64, sites: usize, spell: u64, frame: u64) -> Spec {
         subject: format!("item {nth}"),
         target: None,
         bases: Vec::new(),
+        rank: 0,
+        deadline: None,
         queued_at: born,
+        available: length,
         inline: None,
         state,
     };

@@ -27,7 +27,10 @@ fn bundle(nth: u8, priority: Priority, length: u64, born: i64) -> Spec {
         subject: format!("bundle {nth}"),
         target: None,
         bases: Vec::new(),
+        rank: 0,
+        deadline: None,
         queued_at: Timestamp(born),
+        available: length,
         inline: None,
         state: None,
     };

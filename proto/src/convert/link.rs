@@ -157,7 +157,9 @@ fn read_offer(offer: wire::Offer) -> Result<Frame, ConvertError> {
     let kind = match wire::ItemKind::try_from(offer.kind) {
         Ok(wire::ItemKind::Object) => ItemKind::Object,
         Ok(wire::ItemKind::Bundle) => ItemKind::Bundle,
-        Ok(wire::ItemKind::Unspecified) | Err(_) => return Ok(Frame::UnknownOffer { item: name }),
+        Ok(wire::ItemKind::Unspecified) | Err(_) => {
+            return Ok(Frame::UnknownOffer { item: name, inline_bytes: offer.inline_data.len() });
+        }
     };
     Ok(Frame::Offer(Offer {
         item: name,

@@ -3,6 +3,7 @@
 //! Checking happens here, where a message comes in: the wire's types allow more than the domain's, and a receiver
 //! expects all sorts of junk from a sender. Sending never fails.
 
+mod address;
 mod advertisement;
 mod collection;
 mod fact;
@@ -10,6 +11,7 @@ mod instruction;
 mod link;
 mod object;
 mod package;
+mod queue;
 mod reconcile;
 mod status;
 

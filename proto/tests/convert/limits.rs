@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use packhorse_domain::{
+    address::{Address, BUDGET_BYTES_MAX},
     advertisement::Advertisement,
     client::ClientFact,
     collection::Collection,
@@ -17,6 +18,7 @@ use packhorse_proto::{
     convert::ConvertError,
     link::v1::{self as link, frame::Body},
     object::v1 as wire,
+    provider::v1 as provider,
 };
 
 const CLIENT: &str = "0b5c1f5e-0000-4000-8000-000000000001";
@@ -328,6 +330,46 @@ fn of_an_object() {
         |o| o.traceparent = text(64) => None;
         |o| o.traceparent = text(65) => Some("traceparent");
     });
+}
+
+#[test]
+fn of_an_address() {
+    let good = provider::Address { peer: "PAR".to_owned(), name: "main".to_owned(), ..Default::default() };
+    let hour = || provider::calendar::Hour { open: 4, ..Default::default() };
+    limits!(Address, good.clone(), {
+        |a| a.peer = "par".to_owned() => Some("peer");
+        |a| a.name = String::new() => Some("name");
+        |a| a.name = text(32) => None;
+        |a| a.name = text(33) => Some("name");
+        |a| a.endpoint = format!("{}:7443", text(295)) => None;
+        |a| a.endpoint = format!("{}:7443", text(296)) => Some("endpoint");
+        |a| a.endpoint = text(10) => Some("address");
+        |a| a.time_zone = text(64) => None;
+        |a| a.time_zone = text(65) => Some("address");
+        |a| a.bytes_per_second = 124 => Some("bytes_per_second");
+        |a| a.bytes_per_second = 12_500_000_000 => None;
+        |a| a.bytes_per_second = 12_500_000_001 => Some("bytes_per_second");
+        |a| a.pulse = Some(provider::Pulse { block_bytes: 1_000, pause_us: 100_000 }) => None;
+        |a| a.pulse = Some(provider::Pulse { block_bytes: 999, pause_us: 100_000 }) => Some("address");
+        |a| a.pulse = Some(provider::Pulse { block_bytes: 1_000, pause_us: u64::MAX }) => Some("address");
+        |a| a.budget = Some(provider::Budget::default()) => Some("address");
+        |a| a.budget = Some(provider::Budget { per_day_bytes: BUDGET_BYTES_MAX, ..Default::default() }) => None;
+        |a| a.budget = Some(provider::Budget { per_day_bytes: u64::MAX, ..Default::default() }) => Some("address");
+        |a| a.budget = Some(provider::Budget { when_spent: 3, ..Default::default() }) => Some("budget.when_spent");
+    });
+    let refused = |hours: Vec<provider::calendar::Hour>| {
+        let calendar = Some(provider::Calendar { hours });
+        refused::<_, Address>(provider::Address { calendar, ..good.clone() })
+    };
+    assert_eq!(refused(vec![]), None);
+    assert_eq!(refused(vec![hour(); 168]), None);
+    assert_eq!(refused(vec![hour(); 167]), Some("calendar.hours"));
+    assert_eq!(refused(vec![hour(); 169]), Some("calendar.hours"));
+    let of = |hour: provider::calendar::Hour| refused(vec![hour; 168]);
+    assert_eq!(of(provider::calendar::Hour { open: 0, ..hour() }), Some("calendar.hours.open"));
+    assert_eq!(of(provider::calendar::Hour { open: 5, ..hour() }), Some("calendar.hours.open"));
+    let slow = provider::calendar::Hour { bytes_per_second: 1, ..hour() };
+    assert_eq!(of(slow), Some("calendar.hours.bytes_per_second"));
 }
 
 fn frame(body: impl Into<Option<Body>>) -> link::Frame {

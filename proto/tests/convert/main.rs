@@ -5,6 +5,7 @@ mod limits;
 mod strategies;
 
 use packhorse_domain::{
+    address::Address,
     advertisement::Advertisement,
     client::ClientFact,
     collection::Collection,
@@ -20,6 +21,7 @@ use packhorse_proto::{
     convert::{ConvertError, decode, encode},
     link::v1 as link,
     object::v1 as wire,
+    provider::v1 as provider,
 };
 use proptest::{collection::vec, prelude::*};
 use prost::Message;
@@ -63,6 +65,7 @@ comes_back! {
     an_advertisement_status_comes_back:
         wire::AdvertisementStatus => AdvertisementStatus, strategies::advertisement_status();
     an_event_comes_back: wire::Event => Event, strategies::event();
+    an_address_comes_back: provider::Address => Address, strategies::address();
     an_object_comes_back: wire::Object => Object, strategies::object();
 }
 
@@ -83,6 +86,7 @@ fn read_everything(bytes: &[u8]) {
     drop(decode::<wire::AdvertisementStatus, AdvertisementStatus>(bytes));
     drop(decode::<wire::Event, Event>(bytes));
     drop(decode::<wire::Object, Object>(bytes));
+    drop(decode::<provider::Address, Address>(bytes));
     drop(decode::<link::Frame, Frame>(bytes));
 }
 

@@ -4,13 +4,14 @@ use std::{str::FromStr, time::Duration};
 
 use packhorse_domain::{
     Digest, Priority, Timestamp,
+    address::{Address, Budget, Calendar, HOURS, Hour, Rate, WhenSpent},
     advertisement::{Acceptance, Advertisement, Delivery},
     client::ClientFact,
     collection::{Collection, Condition},
     distribution::{Distribution, PointKind, Target},
-    id::{AdvertisementId, ClientId, CollectionId, PackageId, PointName, ProgramName, SiteCode},
+    id::{AddressName, AdvertisementId, ClientId, CollectionId, PackageId, PointName, ProgramName, SiteCode},
     instruction::{FileReference, Instruction, Point, PointList},
-    link::{Frame, Hello, ItemId, ItemKind, Offer, Outline, RefuseReason},
+    link::{Frame, Hello, ItemId, ItemKind, Offer, Open, Outline, Pulse, RefuseReason},
     object::{Direction, Object, ObjectKind},
     package::{PackageDefinition, PackageState, PackageVersion, Program},
     reconcile::{Compare, Entry, Listing, Node},
@@ -313,6 +314,58 @@ pub(super) fn object() -> impl Strategy<Value = Object> {
             deleted,
             body,
             traceparent,
+        },
+    )
+}
+
+fn rate() -> impl Strategy<Value = Rate> {
+    (Rate::SLOWEST..=Rate::FASTEST).prop_map(|rate| Rate::new(rate).expect("in range"))
+}
+
+fn calendar() -> impl Strategy<Value = Calendar> {
+    let open = select(vec![Open::Nothing, Open::High, Open::HighAndMedium, Open::All]);
+    let hour = (open, option::of(rate()), any::<bool>()).prop_map(|(open, rate, backup)| Hour {
+        open,
+        rate,
+        backup,
+    });
+    let week = vec(hour, HOURS).prop_map(|hours| Calendar::from_hours(hours).expect("a week"));
+    prop_oneof![Just(Calendar::default()), week]
+}
+
+fn budget() -> impl Strategy<Value = Budget> {
+    let limits = prop_oneof![
+        (1..=1u64 << 40).prop_map(|day| (Some(day), None)),
+        (1..=1u64 << 40).prop_map(|month| (None, Some(month))),
+        (1..=1u64 << 40, 1..=1u64 << 40).prop_map(|(day, month)| (Some(day), Some(month))),
+    ];
+    (limits, select(vec![WhenSpent::HighOnly, WhenSpent::Closed])).prop_map(
+        |((per_day_bytes, per_month_bytes), when_spent)| Budget {
+            per_day_bytes,
+            per_month_bytes,
+            when_spent,
+        },
+    )
+}
+
+pub(super) fn address() -> impl Strategy<Value = Address> {
+    let name = named::<AddressName>("[a-z0-9][a-z0-9-]{0,31}");
+    let endpoint = option::of("[a-z.]{1,20}:[1-9][0-9]{0,3}");
+    let zone = select(vec!["UTC".to_owned(), "Europe/Paris".to_owned(), "Etc/GMT+3".to_owned()]);
+    let pulse = (1_000..=16_000_000u32, 100..=600_000u64)
+        .prop_map(|(block_bytes, ms)| Pulse { block_bytes, pause: Duration::from_millis(ms) });
+    let limits = (calendar(), option::of(rate()), option::of(pulse), option::of(budget()));
+    (site(), name, any::<u32>(), (endpoint, zone), limits).prop_map(
+        |(peer, name, order, (endpoint, time_zone), (calendar, rate, pulse, budget))| Address {
+            peer,
+            name,
+            order,
+            endpoint,
+            time_zone,
+            calendar,
+            rate,
+            pulse,
+            budget,
         },
     )
 }

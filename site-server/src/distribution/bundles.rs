@@ -45,12 +45,13 @@ pub(super) async fn make_one(site: &Site, view: &View, failed: &mut Failed) -> R
     let is_known = |plan: &BundlePlan| {
         known.iter().any(|bundle| bundle.target == plan.target && bundle.bases == plan.bases)
     };
-    let next = needs.into_iter().find(|Need { package, plan, .. }| {
-        !failed.contains_key(&plan.target)
+    let next = needs.into_iter().find(|Need { package, plan, cancelled, .. }| {
+        !cancelled
+            && !failed.contains_key(&plan.target)
             && !is_known(plan)
             && view.holds(&package.definition.id, &plan.target)
     });
-    let Some(Need { child, package, plan }) = next else {
+    let Some(Need { child, package, plan, .. }) = next else {
         return Ok(if failed.is_empty() { Made::Nothing } else { Made::Failed });
     };
     let span = tracing::info_span!(
@@ -142,6 +143,9 @@ fn write(
     out.flush().map_err(file("write a bundle"))?;
     drop(out);
     File::sync_all(part.as_file()).map_err(file("make a bundle durable"))?;
+    // It can be made again from the bundle; a torn one leads to no digest and is passed over.
+    fs::write(directory.join(format!("{}.outline", info.digest)), info.outline.to_bytes())
+        .map_err(file("write an outline"))?;
     let path = directory.join(format!("{}.bundle", info.digest));
     let (_, part) = part.keep().map_err(|error| file("keep a bundle")(error.error))?;
     fs::rename(part, path).map_err(file("name a bundle"))?;

@@ -28,6 +28,8 @@ pub(crate) struct Need<'a> {
     pub(crate) child: &'a SiteCode,
     pub(crate) package: &'a PackageRecord,
     pub(crate) plan: BundlePlan,
+    /// An administrator does not want it sent: it is neither made nor queued.
+    pub(crate) cancelled: bool,
 }
 
 /// What each child reported to hold, by package.
@@ -38,7 +40,9 @@ pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Resul
     if view.children.is_empty() {
         return Ok(Vec::new());
     }
-    let (reported, refused) = (reported(tx, view).await?, bases_refused(tx).await?);
+    let reported = reported(tx, view).await?;
+    let refused = targets_in(tx, SendingState::BaseMissing).await?;
+    let cancelled = targets_in(tx, SendingState::Cancelled).await?;
     let mut needs = Vec::new();
     for (package, distribution) in &view.packages {
         let Some(target) = package.version.manifest else {
@@ -53,7 +57,8 @@ pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Resul
             let is_refused = refused.contains(&(child.clone(), target));
             let here = |base: &Digest| !is_refused && site.library.has_manifest(base);
             if let ChildNeed::Bundle { target, bases } = child_need(&target, &held, here) {
-                needs.push(Need { child, package, plan: BundlePlan { target, bases } });
+                let cancelled = cancelled.contains(&(child.clone(), target));
+                needs.push(Need { child, package, plan: BundlePlan { target, bases }, cancelled });
             }
         }
     }
@@ -83,15 +88,15 @@ fn holds(reported: &Reported, child: &SiteCode, package: &PackageId) -> Vec<Dige
     own.chain(others).flat_map(|(_, held)| held.iter().copied()).collect()
 }
 
-/// Children that refused a bundle to this target because they lack what it builds on.
-async fn bases_refused(tx: &mut Tx) -> Result<HashSet<(SiteCode, Digest)>, Error> {
-    let mut refused = HashSet::new();
+/// Children with a mini-job in this state, and the target that its bundle leads to: whatever it builds on.
+async fn targets_in(tx: &mut Tx, state: SendingState) -> Result<HashSet<(SiteCode, Digest)>, Error> {
+    let mut found = HashSet::new();
     for sending in bundles::sendings(tx).await? {
-        if sending.state == SendingState::BaseMissing
+        if sending.state == state
             && let Some(bundle) = bundles::get(tx, &sending.digest).await?
         {
-            refused.insert((sending.peer, bundle.target));
+            found.insert((sending.peer, bundle.target));
         }
     }
-    Ok(refused)
+    Ok(found)
 }

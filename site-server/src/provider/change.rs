@@ -62,10 +62,20 @@ impl<'a> Change<'a> {
 
     /// Notes who did what, and makes it last.
     pub(super) async fn finish(mut self, subject: &str, text: &str) -> Result<(), Error> {
-        let text = format!("{} {} {text}", self.who.role, self.who.id);
-        let class = (Severity::Info, EventType::Audit);
-        status::report(self.site, &mut self.tx, "provider", class, subject, &text).await?;
+        self.note(subject, text).await?;
         Ok(self.tx.commit().await?)
+    }
+
+    /// Notes who did what, where a use case does more than one thing.
+    pub(super) async fn note(&mut self, subject: &str, text: &str) -> Result<(), Error> {
+        let text = format!("{} {text}", self.by());
+        let class = (Severity::Info, EventType::Audit);
+        status::report(self.site, &mut self.tx, "provider", class, subject, &text).await
+    }
+
+    /// Role and name of whoever makes it.
+    pub(super) fn by(&self) -> String {
+        format!("{} {}", self.who.role, self.who.id)
     }
 
     /// The id of a new object: the one that was given, or the site's next.

@@ -3,12 +3,14 @@
 //! A service decodes, calls one use case, and encodes. A use case that changes something is one transaction, a
 //! [`Change`], which also writes who did it.
 
+mod addresses;
 mod advertisements;
 mod change;
 mod collections;
 mod packages;
 mod points;
 mod programs;
+mod queue;
 mod sites;
 mod statuses;
 mod targets;
@@ -24,10 +26,12 @@ use packhorse_domain::id::SiteCode;
 
 use crate::{error::Error, site::Site};
 
+pub(crate) use addresses::Addresses;
 pub(crate) use advertisements::Advertisements;
 pub(crate) use collections::Collections;
 pub(crate) use packages::Packages;
 pub(crate) use points::DistributionPoints;
+pub(crate) use queue::Queue;
 pub(crate) use sites::Sites;
 pub(crate) use statuses::Statuses;
 

@@ -173,7 +173,7 @@ async fn queued(tx: &mut Tx, neighbour: &Neighbour) -> Result<u32, Error> {
     let bundles = bundles::sendings(tx)
         .await?
         .into_iter()
-        .filter(|sending| sending.peer == neighbour.code && transfers::is_waiting(sending))
+        .filter(|sending| sending.peer == neighbour.code && sending.state.is_waiting())
         .count();
     Ok(u32::try_from(objects + bundles).unwrap_or(u32::MAX))
 }

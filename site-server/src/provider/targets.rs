@@ -2,7 +2,9 @@
 
 use packhorse_domain::{
     distribution::{Distribution, TARGETS_MAX, Target},
+    id::PackageId,
     object::ObjectKind,
+    site::subtree,
 };
 use packhorse_proto::{convert::ConvertError, object::v1 as wire, provider::v1::Package};
 use packhorse_trust::Name;
@@ -15,8 +17,9 @@ use super::{
 use crate::{
     error::Error,
     record,
+    sender::parents,
     site::Site,
-    store::{Tx, objects},
+    store::{Tx, bundles, neighbours, objects},
 };
 
 pub(super) fn decode(targets: Vec<wire::distribution::Target>) -> Result<Vec<Target>, Error> {
@@ -49,11 +52,30 @@ pub(super) async fn add(
 ) -> Result<Package, Error> {
     let targets = decode(targets)?;
     let mut change = Change::begin(site, who).await?;
-    own(site, &mut change.tx, package).await?;
+    let record = own(site, &mut change.tx, package).await?;
     check_known(&mut change.tx, &targets).await?;
+    let again = queue_again(&mut change, &record.definition.id, &targets).await?;
     let shown = show(&targets);
     let text = format!("sends package {package} to {shown}");
-    replace(change, package, &text, |distribution| distribution.add(targets)).await
+    replace(change, package, &text, |distribution| distribution.add(targets) || again).await
+}
+
+/// A target that is added, be it again, takes back what was cancelled on the way to it. Says whether there was anything.
+async fn queue_again(
+    change: &mut Change<'_>,
+    package: &PackageId,
+    targets: &[Target],
+) -> Result<bool, Error> {
+    let parents = parents(&mut change.tx).await?;
+    let mut again = false;
+    for child in neighbours::children(&mut change.tx).await? {
+        let below = subtree(&child, &parents);
+        if targets.iter().any(|target| below.contains(&target.site)) {
+            let now = change.site.now();
+            again |= bundles::queue_cancelled(&mut change.tx, &child, package, now).await?;
+        }
+    }
+    Ok(again)
 }
 
 pub(super) async fn remove(

@@ -5,16 +5,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use packhorse_domain::id::SiteCode;
+use packhorse_domain::{id::SiteCode, link::ItemId};
 use packhorse_runtime::{Next, Worker};
 
 use crate::{
     distribution::{Need, View, needs},
     error::Error,
+    scheduler,
     site::Site,
     store::{
         Tx,
+        arrivals::{self, Arrival},
         bundles::{self, BundleRow, Sending, SendingState},
+        neighbours, queue as queue_orders,
     },
 };
 
@@ -38,11 +41,14 @@ impl Worker for ReplicationManager {
         let mut tx = self.site.store.read().await?;
         let view = View::load(&self.site, &mut tx).await?;
         let needs = needs(&self.site, &mut tx, &view).await?;
-        let made = bundles::list(&mut tx).await?;
+        let mut ready = bundles::list(&mut tx).await?;
+        // What is still coming in goes on as it comes.
+        let coming = arrivals::list(&mut tx).await?.into_iter().filter(Arrival::may_go_on);
+        ready.extend(coming.map(Arrival::into_bundle));
         let mut queued = Vec::new();
-        for Need { child, plan, .. } in &needs {
+        for Need { child, plan, .. } in needs.iter().filter(|need| !need.cancelled) {
             if let Some(bundle) =
-                made.iter().find(|bundle| bundle.target == plan.target && bundle.bases == plan.bases)
+                ready.iter().find(|bundle| bundle.target == plan.target && bundle.bases == plan.bases)
                 && is_due(&mut tx, child, bundle).await?
             {
                 queued.push((*child, bundle));
@@ -56,6 +62,7 @@ impl Worker for ReplicationManager {
             }
             tx.commit().await?;
         }
+        forget_orders(&self.site).await?;
         Ok(Next::Idle)
     }
 }
@@ -74,7 +81,9 @@ async fn is_due(tx: &mut Tx, child: &SiteCode, bundle: &BundleRow) -> Result<boo
 
 /// Queues a bundle, unless that was done, or the bundle removed, since it was looked at.
 async fn queue(site: &Site, tx: &mut Tx, child: &SiteCode, bundle: &BundleRow) -> Result<(), Error> {
-    if bundles::get(tx, &bundle.digest).await?.is_none() || !is_due(tx, child, bundle).await? {
+    let is_coming = arrivals::get(tx, &ItemId::of(&bundle.digest)).await?.is_some();
+    let is_here = is_coming || bundles::get(tx, &bundle.digest).await?.is_some();
+    if !is_here || !is_due(tx, child, bundle).await? {
         return Ok(());
     }
     let sending = Sending {
@@ -100,4 +109,45 @@ async fn child_spoke_after(
     let status =
         crate::store::objects::get(tx, packhorse_domain::object::ObjectKind::PackageStatus, &id).await?;
     Ok(status.is_some_and(|status| status.changed_at > at))
+}
+
+/// Forgets what administrators wanted of items that are gone: delivered, overtaken by a newer state, or not needed.
+async fn forget_orders(site: &Site) -> Result<(), Error> {
+    let mut tx = site.store.read().await?;
+    if gone(&mut tx).await?.is_empty() {
+        return Ok(());
+    }
+    drop(tx);
+    let mut tx = site.store.begin().await?;
+    for (peer, item) in gone(&mut tx).await? {
+        queue_orders::remove(&mut tx, &peer, &item).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+/// Orders for what does not wait any more.
+async fn gone(tx: &mut Tx) -> Result<Vec<(SiteCode, ItemId)>, Error> {
+    let orders = queue_orders::list(tx).await?;
+    if orders.is_empty() {
+        return Ok(Vec::new());
+    }
+    let neighbours = neighbours::list(tx).await?;
+    let sendings = bundles::sendings(tx).await?;
+    let mut gone = Vec::new();
+    for (peer, item) in orders.into_keys() {
+        let bundle_waits = sendings.iter().any(|sending| {
+            sending.peer == peer && ItemId::of(&sending.digest) == item && sending.state.is_waiting()
+        });
+        let object_waits = match neighbours.iter().find(|one| one.code == peer) {
+            Some(one) => {
+                let direction = scheduler::direction(one.relation);
+                !scheduler::lacking_between(tx, &peer, direction, (&item, &item)).await?.is_empty()
+            }
+            None => false,
+        };
+        if !bundle_waits && !object_waits {
+            gone.push((peer, item));
+        }
+    }
+    Ok(gone)
 }

@@ -1,7 +1,12 @@
 //! Scheduler: which mini-jobs a link may work on now.
 
+pub(crate) mod addresses;
+mod sendings;
+
+use std::collections::{BTreeMap, HashMap};
+
 use packhorse_domain::{
-    Priority,
+    Digest, Priority, Timestamp,
     advertisement::Advertisement,
     id::SiteCode,
     link::{ItemId, ItemKind, ObjectState, OutItem, limits},
@@ -9,14 +14,19 @@ use packhorse_domain::{
 };
 use packhorse_proto::object::v1 as wire;
 
+pub(crate) use sendings::Sendings;
+
 use crate::{
     error::Error,
     record,
     site::Site,
     store::{
+        Tx,
+        arrivals::{self, Arrival},
         bundles::{self, BundleRow, SendingState},
         neighbours::Relation,
         objects::{self, StoredObject},
+        queue::{self, QueueOrder},
     },
 };
 
@@ -38,52 +48,122 @@ pub(crate) enum JobContent {
     Bundle(BundleRow),
 }
 
-/// What the neighbour lacks and may be sent now.
-pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> Result<Vec<Job>, Error> {
-    let mut tx = site.store.read().await?;
-    let direction = match relation {
-        Relation::Parent => Direction::Up,
-        Relation::Child => Direction::Down,
-    };
-    let mut lacking = objects::lacking(&mut tx, peer, direction, OBJECTS_MAX).await?;
-    if lacking.len() == OBJECTS_MAX {
-        lacking.extend(objects::lacking_newest(&mut tx, peer, direction, NEWEST_MAX).await?);
+/// What may be sent now.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) jobs: Vec<Job>,
+    /// Where each item stands that is known: priority and rank; `None` for one that is held.
+    places: HashMap<ItemId, Option<(Priority, i64)>>,
+}
+
+impl Admitted {
+    /// Whether an item that the link has is to be taken back: it is not to be sent now, or it stands elsewhere in the
+    /// queue and has to be offered again. An object that is not here may just be far behind.
+    pub(crate) fn takes_back(&self, open: &Job) -> bool {
+        match self.places.get(&open.item.id) {
+            Some(place) => *place != Some((open.item.priority, open.item.rank)),
+            None => matches!(open.content, JobContent::Bundle(_)),
+        }
     }
-    let mut jobs = lacking.into_iter().map(object_job).collect::<Result<Vec<_>, _>>()?;
+}
+
+/// What the neighbour lacks and may be sent now.
+pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> Result<Admitted, Error> {
+    let mut tx = site.store.read().await?;
+    let orders = queue::of(&mut tx, peer).await?;
+    let mut jobs = objects_lacking(&mut tx, peer, direction(relation), &orders).await?;
     for sending in bundles::sendings(&mut tx).await? {
         let due = match sending.state {
             SendingState::Queued => true,
             SendingState::Failed => sending.retry_at <= site.now(),
-            SendingState::Done | SendingState::BaseMissing => false,
+            SendingState::Done | SendingState::BaseMissing | SendingState::Cancelled => false,
         };
         if sending.peer == *peer
             && due
-            && let Some(bundle) = bundles::get(&mut tx, &sending.digest).await?
+            && let Some((bundle, available)) = spooled(site, &mut tx, &sending.digest).await?
         {
-            let package = record::package(&mut tx, bundle.package.as_str()).await?;
-            let priority = package.map_or(Priority::Medium, |package| package.definition.priority);
-            jobs.push(bundle_job(bundle, priority, sending.changed_at));
+            let priority = bundle_priority(&mut tx, &bundle).await?;
+            let mut job = bundle_job(bundle, priority, sending.changed_at);
+            job.item.available = available;
+            jobs.push(job);
         }
     }
-    Ok(jobs)
+    drop(tx);
+    let mut places: HashMap<_, _> =
+        orders.iter().filter(|(_, given)| given.order.held).map(|(item, _)| (*item, None)).collect();
+    jobs.retain(|job| !places.contains_key(&job.item.id));
+    for job in &mut jobs {
+        if let Some(given) = orders.get(&job.item.id) {
+            given.order.apply(&mut job.item);
+        }
+        places.insert(job.item.id, Some((job.item.priority, job.item.rank)));
+    }
+    Ok(Admitted { jobs, places })
+}
+
+/// A bundle in the spool, and how much of it can be sent: one that is still coming in goes on as far as it was checked.
+async fn spooled(site: &Site, tx: &mut Tx, digest: &Digest) -> Result<Option<(BundleRow, u64)>, Error> {
+    if let Some(bundle) = bundles::get(tx, digest).await? {
+        let length = bundle.length;
+        return Ok(Some((bundle, length)));
+    }
+    let item = ItemId::of(digest);
+    let arrival = arrivals::get(tx, &item).await?.filter(Arrival::may_go_on);
+    Ok(arrival.map(|arrival| (arrival.into_bundle(), site.relays.upto(&item))))
+}
+
+/// Which objects go to such a neighbour.
+pub(crate) fn direction(relation: Relation) -> Direction {
+    match relation {
+        Relation::Parent => Direction::Up,
+        Relation::Child => Direction::Down,
+    }
+}
+
+/// The oldest objects that the neighbour lacks, the newest, and those that somebody gave an order for, wherever they
+/// are. Held ones take no place away from others.
+async fn objects_lacking(
+    tx: &mut Tx,
+    peer: &SiteCode,
+    direction: Direction,
+    orders: &BTreeMap<ItemId, QueueOrder>,
+) -> Result<Vec<Job>, Error> {
+    let limit = OBJECTS_MAX + orders.len();
+    let mut lacking = objects::lacking(tx, peer, direction, limit).await?;
+    if lacking.len() == limit {
+        lacking.extend(objects::lacking_newest(tx, peer, direction, NEWEST_MAX).await?);
+        for item in orders.keys() {
+            lacking.extend(lacking_between(tx, peer, direction, (item, item)).await?);
+        }
+    }
+    lacking.into_iter().map(object_job).collect()
+}
+
+/// The objects that the neighbour lacks and that are named between these two items.
+pub(crate) async fn lacking_between(
+    tx: &mut Tx,
+    peer: &SiteCode,
+    direction: Direction,
+    range: (&ItemId, &ItemId),
+) -> Result<Vec<StoredObject>, Error> {
+    let mut lacking = Vec::new();
+    for object in objects::of_items(tx, range, OBJECTS_MAX).await? {
+        if object.kind.direction() == direction && objects::lacks(tx, peer, &object).await? {
+            lacking.push(object);
+        }
+    }
+    Ok(lacking)
+}
+
+/// A bundle goes with the priority of its package.
+pub(crate) async fn bundle_priority(tx: &mut Tx, bundle: &BundleRow) -> Result<Priority, Error> {
+    let package = record::package(tx, bundle.package.as_str()).await?;
+    Ok(package.map_or(Priority::Medium, |package| package.definition.priority))
 }
 
 /// The mini-job that sends an object as it is.
 pub(crate) fn object_job(object: StoredObject) -> Result<Job, Error> {
-    let subject = format!("{}/{}", object.kind.as_str(), object.id);
-    let item = OutItem {
-        id: ItemId::of(&object.digest),
-        kind: ItemKind::Object,
-        priority: object_priority(&object)?,
-        length: object.content.len() as u64,
-        digest: object.digest,
-        target: None,
-        bases: Vec::new(),
-        queued_at: object.changed_at,
-        inline: (object.content.len() <= limits::INLINE_BYTES_MAX).then(|| object.content.clone()),
-        state: Some(ObjectState { object: subject.clone(), version: object.version }),
-        subject,
-    };
+    let item = object_item(&object)?;
     let content = JobContent::Object {
         kind: object.kind,
         id: object.id,
@@ -91,6 +171,27 @@ pub(crate) fn object_job(object: StoredObject) -> Result<Job, Error> {
         content: object.content,
     };
     Ok(Job { item, content })
+}
+
+/// An object as the link is told of it.
+pub(crate) fn object_item(object: &StoredObject) -> Result<OutItem, Error> {
+    let subject = format!("{}/{}", object.kind.as_str(), object.id);
+    Ok(OutItem {
+        id: ItemId::of(&object.digest),
+        kind: ItemKind::Object,
+        priority: object_priority(object)?,
+        length: object.content.len() as u64,
+        digest: object.digest,
+        target: None,
+        bases: Vec::new(),
+        rank: 0,
+        deadline: None,
+        queued_at: object.changed_at,
+        available: object.content.len() as u64,
+        inline: (object.content.len() <= limits::INLINE_BYTES_MAX).then(|| object.content.clone()),
+        state: Some(ObjectState { object: subject.clone(), version: object.version }),
+        subject,
+    })
 }
 
 /// Objects are small: those that others wait for go at their own priority or better, status after them, messages last.
@@ -116,8 +217,13 @@ fn object_priority(object: &StoredObject) -> Result<Priority, Error> {
     })
 }
 
-fn bundle_job(bundle: BundleRow, priority: Priority, queued_at: packhorse_domain::Timestamp) -> Job {
-    let item = OutItem {
+fn bundle_job(bundle: BundleRow, priority: Priority, queued_at: Timestamp) -> Job {
+    Job { item: bundle_item(&bundle, priority, queued_at), content: JobContent::Bundle(bundle) }
+}
+
+/// A bundle as the link is told of it.
+pub(crate) fn bundle_item(bundle: &BundleRow, priority: Priority, queued_at: Timestamp) -> OutItem {
+    OutItem {
         id: ItemId::of(&bundle.digest),
         kind: ItemKind::Bundle,
         priority,
@@ -126,9 +232,11 @@ fn bundle_job(bundle: BundleRow, priority: Priority, queued_at: packhorse_domain
         subject: bundle.package.to_string(),
         target: Some(bundle.target),
         bases: bundle.bases.clone(),
+        rank: 0,
+        deadline: None,
         queued_at,
+        available: bundle.length,
         inline: None,
         state: None,
-    };
-    Job { item, content: JobContent::Bundle(bundle) }
+    }
 }

@@ -11,13 +11,13 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     monitor::Wakers,
-    sender::session::{Inbound, OUTBOUND_FRAMES_MAX, Session, SessionError},
+    sender::{
+        inbound::read_frames,
+        session::{OUTBOUND_FRAMES_MAX, Session, SessionError},
+    },
     site::Site,
     store::neighbours::{self, Relation},
 };
-
-/// Frames read ahead of the protocol; the rest waits in HTTP/2's window, at the peer.
-const INBOUND_FRAMES_MAX: usize = 64;
 
 /// Serves `LinkService`.
 #[derive(Debug, Clone)]
@@ -70,33 +70,4 @@ fn status_of(error: &SessionError) -> Status {
         SessionError::Silent(_) | SessionError::Cut(_) => Status::unavailable(text),
         SessionError::Own(_) => Status::internal("the site server failed; its log says how"),
     }
-}
-
-/// Reads frames off a stream until it ends; the channel's end is the stream's.
-pub(super) fn read_frames<S>(lifecycle: &Lifecycle, frames: S) -> Inbound
-where
-    S: Stream<Item = Result<Option<packhorse_proto::link::v1::Frame>, Status>> + Send + 'static,
-{
-    let (sender, inbound) = mpsc::channel(INBOUND_FRAMES_MAX);
-    lifecycle.spawn_finite("link-reader", async move {
-        tokio::pin!(frames);
-        loop {
-            let message = tokio::select! {
-                // The session is over, whatever the peer does with its end of the stream.
-                () = sender.closed() => return,
-                message = frames.next() => message,
-            };
-            let Some(message) = message else { return };
-            let frame = match message {
-                Ok(frame) => Frame::try_from(frame.unwrap_or_default())
-                    .map_err(|error| SessionError::Frame(error.text())),
-                Err(status) => Err(SessionError::Cut(status.message().to_owned())),
-            };
-            let ends = frame.is_err();
-            if sender.send(frame).await.is_err() || ends {
-                return;
-            }
-        }
-    });
-    inbound
 }

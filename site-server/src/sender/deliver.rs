@@ -17,7 +17,7 @@ use crate::{
     store::{
         Tx,
         bundles::{self, BundleRow, Sending, SendingState},
-        objects,
+        objects, queue,
     },
 };
 
@@ -96,6 +96,7 @@ pub(super) async fn record(
 }
 
 async fn held(site: &Site, tx: &mut Tx, peer: &SiteCode, job: &Job) -> Result<(), Error> {
+    queue::remove(tx, peer, &job.item.id).await?;
     match &job.content {
         JobContent::Object { kind, id, version, .. } => {
             objects::acknowledge(tx, peer, *kind, id, *version).await?;
@@ -128,8 +129,13 @@ async fn put(
     wait: Duration,
 ) -> Result<(), Error> {
     let now = site.now();
-    let before = bundles::sending(tx, peer, &bundle.digest)
-        .await?
+    let before = bundles::sending(tx, peer, &bundle.digest).await?;
+    // What came of its last moments on the link does not queue it again.
+    if state != SendingState::Done && before.as_ref().is_some_and(|one| one.state == SendingState::Cancelled)
+    {
+        return Ok(());
+    }
+    let before = before
         .filter(|before| before.state == SendingState::Failed && state == SendingState::Failed)
         .map(|before| before.retry_at.since(before.changed_at));
     let wait = wait_after(before, wait);

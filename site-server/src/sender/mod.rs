@@ -5,25 +5,36 @@
 
 mod accept;
 mod apply;
+mod arriving;
 mod deliver;
 mod dial;
+mod gate;
+mod inbound;
+mod meter;
 mod receive;
 mod recover;
+mod relay;
 mod repair;
 mod send;
 mod session;
+mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use packhorse_domain::{Priority, Timestamp, link::ItemId};
-use packhorse_runtime::ByteCounter;
+use packhorse_domain::{
+    Priority, Timestamp,
+    id::AddressName,
+    link::{Gauges, ItemId, Stage},
+};
+use packhorse_runtime::Wire;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use accept::LinkServer;
 pub(crate) use apply::parents;
 pub(crate) use dial::dial_parent;
+pub(crate) use relay::Relays;
 
 /// A link as people see it.
 #[derive(Debug, Default, Clone)]
@@ -31,13 +42,22 @@ pub(crate) struct LinkView {
     pub(crate) up: bool,
     pub(crate) since: Timestamp,
     /// Of the present connection.
-    pub(crate) counter: Arc<ByteCounter>,
+    pub(crate) counter: Arc<Wire>,
     /// Of the connections before it.
     pub(crate) sent_before: u64,
     pub(crate) received_before: u64,
     pub(crate) round_trip_us: u64,
+    /// The address by which the peer was dialled, if this side dialled.
+    pub(crate) address: Option<AddressName>,
+    /// What the line was seen to do.
+    pub(crate) gauges: Gauges,
     pub(crate) last_error: String,
     pub(crate) moving: Vec<Moving>,
+    /// Of the encrypted connection, over the last seconds.
+    pub(crate) sent_bytes_per_s: u64,
+    pub(crate) received_bytes_per_s: u64,
+    /// How far items that stopped midway are at the peer.
+    pub(crate) reached: BTreeMap<ItemId, u64>,
     /// Ends the present session; a newer one takes its place.
     pub(crate) session: CancellationToken,
 }
@@ -49,6 +69,9 @@ pub(crate) struct Moving {
     pub(crate) outgoing: bool,
     pub(crate) subject: String,
     pub(crate) priority: Priority,
+    pub(crate) stage: Stage,
     pub(crate) done: u64,
     pub(crate) total: u64,
+    /// Over the last seconds.
+    pub(crate) rate_bytes_per_s: u64,
 }

@@ -1,14 +1,14 @@
 //! One stream with one neighbour: frames from the wire into the protocol, and what the protocol says onto the wire
-//! and onto the disk.
+//! and onto the disk. Nothing here waits for a disk or for the line while something else could go on.
 
 use std::{sync::Arc, time::Duration};
 
 use packhorse_domain::{
     Timestamp,
-    id::SiteCode,
+    id::{AddressName, SiteCode},
     link::{Event, Frame, Link, LinkConfig, PeerSilent, Send, Violation},
 };
-use packhorse_runtime::ByteCounter;
+use packhorse_runtime::Wire;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -18,7 +18,16 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     error::Error,
     monitor::Wakers,
-    sender::{LinkView, Moving, receive::Receiver, repair::Repair, send::Sender},
+    sender::{
+        LinkView, Moving,
+        gate::Gate,
+        inbound::{Arrived, Inbound},
+        meter::Meters,
+        receive::Receiver,
+        repair::Repair,
+        send::Sender,
+        terms::LinkTerms,
+    },
     site::Site,
     store::neighbours::{self, Relation},
 };
@@ -26,7 +35,7 @@ use crate::{
 /// Frames taken in together, so that their effects share one commit.
 const BATCH_FRAMES_MAX: usize = 256;
 /// Frames that wait for the wire: what lies there cannot be overtaken.
-pub(super) const OUTBOUND_FRAMES_MAX: usize = 2;
+pub(super) const OUTBOUND_FRAMES_MAX: usize = 1;
 /// At most so long after a change the queue is looked at again, whoever forgot to wake us.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// People need not see every frame.
@@ -49,9 +58,6 @@ pub(crate) enum SessionError {
     Own(#[from] Error),
 }
 
-/// What the wire hands in.
-pub(super) type Inbound = mpsc::Receiver<Result<Frame, SessionError>>;
-
 /// One end of a link.
 pub(super) struct Session {
     site: Arc<Site>,
@@ -62,35 +68,84 @@ pub(super) struct Session {
     repair: Repair,
     /// Changes of what the peer may lack.
     woken: watch::Receiver<u64>,
+    /// What is coming in at this site came further.
+    relayed: watch::Receiver<()>,
+    terms: LinkTerms,
+    ticks: Ticks,
+    meters: Meters,
+    /// Others are sent to; it is asked again soon.
+    waits_for_turn: bool,
+}
+
+/// The time as the protocol wants it: it goes on evenly, whatever happens to the clock.
+struct Ticks {
+    began: Instant,
+    at: Timestamp,
+}
+
+impl Ticks {
+    fn now(&self) -> Timestamp {
+        self.at.plus(self.began.elapsed())
+    }
+}
+
+/// Why nothing more is handed to the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pause {
+    /// The protocol has nothing that may leave now.
+    Idle,
+    /// The connection still holds the last frame.
+    Gate,
+    /// The stream has not taken the last frame.
+    Stream,
 }
 
 impl Session {
     pub(super) fn new(site: Arc<Site>, peer: SiteCode, relation: Relation, wakers: &Wakers) -> Self {
         let mut config = LinkConfig::new(site.code().clone(), peer.clone());
         config.epoch.clone_from(&site.epoch);
+        config.lower_share_percent = site.settings.link.lower_share_percent;
+        let ticks = Ticks { began: Instant::now(), at: site.now() };
         Session {
-            link: Link::new(config, site.now()),
+            link: Link::new(config, ticks.now()),
             sender: Sender::new(site.clone(), peer.clone(), relation),
             receiver: Receiver::new(site.clone(), peer.clone(), relation),
             repair: Repair::new(site.clone(), peer.clone(), relation),
+            terms: LinkTerms::new(site.clone(), peer.clone(), None),
+            relayed: site.relays.subscribe(),
             site,
             peer,
             woken: wakers.link.subscribe(),
+            ticks,
+            meters: Meters::default(),
+            waits_for_turn: false,
         }
+    }
+
+    /// Says by which address the peer was dialled.
+    pub(super) fn by(mut self, address: Option<AddressName>) -> Self {
+        self.terms = LinkTerms::new(self.site.clone(), self.peer.clone(), address);
+        self
     }
 
     /// Runs until the stream ends, the peer breaks the protocol, a newer session takes over, or `stop`.
     pub(super) async fn run(
         mut self,
-        counter: Arc<ByteCounter>,
+        counter: Arc<Wire>,
         inbound: Inbound,
         outbound: mpsc::Sender<Frame>,
         stop: CancellationToken,
     ) -> Result<(), SessionError> {
+        let (wire, gate) = (counter.clone(), Gate::new(counter.clone()));
         let token = self.register(counter, &stop);
         tracing::info!(target: "sender", peer = %self.peer, "the link is up");
-        let result = self.exchange(inbound, outbound, &token).await;
+        let result = self.exchange(inbound, (outbound, gate), &token).await;
         self.receiver.close().await;
+        self.site.sendings.withdraw(&self.peer);
+        if let Err(error) = self.terms.record(&wire).await {
+            let error = packhorse_runtime::error_chain(&error);
+            tracing::warn!(target: "sender", peer = %self.peer, error, "what went over the line was not counted");
+        }
         let ours = !token.is_cancelled() || stop.is_cancelled();
         let error = result.as_ref().err().map(|error| packhorse_runtime::error_chain(error));
         if ours {
@@ -106,7 +161,7 @@ impl Session {
     async fn exchange(
         &mut self,
         mut inbound: Inbound,
-        outbound: mpsc::Sender<Frame>,
+        (outbound, mut gate): (mpsc::Sender<Frame>, Gate),
         token: &CancellationToken,
     ) -> Result<(), SessionError> {
         let mut look_at = Instant::now();
@@ -114,25 +169,26 @@ impl Session {
         let mut ending = false;
         loop {
             if !ending && look_at <= Instant::now() {
-                self.sender.fill(&mut self.link).await?;
-                self.receiver.answer_despooled(&mut self.link).await?;
-                self.repair.tend(&mut self.link).await?;
+                self.look(gate.wire()).await?;
                 look_at = Instant::now() + LOOK_AGAIN;
-                shown_at = Instant::now();
-                self.show();
             }
-            let full = self.pump(&outbound).await?;
-            if ending && !full {
+            let terms_due = self.terms.due_at().filter(|_| !ending);
+            if terms_due.is_some_and(|at| at <= Instant::now()) {
+                self.terms.check(&mut self.link, gate.wire(), self.ticks.now()).await?;
+            }
+            let pause = self.pump(&outbound, &mut gate).await?;
+            if ending && pause == Pause::Idle {
                 return Ok(());
             }
             if shown_at.elapsed() >= SHOW_EVERY {
                 self.show();
+                self.take_turn();
                 shown_at = Instant::now();
             }
             let sync_at = self.receiver.unsynced_since().map(|since| since + SYNC_EVERY);
             // At the end nothing is looked for any more: what is overdue must not keep this from sleeping.
-            let next_look = if ending { Instant::now() + LOOK_AGAIN } else { look_at };
-            let wake_at = self.until(self.link.next_wake(self.site.now()), next_look, sync_at);
+            let next_look = if ending { Instant::now() + LOOK_AGAIN } else { self.next_look(look_at) };
+            let wake_at = self.until(next_look, sync_at);
             tokio::select! {
                 () = token.cancelled(), if !ending => {
                     self.link.goodbye("the site server stops or a newer connection took over");
@@ -142,37 +198,79 @@ impl Session {
                     None => return Ok(()),
                     Some(first) => self.take_in(first, &mut inbound).await?,
                 },
-                permit = outbound.reserve(), if full => {
+                () = gate.moved(), if pause == Pause::Gate => {}
+                permit = outbound.reserve(), if pause == Pause::Stream => {
                     if permit.is_err() {
                         return Ok(());
                     }
                 }
+                synced = self.receiver.synced() => self.receiver.was_synced(synced, &mut self.link).await?,
                 Ok(()) = self.woken.changed() => look_at = Instant::now(),
+                Ok(()) = self.relayed.changed() => self.sender.relay(&mut self.link),
                 () = tokio::time::sleep_until(wake_at) => {
-                    self.link.wake(self.site.now())?;
+                    self.link.wake(self.ticks.now())?;
                 }
             }
             if sync_at.is_some_and(|at| at <= Instant::now()) {
-                self.receiver.sync(&mut self.link).await?;
+                self.receiver.sync();
             }
         }
     }
 
-    fn until(&self, wake: Option<Timestamp>, look_at: Instant, sync_at: Option<Instant>) -> Instant {
-        let link = wake.map_or(look_at, |at| Instant::now() + at.since(self.site.now()));
+    /// Looks at what changed outside: the terms, what there is to send, what Despooler is done with.
+    async fn look(&mut self, wire: &Wire) -> Result<(), SessionError> {
+        self.terms.check(&mut self.link, wire, self.ticks.now()).await?;
+        self.sender.fill(&mut self.link).await?;
+        self.receiver.answer_despooled(&mut self.link).await?;
+        self.repair.tend(&mut self.link).await?;
+        self.take_turn();
+        Ok(())
+    }
+
+    /// Asks whether bundles may go to this peer now, or go to others first.
+    fn take_turn(&mut self) {
+        let Some((priority, ago)) = self.sender.claim(self.terms.open()) else {
+            self.site.sendings.withdraw(&self.peer);
+            self.waits_for_turn = false;
+            return;
+        };
+        let settings = &self.site.settings.link;
+        let now = self.ticks.now();
+        let moved_at = Timestamp(now.0.saturating_sub(i64::try_from(ago.as_micros()).unwrap_or(i64::MAX)));
+        let granted = self.site.sendings.claim(&self.peer, (priority, moved_at), settings.sendings_max, now);
+        self.link.set_bundles_max(if granted { settings.sendings_per_site_max } else { 0 });
+        self.waits_for_turn = !granted;
+    }
+
+    fn next_look(&self, look_at: Instant) -> Instant {
+        let turn_at = self.waits_for_turn.then(|| Instant::now() + SHOW_EVERY);
+        [turn_at, self.terms.due_at()].into_iter().flatten().fold(look_at, Instant::min)
+    }
+
+    fn until(&self, look_at: Instant, sync_at: Option<Instant>) -> Instant {
+        let now = self.ticks.now();
+        let link = self.link.next_wake(now).map_or(look_at, |at| Instant::now() + at.since(now));
         link.min(look_at).min(sync_at.unwrap_or(look_at))
     }
 
-    /// Gives the wire as many frames as it takes at once. True: there may be more.
-    async fn pump(&mut self, outbound: &mpsc::Sender<Frame>) -> Result<bool, SessionError> {
+    /// Hands the connection what it can take at once.
+    async fn pump(&mut self, outbound: &mpsc::Sender<Frame>, gate: &mut Gate) -> Result<Pause, SessionError> {
+        gate.adjust(&self.link.gauges());
         loop {
+            if !gate.is_open() {
+                return Ok(Pause::Gate);
+            }
             let permit = match outbound.try_reserve() {
                 Ok(permit) => permit,
-                Err(mpsc::error::TrySendError::Full(())) => return Ok(true),
-                Err(mpsc::error::TrySendError::Closed(())) => return Ok(false),
+                Err(mpsc::error::TrySendError::Full(())) => return Ok(Pause::Stream),
+                Err(mpsc::error::TrySendError::Closed(())) => return Ok(Pause::Idle),
             };
-            let frame = match self.link.next_send(self.site.now()) {
-                None => return Ok(false),
+            let now = self.ticks.now();
+            if let Some(carried) = gate.carried() {
+                self.link.carried(carried, now);
+            }
+            let frame = match self.link.next_send(now) {
+                None => return Ok(Pause::Idle),
                 Some(Send::Frame(frame)) => frame,
                 Some(Send::Data { item, offset, length }) => {
                     match self.sender.read(item, offset, length).await {
@@ -185,22 +283,20 @@ impl Session {
                     }
                 }
             };
+            gate.handed(frame.bytes());
             permit.send(frame);
         }
     }
 
-    async fn take_in(
-        &mut self,
-        first: Result<Frame, SessionError>,
-        inbound: &mut Inbound,
-    ) -> Result<(), SessionError> {
+    async fn take_in(&mut self, first: Arrived, inbound: &mut Inbound) -> Result<(), SessionError> {
         let mut events = Vec::new();
         let mut next = Some(first);
         for _ in 0..BATCH_FRAMES_MAX {
-            let Some(frame) = next.take().or_else(|| inbound.try_recv().ok()) else {
+            let Some(arrived) = next.take().or_else(|| inbound.try_recv().ok()) else {
                 break;
             };
-            events.extend(self.link.receive(frame?, self.site.now()).map_err(SessionError::Violation)?);
+            let now = self.ticks.now();
+            events.extend(self.link.receive(arrived.frame?, now).map_err(SessionError::Violation)?);
         }
         self.handle(events).await
     }
@@ -225,9 +321,10 @@ impl Session {
                     let jobs = self.repair.listed(&listing, &mut self.link).await?;
                     self.sender.hand(jobs, &mut self.link);
                 }
-                event @ (Event::Offered(_) | Event::Write { .. } | Event::Cancelled { .. }) => {
-                    incoming.push(event)
-                }
+                event @ (Event::Offered(_)
+                | Event::Write { .. }
+                | Event::Outlined(_)
+                | Event::Cancelled { .. }) => incoming.push(event),
                 event @ (Event::Wanted { .. }
                 | Event::Acked { .. }
                 | Event::Delivered { .. }
@@ -235,7 +332,7 @@ impl Session {
             }
         }
         self.receiver.handle(incoming, &mut self.link).await?;
-        if self.sender.handle(outgoing).await? {
+        if self.sender.handle(outgoing, &mut self.link).await? {
             self.sender.fill(&mut self.link).await?;
         }
         Ok(())
@@ -254,7 +351,7 @@ impl Session {
         self.sender.fill(&mut self.link).await
     }
 
-    fn register(&self, counter: Arc<ByteCounter>, stop: &CancellationToken) -> CancellationToken {
+    fn register(&self, counter: Arc<Wire>, stop: &CancellationToken) -> CancellationToken {
         let token = stop.child_token();
         self.site.links(|links| {
             let view = links.entry(self.peer.clone()).or_default();
@@ -262,6 +359,7 @@ impl Session {
             view.sent_before += view.counter.sent();
             view.received_before += view.counter.received();
             view.counter = counter;
+            view.address = self.terms.name();
             view.up = true;
             view.since = self.site.now();
             view.session = token.clone();
@@ -286,6 +384,11 @@ impl Session {
     fn show(&mut self) {
         let mut moving: Vec<Moving> = self.receiver.moving();
         moving.extend(self.sender.moving(&self.link));
-        self.view(|view| view.moving = moving);
+        let (gauges, now) = (self.link.gauges(), self.site.now());
+        self.site.links(|links| {
+            let view = links.entry(self.peer.clone()).or_default();
+            view.gauges = gauges;
+            self.meters.show(view, moving, now);
+        });
     }
 }

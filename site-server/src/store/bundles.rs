@@ -27,6 +27,8 @@ pub(crate) enum SendingState {
     Failed,
     /// Refused, because the child lacks what it builds on: never tried again, a whole one takes its place.
     BaseMissing,
+    /// Taken out by an administrator: not tried, nor queued again, until somebody asks for it.
+    Cancelled,
 }
 
 /// A mini-job: this bundle for that child.
@@ -41,12 +43,18 @@ pub(crate) struct Sending {
 }
 
 impl SendingState {
+    /// Whether it is still to be done: one whose base was missing is not, a whole bundle takes its place.
+    pub(crate) fn is_waiting(self) -> bool {
+        matches!(self, SendingState::Queued | SendingState::Failed)
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             SendingState::Queued => "queued",
             SendingState::Done => "done",
             SendingState::Failed => "failed",
             SendingState::BaseMissing => "base-missing",
+            SendingState::Cancelled => "cancelled",
         }
     }
 }
@@ -129,6 +137,7 @@ fn sending_of(
             "queued" => SendingState::Queued,
             "done" => SendingState::Done,
             "base-missing" => SendingState::BaseMissing,
+            "cancelled" => SendingState::Cancelled,
             _ => SendingState::Failed,
         },
         reason,
@@ -191,4 +200,24 @@ pub(crate) async fn remove_sending(tx: &mut Tx, peer: &SiteCode, digest: &Digest
         .await
         .map_err(failed("remove a mini-job"))?;
     Ok(())
+}
+
+/// Takes back what was cancelled of a package on the way to a child. Says whether there was anything.
+pub(crate) async fn queue_cancelled(
+    tx: &mut Tx,
+    peer: &SiteCode,
+    package: &PackageId,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let queued = sqlx::query(
+        "UPDATE sending SET state = 'queued', reason = '', retry_at = $3, changed_at = $3
+         WHERE peer = $1 AND state = 'cancelled' AND digest IN (SELECT digest FROM bundle WHERE package = $2)",
+    )
+    .bind(peer.as_str())
+    .bind(package.as_str())
+    .bind(now.0)
+    .execute(tx.connection())
+    .await
+    .map_err(failed("queue what was cancelled"))?;
+    Ok(queued.rows_affected() > 0)
 }

@@ -4,6 +4,7 @@
 //! committed is on the disk (WAL, `synchronous=FULL`). The SQL is one text for SQLite and PostgreSQL, but for the
 //! triggers.
 
+pub(crate) mod addresses;
 pub(crate) mod arrivals;
 pub(crate) mod bundles;
 pub(crate) mod caps;
@@ -15,6 +16,7 @@ pub(crate) mod neighbours;
 pub(crate) mod objects;
 pub(crate) mod offers;
 pub(crate) mod points;
+pub(crate) mod queue;
 #[cfg(test)]
 mod restore;
 mod schema;

@@ -3,6 +3,7 @@
 use packhorse_domain::{
     Digest, Timestamp,
     id::SiteCode,
+    link::ItemId,
     object::{Direction, Held, Object, ObjectKind},
 };
 
@@ -237,6 +238,43 @@ async fn select_lacking(
         .into_iter()
         .map(TryInto::try_into)
         .collect()
+}
+
+/// The objects that items between these two carry, deleted ones too. An item's name is how its object's digest begins.
+pub(crate) async fn of_items(
+    tx: &mut Tx,
+    (first, last): (&ItemId, &ItemId),
+    limit: usize,
+) -> Result<Vec<StoredObject>, StoreError> {
+    let [mut low, mut high] = [[0x00; 32], [0xff; 32]];
+    low[..16].copy_from_slice(first.as_bytes());
+    high[..16].copy_from_slice(last.as_bytes());
+    sqlx::query_as::<_, Row>(
+        "SELECT kind, id, owner, version, deleted, body, content, digest, changed_at FROM object
+         WHERE digest >= $1 AND digest <= $2 ORDER BY digest LIMIT $3",
+    )
+    .bind(low.as_slice())
+    .bind(high.as_slice())
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(tx.connection())
+    .await
+    .map_err(failed("find objects by their digests"))?
+    .into_iter()
+    .map(TryInto::try_into)
+    .collect()
+}
+
+/// Whether the peer has not acknowledged this version or a newer one.
+pub(crate) async fn lacks(tx: &mut Tx, peer: &SiteCode, object: &StoredObject) -> Result<bool, StoreError> {
+    let acknowledged: Option<i64> =
+        sqlx::query_scalar("SELECT version FROM replica WHERE peer = $1 AND kind = $2 AND id = $3")
+            .bind(peer.as_str())
+            .bind(object.kind.as_str())
+            .bind(&object.id)
+            .fetch_optional(tx.connection())
+            .await
+            .map_err(failed("read an acknowledgement"))?;
+    Ok(acknowledged.is_none_or(|version| uncount(version) < object.version))
 }
 
 /// The peer holds this version, or a newer one.

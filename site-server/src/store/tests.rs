@@ -4,6 +4,7 @@ use std::path::Path;
 
 use packhorse_domain::{
     Digest, Timestamp,
+    address::{Address, Spent},
     distribution::PointKind,
     id::{PackageId, SiteCode},
     link::ItemId,
@@ -11,7 +12,7 @@ use packhorse_domain::{
 };
 
 use super::{
-    Store, StoreError, Tx,
+    Store, StoreError, Tx, addresses,
     arrivals::{self, Arrival, ArrivalState},
     bundles::{self, BundleRow, Sending, SendingState},
     caps, clients,
@@ -229,11 +230,48 @@ async fn every_change_of_a_followed_table_raises_its_topic() {
     caps::put_file(&mut tx, "offer", None, "").await.unwrap();
     assert_eq!(version(&mut tx, "cap_file").await, 2);
 
+    let address = Address::open(site("PAR"), "main".parse().unwrap());
+    addresses::put(&mut tx, &address).await.unwrap();
+    addresses::put(&mut tx, &Address { order: 2, ..address.clone() }).await.unwrap();
+    assert!(addresses::remove(&mut tx, &address.peer, &address.name).await.unwrap());
+    assert_eq!(version(&mut tx, "address").await, 3);
+
     let collection = "CEN10001".parse().unwrap();
     let client = "00000000-0000-0000-0000-000000000001".parse().unwrap();
     clients::add_member(&mut tx, &collection, &client).await.unwrap();
     clients::remove_member(&mut tx, &collection, &client).await.unwrap();
     assert_eq!(version(&mut tx, "membership").await, 2);
+}
+
+#[tokio::test]
+async fn what_went_over_a_line_is_counted_by_day_and_by_month() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let mut tx = store.begin().await.unwrap();
+    let (par, main, modem) = (site("PAR"), "main".parse().unwrap(), "modem".parse().unwrap());
+    let days = |today: &str, first_of_month: &str, oldest: &str| addresses::Days {
+        today: today.to_owned(),
+        first_of_month: first_of_month.to_owned(),
+        oldest: oldest.to_owned(),
+    };
+    let last = days("2026-01-31", "2026-01-01", "2025-12-01");
+    let first = days("2026-02-01", "2026-02-01", "2025-12-02");
+    let later = days("2026-02-02", "2026-02-01", "2026-02-01");
+    for (name, days, bytes) in
+        [(&main, &last, 1), (&main, &first, 10), (&main, &first, 20), (&modem, &first, 100)]
+    {
+        addresses::add_use(&mut tx, &par, name, days, bytes).await.unwrap();
+    }
+
+    let used = addresses::spent(&mut tx, &par, &main, &first).await.unwrap();
+    assert_eq!(used, Spent { day_bytes: 30, month_bytes: 30 });
+    let used = addresses::spent(&mut tx, &par, &main, &later).await.unwrap();
+    assert_eq!(used, Spent { day_bytes: 0, month_bytes: 30 });
+    assert_eq!(addresses::spent(&mut tx, &site("LYO"), &main, &first).await.unwrap(), Spent::default());
+    assert_eq!(version(&mut tx, "address").await, 0, "nobody is woken");
+    addresses::add_use(&mut tx, &par, &modem, &later, 1).await.unwrap();
+    assert_eq!(addresses::spent(&mut tx, &par, &main, &last).await.unwrap(), Spent::default(), "forgotten");
+    assert_eq!(addresses::spent(&mut tx, &par, &main, &first).await.unwrap().day_bytes, 30);
 }
 
 #[tokio::test]
@@ -275,6 +313,7 @@ async fn every_change_of_a_transfer_raises_its_topic() {
         digest: bundle.digest,
         length: 1,
         priority: packhorse_domain::Priority::High,
+        outlined: false,
         state: ArrivalState::Receiving,
         reason: String::new(),
         changed_at: Timestamp(0),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     Priority, Timestamp,
     link::{
-        ItemId, ItemKind, limits,
+        ItemId, ItemKind, Open, limits,
         outgoing::{Out, Stage},
     },
 };
@@ -18,13 +18,24 @@ const OFFERS_AHEAD: usize = 16;
 /// What a frame costs beside its bytes when classes share the line.
 const FRAME_COST: u64 = 200;
 
-/// What the peer and the pace allow.
+/// Items up to this length travel within their offer although the path is narrow, if they are urgent.
+const URGENT_INLINE: u64 = 16 * 1024;
+
+/// What the peer, the path and the address allow.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room {
+    /// Bytes that the peer may owe an ack for.
     pub(super) window: u64,
+    /// Bytes that may be on their way.
+    pub(super) path: u64,
+    /// Those that are.
+    pub(super) under_way: u64,
     pub(super) frame: u64,
     pub(super) inline: u64,
     pub(super) share_percent: u64,
+    pub(super) open: Open,
+    /// Bundles that may be open at once; 0: those that are open wait.
+    pub(super) bundles: usize,
 }
 
 /// The next thing to send.
@@ -34,10 +45,13 @@ pub(super) enum Unit {
     Data { item: ItemId, length: u64 },
 }
 
-/// The place of an item within its class: objects before bundles, then the oldest.
+/// The place of an item within its class: by rank, then objects before bundles, then what is needed first, then the
+/// oldest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
+    pub(super) rank: i64,
     pub(super) kind: ItemKind,
+    pub(super) deadline: Timestamp,
     pub(super) queued_at: Timestamp,
     pub(super) item: ItemId,
 }
@@ -48,7 +62,7 @@ pub(super) struct Class {
     /// Waiting for their offer: those whose bytes are here, and those whose bytes the caller has.
     pub(super) small: BTreeSet<Place>,
     pub(super) large: BTreeSet<Place>,
-    /// Wanted, and not all bytes are sent.
+    /// Wanted, and not all bytes that can be read are sent.
     pub(super) sending: BTreeSet<Place>,
     /// Offered and unfinished.
     pub(super) open: usize,
@@ -56,6 +70,8 @@ pub(super) struct Class {
     pub(super) unanswered: usize,
     /// Unacknowledged bytes under way.
     pub(super) in_flight: u64,
+    /// Bundles among those that are open.
+    pub(super) bundles: usize,
     /// Memory held by what waits.
     pub(super) inline_bytes: u64,
     /// What more urgent classes owe this one, in hundredths of a byte.
@@ -63,24 +79,33 @@ pub(super) struct Class {
 }
 
 impl Room {
-    pub(super) fn new(window: u64, frame: u32, inline: u32, share_percent: u8) -> Self {
-        // A quarter: a unit then always fits when the line is empty, also below the lower classes' caps.
-        let unit_max = (window / 4).max(1);
-        Room {
-            window,
-            frame: u64::from(frame).clamp(1, limits::DATA_BYTES_MAX as u64).min(unit_max),
-            inline: u64::from(inline).min(limits::INLINE_BYTES_MAX as u64).min(unit_max),
-            share_percent: u64::from(share_percent.min(100)),
+    /// A unit always fits when nothing is under way, also below the lower classes' caps.
+    pub(super) fn fitted(mut self) -> Self {
+        let unit_max = (self.window / 4).max(1);
+        self.frame = self.frame.clamp(1, limits::DATA_BYTES_MAX as u64).min(unit_max);
+        self.inline = self.inline.min(limits::INLINE_BYTES_MAX as u64).min(unit_max);
+        self.share_percent = self.share_percent.min(100);
+        self
+    }
+
+    /// The lower classes never fill a window to its end: an urgent item finds room at once.
+    fn cap(&self, window: u64, rank: usize) -> u64 {
+        match rank {
+            0 => window,
+            1 => (window - window / 8).max(self.frame),
+            _ => (window - window / 4).max(self.frame),
         }
     }
 
-    /// The lower classes never fill the window to its end: an urgent item finds room at once.
-    fn cap(&self, rank: usize) -> u64 {
-        match rank {
-            0 => self.window,
-            1 => (self.window - self.window / 8).max(self.frame),
-            _ => (self.window - self.window / 4).max(self.frame),
-        }
+    /// Whether so many bytes more of a class may go on their way: something always may.
+    fn path_has_room(&self, rank: usize, bytes: u64) -> bool {
+        bytes == 0 || self.under_way == 0 || self.under_way + bytes <= self.cap(self.path, rank)
+    }
+
+    /// On a narrow path something long would hold up what is more urgent; what is most urgent holds up nobody.
+    fn inline_max(&self, rank: usize) -> u64 {
+        let path = self.path / 4;
+        self.inline.min(if rank == 0 { path.max(URGENT_INLINE) } else { path })
     }
 }
 
@@ -104,31 +129,38 @@ impl Class {
     }
 
     fn next(&self, rank: usize, items: &BTreeMap<ItemId, Out>, room: &Room) -> Option<Unit> {
+        if !room.open.admits(PRIORITIES[rank]) {
+            return None;
+        }
         let may_open = self.open < Class::open_max(rank);
         if may_open
             && self.unanswered < OFFERS_AHEAD
-            && let Some(place) = self.large.first()
+            && let Some(place) = first(&self.large, self.bundles < room.bundles)
         {
             return Some(Unit::Offer { item: place.item, inline: 0 });
         }
         let small = self.small.first().filter(|_| may_open);
-        let sending = self.sending.first();
+        let sending = first(&self.sending, room.bundles > 0);
         match (small, sending) {
             (Some(place), other) if other.is_none_or(|other| place < other) => {
                 let length = items.get(&place.item).map_or(0, |out| out.item.length);
-                let inline = if length <= room.inline { length } else { 0 };
+                let inline = if length <= room.inline_max(rank) { length } else { 0 };
                 Some(Unit::Offer { item: place.item, inline })
             }
-            (_, Some(place)) => match items.get(&place.item)?.stage {
-                Stage::Sending { next, .. } => {
-                    let left = items.get(&place.item)?.item.length - next;
-                    Some(Unit::Data { item: place.item, length: left.min(room.frame) })
-                }
-                _ => None,
-            },
+            (_, Some(place)) => {
+                let out = items.get(&place.item)?;
+                let Stage::Sending { next, .. } = out.stage else { return None };
+                let left = out.item.available.saturating_sub(next);
+                (left > 0).then(|| Unit::Data { item: place.item, length: left.min(room.frame) })
+            }
             _ => None,
         }
     }
+}
+
+/// The first place, or the first that is no bundle's.
+fn first(places: &BTreeSet<Place>, bundles_too: bool) -> Option<&Place> {
+    places.iter().find(|place| bundles_too || place.kind != ItemKind::Bundle)
 }
 
 /// Chooses what goes next and settles what the classes owe each other.
@@ -153,20 +185,22 @@ pub(super) fn choose(classes: &mut [Class; 3], items: &BTreeMap<ItemId, Out>, ro
 
 fn rank_of_next(classes: &[Class; 3], units: &[Option<Unit>; 3], room: &Room) -> Option<usize> {
     let in_flight = |from: usize| classes[from..].iter().map(|class| class.in_flight).sum::<u64>();
-    let below_caps = |rank: usize, unit: Unit| {
+    let fits = |rank: usize, unit: Unit| {
         // The caps are of a class together with those below it; the topmost is the window itself.
-        (1..=rank).all(|rank| in_flight(rank) + unit.bytes() <= room.cap(rank))
+        (0..=rank).all(|rank| in_flight(rank) + unit.bytes() <= room.cap(room.window, rank))
+            && room.path_has_room(rank, unit.bytes())
     };
-    let fits = |unit: Unit| in_flight(0) + unit.bytes() <= room.window;
 
     let owed = (1..3).rev().find(|&rank| {
-        units[rank].is_some_and(|unit| classes[rank].credit >= unit.cost() * 100 && below_caps(rank, unit))
+        units[rank].is_some_and(|unit| classes[rank].credit >= unit.cost() * 100 && fits(rank, unit))
     });
     let rank = owed.or_else(|| (0..3).find(|&rank| units[rank].is_some()))?;
-    let unit = units[rank]?;
     // What is first waits for its room; something smaller behind it would take the room away again and again.
-    (below_caps(rank, unit) && fits(unit)).then_some(rank)
+    fits(rank, units[rank]?).then_some(rank)
 }
+
+/// By rank.
+const PRIORITIES: [Priority; 3] = Priority::ALL;
 
 pub(super) fn rank(priority: Priority) -> usize {
     match priority {

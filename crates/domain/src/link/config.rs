@@ -28,16 +28,19 @@ pub struct LinkConfig {
     pub silence: Duration,
 }
 
-/// How much goes out at once. It may change while the link lives.
+/// How much goes out at once, at most; how much it is follows from what the line was seen to carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// Bytes of one data frame: what has begun cannot be overtaken, so slow lines want small ones.
+    /// Bytes of one data frame: what has begun cannot be overtaken.
     pub frame_bytes: u32,
-    /// Unacknowledged bytes that this side has under way at most, whatever the peer would allow.
+    /// Unacknowledged bytes that this side has under way, whatever the peer would allow.
     pub in_flight_bytes: u64,
     /// Items up to this length travel within their offer, if the caller gave their bytes.
     pub inline_bytes: u32,
 }
+
+/// What this side lets a peer have under way: bytes go to a file as they come, so it is dirty pages and no memory.
+const WINDOW_BYTES: u64 = 32 * 1024 * 1024;
 
 impl LinkConfig {
     pub fn new(own: SiteCode, peer: SiteCode) -> Self {
@@ -46,7 +49,7 @@ impl LinkConfig {
             peer,
             epoch: Vec::new(),
             features: Vec::new(),
-            window_bytes: limits::WINDOW_BYTES_DEFAULT,
+            window_bytes: WINDOW_BYTES,
             pace: Pace::default(),
             lower_share_percent: 5,
             ping_every: Duration::from_secs(15),
@@ -68,8 +71,8 @@ impl LinkConfig {
 impl Default for Pace {
     fn default() -> Self {
         Pace {
-            frame_bytes: 64 * 1024,
-            in_flight_bytes: limits::WINDOW_BYTES_DEFAULT,
+            frame_bytes: limits::DATA_BYTES_MAX as u32,
+            in_flight_bytes: 64 * 1024 * 1024,
             inline_bytes: limits::INLINE_BYTES_MAX as u32,
         }
     }

@@ -15,6 +15,8 @@ use crate::{
 pub(super) struct Control {
     queue: VecDeque<Queued>,
     pongs: usize,
+    /// Comparisons, listings and outlines.
+    large: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +54,7 @@ impl Control {
         if matches!(frame, Frame::Pong { .. }) {
             self.pongs += 1;
         }
+        self.large += usize::from(is_large(&frame));
         self.queue.push_back(Queued::Frame(frame));
     }
 
@@ -64,7 +67,15 @@ impl Control {
         if matches!(queued, Queued::Frame(Frame::Pong { .. })) {
             self.pongs -= 1;
         }
+        if let Queued::Frame(frame) = &queued {
+            self.large -= usize::from(is_large(frame));
+        }
         Some(queued)
+    }
+
+    /// Whether one more large frame may wait.
+    pub(super) fn has_room(&self) -> bool {
+        self.large < limits::LARGE_ANSWERS_MAX
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -81,6 +92,10 @@ impl Control {
         }
         Ok(())
     }
+}
+
+fn is_large(frame: &Frame) -> bool {
+    matches!(frame, Frame::Compare(_) | Frame::Listing(_) | Frame::Outline(_))
 }
 
 impl Pings {

@@ -18,6 +18,8 @@ pub enum Frame {
     /// An offer whose kind this version does not know: it is refused, and nobody above hears of it.
     UnknownOffer {
         item: ItemId,
+        /// Bytes that came within it.
+        inline_bytes: usize,
     },
     Want {
         item: ItemId,
@@ -138,6 +140,35 @@ impl Frame {
             Frame::Compare(_) => "compare",
             Frame::Listing(_) => "listing",
             Frame::Unknown => "unknown",
+        }
+    }
+}
+
+impl Frame {
+    /// Bytes of an item in it.
+    pub fn item_bytes(&self) -> usize {
+        match self {
+            Frame::Offer(offer) => offer.inline.as_ref().map_or(0, Vec::len),
+            Frame::UnknownOffer { inline_bytes, .. } => *inline_bytes,
+            Frame::Data { bytes, .. } => bytes.len(),
+            _ => 0,
+        }
+    }
+
+    /// About how many bytes it has on the wire, the connection's own aside.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Frame::Offer(offer) => {
+                90 + offer.subject.len() + 34 * offer.bases.len() + offer.inline.as_ref().map_or(0, Vec::len)
+            }
+            Frame::Data { bytes, .. } => 35 + bytes.len(),
+            Frame::Refuse { text, .. } => 35 + text.len(),
+            Frame::Outline(outline) => 40 + 32 * outline.hashes.len(),
+            Frame::Compare(compare) => 10 + 50 * compare.nodes.len(),
+            Frame::Listing(listing) => {
+                10 + listing.entries.iter().map(|entry| 60 + entry.id.len()).sum::<usize>()
+            }
+            _ => 25,
         }
     }
 }

@@ -1,15 +1,18 @@
 //! The receiver's side: what is offered, how far its bytes have come, and how far they are durable.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 
-use crate::link::{
-    Frame, ItemId, Offer, RefuseReason, Violation,
-    control::{Barrier, Control, Pings},
-    frame::cut,
-    limits,
-    machine::Event,
+use crate::{
+    Timestamp,
+    link::{
+        Frame, ItemId, Offer, Outline, RefuseReason, Violation,
+        control::{Barrier, Control, Pings},
+        frame::cut,
+        limits,
+        machine::Event,
+    },
 };
 
 /// Why an answer to an offer was not sent.
@@ -36,7 +39,23 @@ pub(super) struct Incoming {
     unacknowledged: u64,
     /// Closed before all bytes came: what is still on the line is dropped.
     closing: Barrier,
+    got: Got,
 }
+
+/// Bytes of items that came, and what the peer was told of that.
+#[derive(Debug, Default)]
+struct Got {
+    bytes: u64,
+    told: u64,
+    told_at: Timestamp,
+    /// When the first byte came that the peer was not told of.
+    waits_since: Option<Timestamp>,
+}
+
+/// After so many bytes the peer is told, but not more often than this, and after so long whatever came.
+const TELL_BYTES: u64 = 16 * 1024;
+const TELL_EVERY: Duration = Duration::from_millis(5);
+const TELL_WITHIN: Duration = Duration::from_millis(25);
 
 #[derive(Debug)]
 struct In {
@@ -44,6 +63,7 @@ struct In {
     offer: Offer,
     stage: Stage,
     ack_queued: bool,
+    is_outlined: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +94,7 @@ impl Incoming {
         };
         self.closing.forget(&offer.item);
         let kept = Offer { inline: None, bases: Vec::new(), subject: String::new(), ..offer.clone() };
-        self.items.insert(offer.item, In { offer: kept, stage, ack_queued: false });
+        self.items.insert(offer.item, In { offer: kept, stage, ack_queued: false, is_outlined: false });
         Ok(Some(Event::Offered(offer)))
     }
 
@@ -106,6 +126,49 @@ impl Incoming {
         open.stage = Stage::Wanted { received: received + got as u64, durable };
         self.take_from_window(got, window)?;
         Ok(Some(Event::Write { item, offset, bytes }))
+    }
+
+    /// Takes note of bytes that came, whatever becomes of them: the line carried them.
+    pub(super) fn came(&mut self, bytes: usize, now: Timestamp) {
+        self.got.bytes += bytes as u64;
+        self.got.waits_since.get_or_insert(now);
+    }
+
+    /// When the peer is to be told how much came.
+    pub(super) fn tell_at(&self) -> Option<Timestamp> {
+        let since = self.got.waits_since?;
+        let many = self.got.bytes - self.got.told >= TELL_BYTES;
+        let soon = self.got.told_at.plus(TELL_EVERY);
+        Some(if many { soon.min(since.plus(TELL_WITHIN)) } else { since.plus(TELL_WITHIN) })
+    }
+
+    /// What the peer is told now.
+    pub(super) fn tell(&mut self, now: Timestamp) -> Frame {
+        let bytes = self.got.bytes;
+        self.got = Got { bytes, told: bytes, told_at: now, waits_since: None };
+        Frame::Got { bytes }
+    }
+
+    pub(super) fn outline(&mut self, outline: Outline) -> Result<Option<Event>, Violation> {
+        let item = outline.item;
+        let Some(open) = self.items.get_mut(&item) else {
+            let known = self.closing.contains(&item);
+            return if known { Ok(None) } else { Err(Violation::UnknownItem { frame: "outline", item }) };
+        };
+        if !matches!(open.stage, Stage::Wanted { .. }) {
+            return Err(Violation::NotWanted { item });
+        }
+        if std::mem::replace(&mut open.is_outlined, true) {
+            return Err(Violation::OutlinedTwice { item });
+        }
+        let parts = open.offer.length.div_ceil(outline.part_bytes.max(1));
+        if !outline.part_bytes.is_power_of_two()
+            || outline.part_bytes < limits::PART_BYTES_MIN
+            || outline.hashes.len() as u64 != parts
+        {
+            return Err(Violation::OutlineShape { item, parts: outline.hashes.len() });
+        }
+        Ok(Some(Event::Outlined(outline)))
     }
 
     /// A cancel may cross the receipt: of an item that is not open it says nothing new.

@@ -45,8 +45,14 @@ pub struct OutItem {
     pub target: Option<Digest>,
     /// For a bundle: the manifests it builds on.
     pub bases: Vec<Digest>,
-    /// Within a class and kind, the oldest goes first.
+    /// What somebody has put before all others of its class has a smaller one; 0 unless somebody did.
+    pub rank: i64,
+    /// When it is needed: within a class and kind, what is needed first goes first.
+    pub deadline: Option<Timestamp>,
+    /// Among those, the oldest goes first.
     pub queued_at: Timestamp,
+    /// How many of its bytes can be read already; the rest is still coming in. At most its length.
+    pub available: u64,
     /// The bytes of a small item: they travel within the offer where the link allows it.
     pub inline: Option<Vec<u8>>,
     /// For an object: which state it is.
@@ -111,6 +117,8 @@ impl OutItem {
             Some("its inline bytes are not of its length")
         } else if inline_length.is_some_and(|length| length > limits::INLINE_BYTES_MAX as u64) {
             Some("it is too long to be sent inline")
+        } else if self.available > self.length {
+            Some("more of it is available than it has")
         } else {
             None
         }

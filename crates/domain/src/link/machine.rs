@@ -8,18 +8,32 @@ use crate::{
     Timestamp,
     id::SiteCode,
     link::{
-        AnswerError, Frame, Hello, ItemId, LinkConfig, Offer, OfferError, Offering, OutItem, Pace, Progress,
-        REVISION, RefuseReason, Violation,
+        Allowance, AnswerError, Frame, Hello, ItemId, LinkConfig, Offer, OfferError, Offering, OutItem,
+        Outline, Progress, REVISION, RefuseReason, Violation,
         choice::Room,
         config::window_or_default,
         control::{Control, Pings, Queued},
+        flow::Flow,
         frame::cut,
         incoming::Incoming,
         limits,
         outgoing::Outgoing,
+        shaper::Shaper,
     },
     reconcile::{Compare, Listing},
 };
+
+/// From this revision on a peer tells what it got, compares, and takes outlines.
+const FEEDBACK_REVISION: u32 = 2;
+
+/// Before anything was measured.
+const FRAME_BYTES_FIRST: u64 = 16 * 1024;
+const FRAME_BYTES_MIN: u64 = 1024;
+/// What a frame has at least where that is no more than a tenth of a second.
+const FRAME_BYTES_SLOW: u64 = 4 * 1024;
+
+/// About what a data frame is beside its bytes.
+const DATA_HEADER_BYTES: usize = 35;
 
 /// One stream with a neighbour, from the hello to its end.
 ///
@@ -31,6 +45,7 @@ use crate::{
 /// - `durable`, `finished` and `accept` speak of what survives a power cut, nothing else.
 /// - What is refused or finished is judged by id: a second offer of a finished item is answered with `finished`.
 /// - An item is forgotten at [`Event::Delivered`], and at nothing else.
+/// - `now` never goes backwards: it is not the time of day.
 #[derive(Debug)]
 pub struct Link {
     config: LinkConfig,
@@ -39,6 +54,10 @@ pub struct Link {
     pings: Pings,
     outgoing: Outgoing,
     incoming: Incoming,
+    flow: Flow,
+    shaper: Shaper,
+    /// Bundles that may be open at once.
+    bundles_max: usize,
     heard_at: Timestamp,
     ping_at: Timestamp,
     round_trip: Option<Duration>,
@@ -106,6 +125,8 @@ pub enum Event {
     Pong {
         round_trip: Duration,
     },
+    /// The hashes of the item's parts; they lead to its digest or to nothing, which the caller checks.
+    Outlined(Outline),
     /// The peer shows nodes of its tree: answer what differs with [`Link::compare`] or [`Link::list`].
     Compared(Compare),
     /// The peer shows all that it holds of a part of its tree.
@@ -118,6 +139,19 @@ pub enum Event {
 pub struct PeerSilent {
     pub peer: SiteCode,
     pub silence: Duration,
+}
+
+/// What a link was seen to do, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Gauges {
+    /// Bytes a second that the line was seen to carry to the peer; 0: not known yet.
+    pub bytes_per_second: u64,
+    /// The shortest way there and back.
+    pub shortest_trip: Duration,
+    /// Bytes on their way to the peer, and how many may be.
+    pub under_way_bytes: u64,
+    pub window_bytes: u64,
+    pub frame_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -139,6 +173,9 @@ impl Link {
             pings: Pings::default(),
             outgoing: Outgoing::default(),
             incoming: Incoming::default(),
+            flow: Flow::new(now),
+            shaper: Shaper::new(now),
+            bundles_max: usize::MAX,
             heard_at: now,
             round_trip: None,
             ending: false,
@@ -177,20 +214,33 @@ impl Link {
                     if let Frame::Ping { value } = frame {
                         self.pings.sent(value, now);
                     }
-                    return Some(Send::Frame(frame));
+                    return Some(self.answers(frame, now));
                 }
                 Queued::Ack(item) => {
                     if let Some(ack) = self.incoming.ack(item) {
-                        return Some(Send::Frame(ack));
+                        return Some(self.answers(ack, now));
                     }
                 }
             }
         }
+        if self.speaks(FEEDBACK_REVISION) && self.incoming.tell_at().is_some_and(|at| at <= now) {
+            let got = self.incoming.tell(now);
+            return Some(self.answers(got, now));
+        }
         let peer = self.peer.as_ref().filter(|peer| !peer.leaving && !self.ending)?;
-        let pace = self.config.pace;
-        let window = peer.window_bytes.min(pace.in_flight_bytes).max(1);
-        let room = Room::new(window, pace.frame_bytes, pace.inline_bytes, self.config.lower_share_percent);
-        self.outgoing.next(&room)
+        let window_bytes = peer.window_bytes;
+        if !self.shaper.ready(now) {
+            self.flow.limited();
+            return None;
+        }
+        let room = self.room(window_bytes);
+        let send = self.outgoing.next(&room);
+        match &send {
+            Some(send) => self.leaves(send, now),
+            None if self.flow.in_flight() < room.path / 2 => self.flow.limited(),
+            None => {}
+        }
+        send
     }
 
     /// The receiver takes an offered item; it holds the bytes before `durable_offset`.
@@ -237,23 +287,118 @@ impl Link {
         self.say(Frame::Listing(listing))
     }
 
+    /// Gives the hashes of a wanted item's parts, once, when [`Event::Wanted`] has come. False: the peer does not want
+    /// the item, or does not know what an outline is.
+    pub fn outline(&mut self, outline: Outline) -> bool {
+        self.outgoing.is_wanted(&outline.item) && self.say(Frame::Outline(outline))
+    }
+
+    /// More of an item can be read now: the bytes before `upto`.
+    pub fn available(&mut self, item: ItemId, upto: u64) {
+        self.outgoing.available(item, upto);
+    }
+
     fn say(&mut self, frame: Frame) -> bool {
-        let knows = self.revision().is_some_and(|revision| revision >= 2) && !self.ending;
+        // Each is an improvement that can be missed, and none is worth memory without end.
+        let knows = self.speaks(FEEDBACK_REVISION) && !self.ending && self.control.has_room();
         if knows {
             self.control.push(frame);
         }
         knows
     }
 
-    pub fn set_pace(&mut self, pace: Pace) {
-        self.config.pace = pace;
+    fn speaks(&self, revision: u32) -> bool {
+        self.revision().is_some_and(|spoken| spoken >= revision)
+    }
+
+    /// What may leave from now on. What is closed pauses where it is.
+    pub fn allow(&mut self, allowance: Allowance, now: Timestamp) {
+        self.shaper.set(allowance, now);
+    }
+
+    /// How many bundles may be open at once; with 0 those that are open wait.
+    pub fn set_bundles_max(&mut self, bundles: usize) {
+        self.bundles_max = bundles;
+    }
+
+    /// The connection has carried so many bytes to the peer in all, its own headers included, and holds none back.
+    pub fn carried(&mut self, connection_bytes: u64, now: Timestamp) {
+        self.shaper.carried(connection_bytes, now);
+    }
+
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            bytes_per_second: self.flow.rate().unwrap_or_default(),
+            shortest_trip: self.flow.shortest_trip().unwrap_or_default(),
+            under_way_bytes: self.flow.in_flight(),
+            window_bytes: self.flow.window(),
+            frame_bytes: self.frame_bytes(),
+        }
+    }
+
+    fn room(&self, window_bytes: u64) -> Room {
+        let pace = self.config.pace;
+        let room = Room {
+            window: window_bytes.min(pace.in_flight_bytes).max(1),
+            // A peer of revision 1 does not say what it got: its acks alone hold this side back.
+            path: if self.speaks(FEEDBACK_REVISION) { self.flow.window() } else { u64::MAX / 8 },
+            under_way: self.flow.in_flight(),
+            frame: self.frame_bytes(),
+            inline: u64::from(pace.inline_bytes),
+            share_percent: u64::from(self.config.lower_share_percent),
+            open: self.shaper.open(),
+            bundles: self.bundles_max,
+        };
+        room.fitted()
+    }
+
+    /// What the line carries in a moment: a frame that has begun holds up what is urgent no longer than that.
+    fn frame_bytes(&self) -> u64 {
+        let rate = match (self.flow.rate(), self.shaper.rate()) {
+            (Some(seen), Some(limit)) => seen.min(limit),
+            (None, None) => return FRAME_BYTES_FIRST.min(u64::from(self.config.pace.frame_bytes)),
+            (seen, limit) => seen.or(limit).unwrap_or_default(),
+        };
+        // On the slowest lines small frames would be headers for the most part: there the moment is longer.
+        let (short, long) = (rate / 40, rate / 10);
+        let bytes = short.max(long.min(FRAME_BYTES_SLOW)).max(FRAME_BYTES_MIN);
+        bytes.min(u64::from(self.config.pace.frame_bytes))
+    }
+
+    fn answers(&mut self, frame: Frame, now: Timestamp) -> Send {
+        self.shaper.spend(frame.bytes() as u64, now);
+        Send::Frame(frame)
+    }
+
+    fn leaves(&mut self, send: &Send, now: Timestamp) {
+        let (bytes, all) = match send {
+            Send::Frame(frame) => (frame.item_bytes(), frame.bytes()),
+            Send::Data { length, .. } => (*length, DATA_HEADER_BYTES + length),
+        };
+        self.shaper.spend(all as u64, now);
+        if bytes > 0 && self.speaks(FEEDBACK_REVISION) {
+            self.flow.sent(bytes as u64, now);
+        }
+    }
+
+    /// What the peer has got, as it says itself.
+    fn heard_got(&mut self, got: u64, now: Timestamp) -> Result<(), Violation> {
+        let known = self.flow.heard();
+        let sent = known + self.flow.in_flight();
+        if self.flow.got(got, now) { Ok(()) } else { Err(Violation::GotBeyondSent { got, known, sent }) }
     }
 
     /// When [`wake`](Link::wake) has something to do.
-    pub fn next_wake(&self, _now: Timestamp) -> Option<Timestamp> {
+    pub fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
         let dead_at = self.heard_at.plus(self.config.silence);
         let pings = self.peer.is_some() && !self.pings.is_waiting();
-        Some(if pings { dead_at.min(self.ping_at) } else { dead_at })
+        let tell_at = self.incoming.tell_at().filter(|_| self.speaks(FEEDBACK_REVISION));
+        // Without an item there is nothing that the shaper could let go.
+        let ready_at = self.shaper.ready_at().filter(|at| *at > now && !self.outgoing.is_empty());
+        [pings.then_some(self.ping_at), tell_at, ready_at]
+            .into_iter()
+            .flatten()
+            .fold(Some(dead_at), |first, at| first.map(|first| first.min(at)))
     }
 
     /// Asks the peer whether it lives, or finds that it does not.
@@ -318,10 +463,14 @@ impl Link {
 
     fn answer(&mut self, frame: Frame, now: Timestamp) -> Result<Option<Event>, Violation> {
         let window = window_or_default(self.config.window_bytes);
+        let bytes = frame.item_bytes();
+        if bytes > 0 {
+            self.incoming.came(bytes, now);
+        }
         match frame {
             Frame::Hello(_) => Err(Violation::SecondHello),
             Frame::Offer(offer) => self.incoming.offered(offer, window),
-            Frame::UnknownOffer { item } => {
+            Frame::UnknownOffer { item, .. } => {
                 let text = "this version does not know the kind of the item".to_owned();
                 self.control.push(Frame::Refuse { item, reason: RefuseReason::UnknownKind, text });
                 Ok(None)
@@ -353,7 +502,12 @@ impl Link {
             }
             Frame::Compare(compare) => Ok(Some(Event::Compared(compare))),
             Frame::Listing(listing) => Ok(Some(Event::Listed(listing))),
-            Frame::Got { .. } | Frame::Outline(_) | Frame::Unknown => Ok(None),
+            Frame::Got { bytes } => {
+                self.heard_got(bytes, now)?;
+                Ok(None)
+            }
+            Frame::Outline(outline) => self.incoming.outline(outline),
+            Frame::Unknown => Ok(None),
         }
     }
 }

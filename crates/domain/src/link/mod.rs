@@ -8,11 +8,13 @@ mod allowance;
 mod choice;
 mod config;
 mod control;
+mod flow;
 mod frame;
 mod incoming;
 mod item;
 mod machine;
 mod outgoing;
+mod shaper;
 mod violation;
 
 #[cfg(test)]
@@ -23,7 +25,7 @@ pub use config::{LinkConfig, Pace};
 pub use frame::{Frame, Hello, Offer, Outline, RefuseReason};
 pub use incoming::AnswerError;
 pub use item::{ItemId, ItemIdError, ItemKind, ObjectState, OutItem};
-pub use machine::{Event, Link, PeerSilent, Send};
+pub use machine::{Event, Gauges, Link, PeerSilent, Send};
 pub use outgoing::{OfferError, Offering, Progress, Stage};
 pub use violation::Violation;
 
@@ -54,12 +56,16 @@ pub mod limits {
     pub const EPOCH_BYTES_MAX: usize = 32;
     /// Bytes of a text for people; a longer one is cut.
     pub const TEXT_BYTES_MAX: usize = 512;
+    /// Bytes of each part of an outline.
+    pub const PART_BYTES_MIN: u64 = 1024 * 1024;
     /// Hashes in an outline.
     pub const OUTLINE_HASHES_MAX: usize = 4096;
     /// Pings of the peer that wait for their pong.
     pub const PINGS_MAX: usize = 64;
     /// Frames that wait for the peer to read. A peer that lets more pile up sends without reading.
     pub const ANSWERS_MAX: usize = 8 * 1024;
+    /// Comparisons, listings and outlines among them.
+    pub const LARGE_ANSWERS_MAX: usize = 64;
     /// Items that wait in one class for their offer; the caller feeds the rest later.
     pub const QUEUED_ITEMS_MAX: usize = 4096;
     /// Bytes of inline items in one class, so that what waits stays small.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use crate::{
-    Priority,
+    Priority, Timestamp,
     link::{
-        Frame, ItemId, Offer, OutItem, RefuseReason, Violation,
+        Frame, ItemId, ItemKind, Offer, OutItem, RefuseReason, Violation,
         choice::{Class, Place, Room, Unit, choose, rank},
         control::{Barrier, Control, Pings},
         limits,
@@ -157,10 +157,29 @@ impl Outgoing {
         out.stage = Stage::Sending { next: offset, acked: offset };
         let class = &mut self.classes[rank(out.item.priority)];
         class.unanswered -= 1;
-        if offset < length {
+        if offset < out.item.available {
             class.sending.insert(place(&out.item));
         }
         Ok(Some(Event::Wanted { item, offset }))
+    }
+
+    /// More of an item can be read now.
+    pub(super) fn available(&mut self, item: ItemId, upto: u64) {
+        if let Some(held) = self.held.get_mut(&item) {
+            held.available = held.available.max(upto.min(held.length));
+        }
+        let Some(out) = self.items.get_mut(&item) else { return };
+        out.item.available = out.item.available.max(upto.min(out.item.length));
+        if let Stage::Sending { next, .. } = out.stage
+            && next < out.item.available
+        {
+            self.classes[rank(out.item.priority)].sending.insert(place(&out.item));
+        }
+    }
+
+    /// Whether data of the item may follow; its outline goes before them.
+    pub(super) fn is_wanted(&self, item: &ItemId) -> bool {
+        self.items.get(item).is_some_and(|out| matches!(out.stage, Stage::Sending { .. }))
     }
 
     pub(super) fn ack(&mut self, item: ItemId, offset: u64) -> Result<Option<Event>, Violation> {
@@ -256,6 +275,7 @@ impl Outgoing {
         class.small.remove(&place(&out.item));
         class.large.remove(&place(&out.item));
         class.open += 1;
+        class.bundles += usize::from(out.item.kind == ItemKind::Bundle);
         let bytes = out.item.inline.clone().filter(|_| inline > 0);
         if bytes.is_some() {
             out.stage = Stage::Inline;
@@ -284,7 +304,7 @@ impl Outgoing {
         out.stage = Stage::Sending { next, acked };
         let class = &mut self.classes[rank(out.item.priority)];
         class.in_flight += length;
-        if next == out.item.length {
+        if next == out.item.available {
             class.sending.remove(&place(&out.item));
         }
         Some(match &out.item.inline {
@@ -315,6 +335,7 @@ impl Outgoing {
         }
         if out.stage != Stage::Queued {
             class.open -= 1;
+            class.bundles -= usize::from(out.item.kind == ItemKind::Bundle);
         }
         self.forget_state(&out.item);
         Some(out)
@@ -345,5 +366,6 @@ impl Outgoing {
 }
 
 fn place(item: &OutItem) -> Place {
-    Place { kind: item.kind, queued_at: item.queued_at, item: item.id }
+    let deadline = item.deadline.unwrap_or(Timestamp(i64::MAX));
+    Place { rank: item.rank, kind: item.kind, deadline, queued_at: item.queued_at, item: item.id }
 }

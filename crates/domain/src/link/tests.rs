@@ -46,7 +46,10 @@ fn bundle(nth: u8, length: u64) -> OutItem {
         subject: "CEN00001".to_owned(),
         target: None,
         bases: Vec::new(),
+        rank: 0,
+        deadline: None,
         queued_at: Timestamp(i64::from(nth)),
+        available: length,
         inline: None,
         state: None,
     }
@@ -235,6 +238,27 @@ fn a_high_item_finds_an_open_offer_and_room_whatever_waits_below() {
 }
 
 #[test]
+fn what_was_put_in_front_goes_before_all_others_of_its_class_and_before_no_other_class() {
+    let mut link = open_link();
+    link.offer(object(1, 1)).expect("room");
+    for (nth, rank) in [(2, 0), (3, -1), (4, -2)] {
+        link.offer(OutItem { rank, inline: Some(vec![0; 10]), ..bundle(nth, 10) }).expect("room");
+    }
+    link.offer(OutItem { priority: Priority::High, rank: 0, ..object(5, 1) }).expect("room");
+    link.offer(OutItem { priority: Priority::Low, rank: -9, ..bundle(6, 10) }).expect("room");
+
+    let offered: Vec<u8> = frames(&mut link)
+        .into_iter()
+        .filter_map(|send| match send {
+            Send::Frame(Frame::Offer(offer)) => Some(offer.item.0[0]),
+            _ => None,
+        })
+        .collect();
+
+    assert_eq!(offered, [5, 4, 3, 1, 2, 6]);
+}
+
+#[test]
 fn each_class_leaves_room_for_those_above_it() {
     for (priority, most) in [(Priority::Low, 15_000), (Priority::Medium, 17_500), (Priority::High, 20_000)] {
         let mut link = open_link();
@@ -298,7 +322,7 @@ fn the_lower_revision_is_spoken_and_unknown_things_are_ignored() {
     assert_eq!(link.receive(Frame::Unknown, NOW), Ok(vec![]));
     frames(&mut link);
     let item = ItemId([7; 16]);
-    assert_eq!(link.receive(Frame::UnknownOffer { item }, NOW), Ok(vec![]));
+    assert_eq!(link.receive(Frame::UnknownOffer { item, inline_bytes: 0 }, NOW), Ok(vec![]));
     let reason = RefuseReason::UnknownKind;
     assert!(matches!(&frames(&mut link)[..], [Send::Frame(Frame::Refuse { reason: r, .. })] if *r == reason));
 }

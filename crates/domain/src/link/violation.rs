@@ -46,6 +46,12 @@ pub enum Violation {
     AckBeyondSent { item: ItemId, offset: u64, sent: u64 },
     #[error("item {item} is acknowledged up to {offset}, after {acked} had been")]
     AckBackwards { item: ItemId, offset: u64, acked: u64 },
+    #[error("a second outline of item {item}")]
+    OutlinedTwice { item: ItemId },
+    #[error("an outline of item {item} with {parts} parts, which its length does not have")]
+    OutlineShape { item: ItemId, parts: usize },
+    #[error("{got} bytes are said to have come; it was {known} before, and {sent} were sent")]
+    GotBeyondSent { got: u64, known: u64, sent: u64 },
     #[error("a pong with value {value}, which no waiting ping has")]
     UnknownPong { value: u64 },
     #[error("more than {max} pings wait for their pong")]

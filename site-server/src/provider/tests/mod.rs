@@ -1,5 +1,6 @@
 //! The services against a real central site in a directory of its own.
 
+mod addresses;
 mod enrolment;
 mod offers;
 mod packages;
@@ -22,7 +23,7 @@ use packhorse_trust::{Name, Role};
 use tempfile::TempDir;
 use tonic::{Code, Request, Response, Status};
 
-use super::{Advertisements, Collections, DistributionPoints, Packages, Sites, Statuses};
+use super::{Addresses, Advertisements, Collections, DistributionPoints, Packages, Sites, Statuses};
 use crate::{
     config::Config,
     init::{Plan, init},
@@ -37,6 +38,7 @@ struct World {
     points: DistributionPoints,
     collections: Collections,
     advertisements: Advertisements,
+    addresses: Addresses,
     sites: Sites,
     statuses: Statuses,
     directory: TempDir,
@@ -63,6 +65,7 @@ impl World {
             points: DistributionPoints::new(site.clone()),
             collections: Collections::new(site.clone()),
             advertisements: Advertisements::new(site.clone()),
+            addresses: Addresses::new(site.clone()),
             sites: Sites::new(site.clone()),
             statuses: Statuses::new(site.clone(), Lifecycle::with_clock(Arc::new(clock.clone()))),
             clock,

@@ -2,7 +2,7 @@
 
 use packhorse_domain::{
     Digest, Priority,
-    link::ItemId,
+    link::{ItemId, Stage},
     status::{EventType, Severity},
 };
 use packhorse_proto::{
@@ -30,7 +30,16 @@ fn digest(number: u8) -> Digest {
 }
 
 fn moving(item: ItemId, outgoing: bool, subject: &str, done: u64) -> Moving {
-    Moving { item, outgoing, subject: subject.to_owned(), priority: Priority::High, done, total: 100 }
+    Moving {
+        item,
+        outgoing,
+        subject: subject.to_owned(),
+        priority: Priority::High,
+        stage: Stage::Sending { next: done, acked: done },
+        done,
+        total: 100,
+        rate_bytes_per_s: 0,
+    }
 }
 
 /// Queues a bundle of 100 bytes for PAR.
@@ -68,6 +77,7 @@ async fn arrive(world: &World, package: &str, number: u8, state: ArrivalState) {
         digest: digest(number),
         length: 100,
         priority: Priority::Low,
+        outlined: false,
         state,
         reason: String::new(),
         changed_at: world.site.now(),

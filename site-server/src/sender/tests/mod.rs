@@ -2,6 +2,7 @@
 
 mod apply;
 mod link;
+mod relay;
 mod repair;
 
 use std::sync::{
@@ -13,7 +14,10 @@ use packhorse_domain::link::Frame;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::session::{Inbound, OUTBOUND_FRAMES_MAX, Session, SessionError};
+use super::{
+    inbound::{Arrived, Inbound},
+    session::{OUTBOUND_FRAMES_MAX, Session},
+};
 use crate::{store::neighbours::Relation, testing::Node};
 
 /// A line between a parent and a child.
@@ -51,7 +55,7 @@ impl Line {
 
     fn way(&self, node: &Node, bytes_max: u64) -> (mpsc::Sender<Frame>, Inbound) {
         let (outbound, mut frames) = mpsc::channel::<Frame>(OUTBOUND_FRAMES_MAX);
-        let (sender, inbound) = mpsc::channel::<Result<Frame, SessionError>>(64);
+        let (sender, inbound) = mpsc::channel::<Arrived>(64);
         let (cut, data, sent) = (self.cut.clone(), self.data.clone(), AtomicU64::new(0));
         let compared = self.compared.clone();
         node.lifecycle.spawn_finite("line", async move {
@@ -66,7 +70,7 @@ impl Line {
                 if matches!(frame, Frame::Compare(_) | Frame::Listing(_)) {
                     compared.lock().unwrap().push(frame.clone());
                 }
-                if sender.send(Ok(frame)).await.is_err() {
+                if sender.send(Ok(frame).into()).await.is_err() {
                     return;
                 }
             }

@@ -152,7 +152,7 @@ fn a_peer_cannot_make_this_side_hold_things_without_end() {
 
     assert_eq!(many(&|nth| Frame::Offer(offer(nth))), Some(Violation::TooManyOffers { max: 1024 }));
     assert_eq!(many(&|nth| Frame::Ping { value: nth.into() }), Some(Violation::TooManyPings { max: 64 }));
-    let unknown = many(&|nth| Frame::UnknownOffer { item: offer(nth).item });
+    let unknown = many(&|nth| Frame::UnknownOffer { item: offer(nth).item, inline_bytes: 0 });
     assert_eq!(unknown, Some(Violation::NotReading { max: limits::ANSWERS_MAX }));
 }
 
@@ -165,7 +165,7 @@ fn any_frame() -> impl Strategy<Value = Frame> {
             let inline = whole.then(|| vec![0; (length % 3000) as usize]);
             Frame::Offer(Offer { inline, ..offer_frame(nth, length) })
         }),
-        item().prop_map(|item| Frame::UnknownOffer { item }),
+        item().prop_map(|item| Frame::UnknownOffer { item, inline_bytes: 1 }),
         (item(), offset()).prop_map(|(item, offset)| Frame::Want { item, offset }),
         item().prop_map(|item| Frame::Refuse { item, reason: RefuseReason::Damaged, text: "x".repeat(600) }),
         (0_u8..4, offset(), 0_usize..2000).prop_map(|(nth, offset, length)| data(nth, offset, length)),

@@ -1,0 +1,176 @@
+//! A TCP stream that tells what went over the wire, encryption included, and what is still held back above it.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use rustix::net::sockopt;
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::Notify,
+};
+
+/// What the kernel holds that it has not sent, unless somebody says otherwise: enough for any line, and on a slow one
+/// little enough to be overtaken.
+const UNSENT_BYTES: u32 = 32 * 1024;
+
+/// How a kernel decides what a path can take: `bbr` finds it on lines that lose packets, where the usual ones do not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum CongestionControl {
+    /// What the machine is set to.
+    System,
+    /// `bbr` where the kernel has it, else what the machine is set to.
+    #[default]
+    Bbr,
+}
+
+/// What connections sent and received. Shared: clones of the `Arc` see it grow.
+#[derive(Debug, Default)]
+pub struct Wire {
+    /// A connection counts here. Without one nothing is ever held back.
+    attached: AtomicBool,
+    sent: AtomicU64,
+    received: AtomicU64,
+    /// Of `sent`: when nothing was held back above the kernel, at the last time that this was so.
+    flushed: AtomicU64,
+    unsent_max: AtomicU32,
+    moved: Notify,
+}
+
+#[derive(Debug)]
+pub(crate) struct Counted {
+    stream: TcpStream,
+    wire: Arc<Wire>,
+    /// Set on the socket.
+    unsent_max: u32,
+}
+
+impl Wire {
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the kernel had taken when, at last, nothing was held back above it. `None`: no connection counts here.
+    pub fn flushed(&self) -> Option<u64> {
+        self.attached.load(Ordering::Relaxed).then(|| self.flushed.load(Ordering::Acquire))
+    }
+
+    /// Resolves when more was flushed than at the last call. For one caller at a time.
+    pub async fn moved(&self) {
+        self.moved.notified().await;
+    }
+
+    /// How many bytes the kernel may hold unsent: they cannot be overtaken. It holds from the next write on.
+    pub fn set_unsent_max(&self, bytes: u32) {
+        self.unsent_max.store(bytes, Ordering::Relaxed);
+    }
+}
+
+impl CongestionControl {
+    fn set(&self, stream: &TcpStream) {
+        if *self == CongestionControl::Bbr
+            && let Err(error) = sockopt::set_tcp_congestion(stream, "bbr")
+        {
+            tracing::debug!(%error, "the kernel has no bbr; the connection uses what it is set to");
+        }
+    }
+}
+
+impl Counted {
+    /// Takes a stream and sets what every one of our streams needs: small messages leave at once, little waits in the
+    /// kernel, and a peer that is gone without a word is found out even while nothing is being sent.
+    pub(crate) fn new(
+        stream: TcpStream,
+        wire: Arc<Wire>,
+        congestion_control: &CongestionControl,
+    ) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        congestion_control.set(&stream);
+        sockopt::set_socket_keepalive(&stream, true)?;
+        sockopt::set_tcp_keepidle(&stream, Duration::from_secs(60))?;
+        sockopt::set_tcp_keepintvl(&stream, Duration::from_secs(15))?;
+        sockopt::set_tcp_keepcnt(&stream, 4)?;
+        wire.attached.store(true, Ordering::Relaxed);
+        if wire.unsent_max.load(Ordering::Relaxed) == 0 {
+            wire.set_unsent_max(UNSENT_BYTES);
+        }
+        Ok(Counted { stream, wire, unsent_max: 0 })
+    }
+
+    fn before_write(&mut self) -> io::Result<()> {
+        let unsent_max = self.wire.unsent_max.load(Ordering::Relaxed);
+        if unsent_max != self.unsent_max {
+            SockRef::from(&self.stream).set_tcp_notsent_lowat(unsent_max)?;
+            self.unsent_max = unsent_max;
+        }
+        Ok(())
+    }
+
+    fn count_sent(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(length)) = result {
+            self.wire.sent.fetch_add(length as u64, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.wire.received.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        result
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.before_write()?;
+        let result = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.count_sent(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.before_write()?;
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.count_sent(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    /// What is above flushes downwards: when this is called, everything that it had is in the kernel.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let sent = self.wire.sent.load(Ordering::Relaxed);
+        if self.wire.flushed.swap(sent, Ordering::Release) != sent {
+            self.wire.moved.notify_one();
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

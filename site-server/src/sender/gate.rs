@@ -1,0 +1,64 @@
+//! What is handed to the connection cannot be overtaken any more: so the next frame is handed over only when the
+//! connection has passed the last one on to the kernel, which itself holds little.
+
+use std::sync::Arc;
+
+use packhorse_domain::link::Gauges;
+use packhorse_runtime::Wire;
+
+/// What the kernel holds at least, so that it can fill a packet.
+const UNSENT_BYTES_MIN: u64 = 4 * 1024;
+const UNSENT_BYTES_MAX: u64 = 1024 * 1024;
+/// Above this rate the next frame is got ready while the last one leaves: it takes less than a few milliseconds.
+const FAST_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;
+
+/// The way from the protocol into one connection.
+#[derive(Debug)]
+pub(super) struct Gate {
+    wire: Arc<Wire>,
+    /// What the connection will have passed on when it holds nothing of ours.
+    handed: u64,
+    /// What it may still hold when the next frame comes.
+    slack: u64,
+}
+
+impl Gate {
+    pub(super) fn new(wire: Arc<Wire>) -> Self {
+        Gate { wire, handed: 0, slack: 0 }
+    }
+
+    /// Whether a frame may be handed over.
+    pub(super) fn is_open(&self) -> bool {
+        self.wire.flushed().is_none_or(|flushed| flushed + self.slack >= self.handed)
+    }
+
+    pub(super) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// Resolves when the connection has passed something on.
+    pub(super) async fn moved(&self) {
+        self.wire.moved().await;
+    }
+
+    /// A frame of so many bytes was handed over.
+    pub(super) fn handed(&mut self, bytes: usize) {
+        self.handed = self.handed.max(self.wire.sent()) + bytes as u64;
+    }
+
+    /// Everything that the connection has carried, if it holds nothing back.
+    pub(super) fn carried(&self) -> Option<u64> {
+        self.wire.flushed().filter(|flushed| *flushed == self.wire.sent() && *flushed >= self.handed)
+    }
+
+    /// As fast as the line is: what waits in the kernel is worth a moment and no more.
+    pub(super) fn adjust(&mut self, gauges: &Gauges) {
+        let is_fast = gauges.bytes_per_second > FAST_BYTES_PER_SECOND;
+        self.slack = if is_fast { 2 * gauges.frame_bytes } else { 0 };
+        if gauges.bytes_per_second > 0 {
+            let moment = gauges.bytes_per_second / 50;
+            let unsent = moment.clamp(UNSENT_BYTES_MIN, UNSENT_BYTES_MAX);
+            self.wire.set_unsent_max(u32::try_from(unsent).unwrap_or(u32::MAX));
+        }
+    }
+}
