@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use packhorse_domain::{
     Timestamp,
     id::{AddressName, SiteCode},
-    link::{Event, Frame, Link, LinkConfig, PeerSilent, Send, Violation},
+    link::{Event, Frame, Gauges, KnownLine, Link, LinkConfig, PeerSilent, Send, Violation},
 };
 use packhorse_runtime::Wire;
 use tokio::{
@@ -89,6 +89,10 @@ impl Ticks {
     }
 }
 
+fn known_line(gauges: &Gauges) -> KnownLine {
+    KnownLine { bytes_per_second: gauges.bytes_per_second, shortest_trip: gauges.shortest_trip }
+}
+
 /// Why nothing more is handed to the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pause {
@@ -105,6 +109,7 @@ impl Session {
         let mut config = LinkConfig::new(site.code().clone(), peer.clone());
         config.epoch.clone_from(&site.epoch);
         config.lower_share_percent = site.settings.link.lower_share_percent;
+        config.known = site.links(|links| links.get(&peer).map(|view| known_line(&view.gauges)));
         let ticks = Ticks { began: Instant::now(), at: site.now() };
         Session {
             link: Link::new(config, ticks.now()),

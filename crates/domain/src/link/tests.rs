@@ -244,7 +244,7 @@ fn what_was_put_in_front_goes_before_all_others_of_its_class_and_before_no_other
     for (nth, rank) in [(2, 0), (3, -1), (4, -2)] {
         link.offer(OutItem { rank, inline: Some(vec![0; 10]), ..bundle(nth, 10) }).expect("room");
     }
-    link.offer(OutItem { priority: Priority::High, rank: 0, ..object(5, 1) }).expect("room");
+    link.offer(OutItem { priority: Priority::High, state: None, ..object(5, 1) }).expect("room");
     link.offer(OutItem { priority: Priority::Low, rank: -9, ..bundle(6, 10) }).expect("room");
 
     let offered: Vec<u8> = frames(&mut link)
