@@ -2,8 +2,8 @@
 
 mod apply;
 mod link;
-mod relay;
 mod queue;
+mod relay;
 mod repair;
 
 use std::{
