@@ -27,8 +27,8 @@ def serve(address, port, path):
         asking, _ = listening.accept()
         with asking, open(path, "rb") as file:
             try:
-                file.seek(int.from_bytes(asking.recv(8, socket.MSG_WAITALL), "big"))
-                asking.sendfile(file)
+                offset = int.from_bytes(asking.recv(8, socket.MSG_WAITALL), "big")
+                asking.sendfile(file, offset)
                 asking.shutdown(socket.SHUT_WR)
                 asking.recv(1)
             except OSError:

@@ -12,6 +12,16 @@
 source "$(dirname "$0")/line.sh"
 source "$(dirname "$0")/hierarchy.sh"
 
+figures=$site_dir.figures
+mine=$site_dir.files
+: >"$figures"
+stop() {
+  site_clean
+  line_clean
+  rm -rf "$site_dir" "$line_dir" "$figures" "$mine"
+}
+trap stop EXIT
+
 mb=60 rate=20000 rtt=100 loss=0.5 seed=1 only=() controls=()
 while [[ $# -gt 0 ]]; do
   case $1 in
@@ -44,19 +54,9 @@ for what in "${only[@]}"; do
     packhorse*) site_need ;;
   esac
 done
-figures=$site_dir.figures
-: >"$figures"
-stop() {
-  site_clean
-  line_clean
-  rm -rf "$site_dir" "$line_dir" "$figures"
-}
-trap stop EXIT
 
 bytes=$((mb * 1000000))
-mine="$(mktemp -d "${TMPDIR:-/tmp}/packhorse-bench.XXXXXX")"
-trap 'stop; rm -rf "$mine"' EXIT
-mkdir "$mine/source" "$mine/got"
+mkdir "$mine" "$mine/source" "$mine/got"
 head -c "$bytes" /dev/urandom >"$mine/source/file"
 # Servers that give up root must be able to read it.
 chmod 755 "$mine" "$mine/source"

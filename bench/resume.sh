@@ -16,6 +16,15 @@
 source "$(dirname "$0")/line.sh"
 source "$(dirname "$0")/hierarchy.sh"
 
+figures=$site_dir.figures
+: >"$figures"
+stop() {
+  site_clean
+  line_clean
+  rm -rf "$site_dir" "$line_dir" "$figures"
+}
+trap stop EXIT
+
 mb=60 cuts=20 down_ms=2000 how=mixed rate=20000 rtt=100 loss=0.5 seed=1 exact=no
 while [[ $# -gt 0 ]]; do
   case $1 in
@@ -37,14 +46,6 @@ while [[ $# -gt 0 ]]; do
 done
 line_need
 site_need
-figures=$site_dir.figures
-: >"$figures"
-stop() {
-  site_clean
-  line_clean
-  rm -rf "$site_dir" "$line_dir" "$figures"
-}
-trap stop EXIT
 
 RANDOM=$seed
 bytes=$((mb * 1000000))

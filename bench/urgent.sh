@@ -16,6 +16,15 @@ source "$(dirname "$0")/line.sh"
 source "$(dirname "$0")/hierarchy.sh"
 source "$(dirname "$0")/nncp.sh"
 
+figures=$site_dir.figures
+: >"$figures"
+stop() {
+  site_clean
+  line_clean
+  rm -rf "$site_dir" "$line_dir" "$figures"
+}
+trap stop EXIT
+
 only=() count=30 nncp_count=15 bulk_mb=500 seed=1
 while [[ $# -gt 0 ]]; do
   case $1 in
@@ -37,15 +46,6 @@ wanted() { [[ " ${only[*]} " == *" $1 "* ]]; }
 line_need
 if wanted fast || wanted slow; then site_need; fi
 if wanted nncp; then line_need nncp-file nncp-call nncp-daemon nncp-toss; fi
-stop() {
-  site_clean
-  line_clean
-  rm -rf "$site_dir" "$line_dir"
-}
-trap stop EXIT
-figures=$site_dir.figures
-: >"$figures"
-trap 'stop; rm -f "$figures"' EXIT
 
 RANDOM=$seed
 pause() { # LEAST_MS MOST_MS

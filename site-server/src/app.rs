@@ -83,11 +83,9 @@ pub async fn serve_site(directory: &Path) -> anyhow::Result<ExitCode> {
         ..ServerOptions::default()
     };
     lifecycle.spawn("server", serve(listener, tls, services, options, lifecycle.stopping()));
-    if let Some((parent, endpoints)) = site.settings.parent.clone() {
-        lifecycle.spawn(
-            "link-to-parent",
-            dial_parent(site.clone(), lifecycle.clone(), wakers.clone(), parent, endpoints),
-        );
+    if let Some((parent, _)) = site.settings.parent.clone() {
+        lifecycle
+            .spawn("link-to-parent", dial_parent(site.clone(), lifecycle.clone(), wakers.clone(), parent));
     }
     let end = lifecycle.run(GRACE).await;
     site.store.close().await;

@@ -71,6 +71,15 @@ impl Directories {
         self.outgoing().join(format!("{digest}.bundle"))
     }
 
+    /// The hashes of a bundle's parts.
+    pub(crate) fn outline(&self, digest: &Digest) -> PathBuf {
+        self.outgoing().join(format!("{digest}.outline"))
+    }
+
+    pub(crate) fn arrival_outline(&self, item: &ItemId) -> PathBuf {
+        self.incoming().join(format!("{item}.outline"))
+    }
+
     pub(crate) fn arrival(&self, item: &ItemId) -> PathBuf {
         self.incoming().join(format!("{item}.part"))
     }

@@ -68,6 +68,7 @@ fn wake(topic: &str, wakers: &Wakers) {
         }
         "arrival" => {
             wakers.despooler.wake();
+            wakers.replication.wake();
             wakers.link.wake();
         }
         "membership" => wakers.offer.wake(),

@@ -16,7 +16,8 @@ use crate::{
     config::Settings,
     directories::Directories,
     error::Error,
-    sender::LinkView,
+    scheduler::Sendings,
+    sender::{LinkView, Relays},
     store::{Store, delegations, objects, settings},
 };
 
@@ -39,6 +40,10 @@ pub(crate) struct Site {
     /// Held to read by whoever puts content into the library and has not recorded it yet, and to write by the clean-up.
     pub(crate) content_gate: tokio::sync::RwLock<()>,
     links: Mutex<BTreeMap<SiteCode, LinkView>>,
+    /// What is coming in and may go on already.
+    pub(crate) relays: Relays,
+    /// Whose turn it is to be sent bundles.
+    pub(crate) sendings: Sendings,
 }
 
 /// Why a site cannot start.
@@ -108,6 +113,8 @@ impl Site {
             clock,
             content_gate: tokio::sync::RwLock::default(),
             links: Mutex::default(),
+            relays: Relays::default(),
+            sendings: Sendings::default(),
         })
     }
 

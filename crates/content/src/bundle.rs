@@ -18,6 +18,7 @@ use crate::{
     library::Library,
     limits::Limits,
     manifest::{ChunkRef, Manifest, ManifestError},
+    outline::{Outline, Outliner},
     reader::ChunkReader,
     wire::{Fields, digest_of},
 };
@@ -37,11 +38,13 @@ pub struct BundlePlan {
 }
 
 /// A bundle that was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BundleInfo {
     pub length: u64,
     /// BLAKE3 of the whole bundle.
     pub digest: Digest,
+    /// The hashes of its parts.
+    pub outline: Outline,
     /// What it holds, uncompressed.
     pub plain_length: u64,
     /// How many chunks it holds.
@@ -118,7 +121,7 @@ pub fn write_bundle(
         manifest_length: bytes.len() as u64,
         plain_length,
     };
-    let mut out = HashingWriter { out, hasher: blake3::Hasher::new(), length: 0 };
+    let mut out = HashingWriter { out, outliner: Outliner::new(), length: 0 };
     out.write_all(&header.encode()).map_err(BundleError::Write)?;
     let mut encoder = encoder(&mut out, level, plain_length).map_err(BundleError::Write)?;
     encoder.write_all(&bytes).and_then(|()| encoder.write_all(&bitmap)).map_err(BundleError::Write)?;
@@ -128,14 +131,10 @@ pub fn write_bundle(
         encoder.write_all(data).map_err(BundleError::Write)?;
     }
     encoder.finish().map_err(BundleError::Write)?;
-    let checksum = out.hasher.finalize();
+    let checksum = out.outliner.digest();
     out.write_all(checksum.as_bytes()).and_then(|()| out.flush()).map_err(BundleError::Write)?;
-    Ok(BundleInfo {
-        length: out.length,
-        digest: Digest(*out.hasher.finalize().as_bytes()),
-        plain_length,
-        chunks: included.len() as u64,
-    })
+    let (digest, outline) = out.outliner.finish();
+    Ok(BundleInfo { length: out.length, digest, outline, plain_length, chunks: included.len() as u64 })
 }
 
 /// Reads what a bundle says of itself. Nothing of it is proved before the bundle is applied.
@@ -352,14 +351,14 @@ fn decode_failed(error: io::Error) -> BundleError {
 
 struct HashingWriter<'a> {
     out: &'a mut dyn Write,
-    hasher: blake3::Hasher,
+    outliner: Outliner,
     length: u64,
 }
 
 impl Write for HashingWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
+        self.outliner.update(&bytes[..written]);
         self.length += written as u64;
         Ok(written)
     }

@@ -19,6 +19,7 @@ pub mod priority;
 pub mod queue;
 pub mod reconcile;
 pub mod run;
+pub mod sendings;
 pub mod site;
 pub mod status;
 pub mod time;

@@ -3,7 +3,7 @@
 //!
 //! Who goes next is decided by the link itself; an order only changes what the link is told of an item.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr};
 
 use crate::{
     Priority,
@@ -211,20 +211,17 @@ impl fmt::Display for ItemPrefix {
     }
 }
 
-/// How long each item of a queue takes at this rate, those before it included. `None`: that cannot be said.
-pub fn eta_simple(queue: &[Ahead], rate_bytes_per_s: u64) -> Vec<Option<Duration>> {
-    let mut before: u128 = 0;
-    let mut through = Vec::with_capacity(queue.len());
-    for item in queue {
-        if item.stands_aside || rate_bytes_per_s == 0 {
-            through.push(None);
-            continue;
+/// How many bytes go until each item of a queue is through, those before it included. `None`: it stands aside.
+pub fn bytes_until(queue: &[Ahead]) -> Vec<Option<u64>> {
+    let mut before: u64 = 0;
+    let through = |item: &Ahead| {
+        if item.stands_aside {
+            return None;
         }
-        before += u128::from(item.left_bytes);
-        let us = (before * 1_000_000).div_ceil(u128::from(rate_bytes_per_s));
-        through.push(u64::try_from(us).ok().map(Duration::from_micros));
-    }
-    through
+        before = before.saturating_add(item.left_bytes);
+        Some(before)
+    };
+    queue.iter().map(through).collect()
 }
 
 #[cfg(test)]
@@ -308,19 +305,15 @@ mod tests {
     fn an_item_waits_for_those_before_it_that_are_in_its_way() {
         let moves = |left_bytes| Ahead { left_bytes, stands_aside: false };
         let aside = |left_bytes| Ahead { left_bytes, stands_aside: true };
-        let seconds = |list: &[Option<u64>]| -> Vec<Option<Duration>> {
-            list.iter().map(|one| one.map(Duration::from_secs)).collect()
-        };
 
-        for (queue, rate, expected) in [
-            (vec![moves(100), moves(50)], 10, vec![Some(10), Some(15)]),
-            (vec![moves(100), aside(1000), moves(50)], 10, vec![Some(10), None, Some(15)]),
-            (vec![moves(100)], 0, vec![None]),
-            (vec![moves(0), moves(10)], 10, vec![Some(0), Some(1)]),
-            (vec![], 10, vec![]),
-            (vec![moves(u64::MAX), moves(u64::MAX)], 1, vec![None, None]),
+        for (queue, expected) in [
+            (vec![moves(100), moves(50)], vec![Some(100), Some(150)]),
+            (vec![moves(100), aside(1000), moves(50)], vec![Some(100), None, Some(150)]),
+            (vec![moves(0), moves(10)], vec![Some(0), Some(10)]),
+            (vec![], vec![]),
+            (vec![moves(u64::MAX), moves(u64::MAX)], vec![Some(u64::MAX), Some(u64::MAX)]),
         ] {
-            assert_eq!(eta_simple(&queue, rate), seconds(&expected), "{queue:?} at {rate}");
+            assert_eq!(bytes_until(&queue), expected, "{queue:?}");
         }
     }
 }

@@ -83,6 +83,9 @@ impl Despooler {
         if path != bundle_path {
             fs::rename(path, &bundle_path)
                 .map_err(|source| Error::File { what: "move a bundle in the spool".to_owned(), source })?;
+            // The children go without it if it is not there.
+            let outline = self.site.directories.arrival_outline(&arrival.item);
+            drop(fs::rename(outline, self.site.directories.outline(&arrival.digest)));
             sync_directory(&self.site.directories.outgoing())?;
         }
         let mut tx = self.site.store.begin().await?;
@@ -108,7 +111,9 @@ impl Despooler {
         distribution::report_library(&self.site, &mut tx, &arrival.package).await?;
         let text = format!("version {} was received and is in the content library", arrival.target.short());
         self.report(&mut tx, Severity::Info, &arrival.package, &text).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        self.site.relays.forget(&arrival.item);
+        Ok(())
     }
 
     async fn refuse(&self, mut arrival: Arrival, state: ArrivalState, why: &str) -> Result<(), Error> {

@@ -48,6 +48,7 @@ impl World {
             digest: info.digest,
             length: info.length,
             priority,
+            outlined: false,
             state: ArrivalState::Complete,
             reason: String::new(),
             changed_at: self.child.site.now(),

@@ -143,6 +143,9 @@ fn write(
     out.flush().map_err(file("write a bundle"))?;
     drop(out);
     File::sync_all(part.as_file()).map_err(file("make a bundle durable"))?;
+    // It can be made again from the bundle; a torn one leads to no digest and is passed over.
+    fs::write(directory.join(format!("{}.outline", info.digest)), info.outline.to_bytes())
+        .map_err(file("write an outline"))?;
     let path = directory.join(format!("{}.bundle", info.digest));
     let (_, part) = part.keep().map_err(|error| file("keep a bundle")(error.error))?;
     fs::rename(part, path).map_err(file("name a bundle"))?;

@@ -51,7 +51,8 @@ async fn bundles_not_needed(site: &Site, view: &View) -> Result<(), Error> {
     let mut gone = Vec::new();
     for sending in bundles::sendings(&mut tx).await? {
         let bundle = bundles::get(&mut tx, &sending.digest).await?;
-        let target = bundle.as_ref().map(|bundle| bundle.target);
+        let coming = arrivals::get(&mut tx, &ItemId::of(&sending.digest)).await?;
+        let target = bundle.as_ref().map(|bundle| bundle.target).or(coming.map(|arrival| arrival.target));
         let child_needs =
             needed.iter().any(|(child, plan)| *child == sending.peer && Some(plan.target) == target);
         if !child_needs || (sending.state == SendingState::Done && bundle.is_none()) {
@@ -72,6 +73,7 @@ async fn bundles_not_needed(site: &Site, view: &View) -> Result<(), Error> {
     for digest in gone {
         // A file that stays is found by the next sweep.
         drop(fs::remove_file(site.directories.bundle(&digest)));
+        drop(fs::remove_file(site.directories.outline(&digest)));
     }
     Ok(())
 }
@@ -159,6 +161,8 @@ async fn arrivals_not_needed(site: &Site, view: &View) -> Result<(), Error> {
     tx.commit().await?;
     for item in gone {
         drop(fs::remove_file(site.directories.arrival(&item)));
+        drop(fs::remove_file(site.directories.arrival_outline(&item)));
+        site.relays.forget(&item);
     }
     Ok(())
 }
@@ -182,10 +186,14 @@ async fn collect(site: &Site) -> Result<bool, Error> {
 /// Files in the spool that no row knows: what a crash left between the two.
 async fn spool_strays(site: &Site) -> Result<(), Error> {
     let mut tx = site.store.read().await?;
-    let mut known: Vec<_> =
-        bundles::list(&mut tx).await?.iter().map(|bundle| site.directories.bundle(&bundle.digest)).collect();
-    known
-        .extend(arrivals::list(&mut tx).await?.iter().map(|arrival| site.directories.arrival(&arrival.item)));
+    let directories = &site.directories;
+    let mut known = Vec::new();
+    for bundle in bundles::list(&mut tx).await? {
+        known.extend([directories.bundle(&bundle.digest), directories.outline(&bundle.digest)]);
+    }
+    for arrival in arrivals::list(&mut tx).await? {
+        known.extend([directories.arrival(&arrival.item), directories.arrival_outline(&arrival.item)]);
+    }
     drop(tx);
     for directory in [site.directories.outgoing(), site.directories.incoming()] {
         let entries = fs::read_dir(&directory)

@@ -176,6 +176,7 @@ async fn what_was_being_received_of_a_deleted_package_goes() {
         digest: Digest([byte; 32]),
         length: 100,
         priority: Priority::Medium,
+        outlined: false,
         state: ArrivalState::Receiving,
         reason: String::new(),
         changed_at: child.site.now(),

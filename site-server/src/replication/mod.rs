@@ -15,6 +15,7 @@ use crate::{
     site::Site,
     store::{
         Tx,
+        arrivals::{self, Arrival},
         bundles::{self, BundleRow, Sending, SendingState},
         neighbours, queue as queue_orders,
     },
@@ -40,11 +41,14 @@ impl Worker for ReplicationManager {
         let mut tx = self.site.store.read().await?;
         let view = View::load(&self.site, &mut tx).await?;
         let needs = needs(&self.site, &mut tx, &view).await?;
-        let made = bundles::list(&mut tx).await?;
+        let mut ready = bundles::list(&mut tx).await?;
+        // What is still coming in goes on as it comes.
+        let coming = arrivals::list(&mut tx).await?.into_iter().filter(Arrival::may_go_on);
+        ready.extend(coming.map(Arrival::into_bundle));
         let mut queued = Vec::new();
         for Need { child, plan, .. } in needs.iter().filter(|need| !need.has_job) {
             if let Some(bundle) =
-                made.iter().find(|bundle| bundle.target == plan.target && bundle.bases == plan.bases)
+                ready.iter().find(|bundle| bundle.target == plan.target && bundle.bases == plan.bases)
                 && is_due(&mut tx, child, bundle).await?
             {
                 queued.push((*child, bundle));
@@ -77,7 +81,9 @@ async fn is_due(tx: &mut Tx, child: &SiteCode, bundle: &BundleRow) -> Result<boo
 
 /// Queues a bundle, unless that was done, or the bundle removed, since it was looked at.
 async fn queue(site: &Site, tx: &mut Tx, child: &SiteCode, bundle: &BundleRow) -> Result<(), Error> {
-    if bundles::get(tx, &bundle.digest).await?.is_none() || !is_due(tx, child, bundle).await? {
+    let is_coming = arrivals::get(tx, &ItemId::of(&bundle.digest)).await?.is_some();
+    let is_here = is_coming || bundles::get(tx, &bundle.digest).await?.is_some();
+    if !is_here || !is_due(tx, child, bundle).await? {
         return Ok(());
     }
     let sending = Sending {

@@ -50,24 +50,23 @@ pub(crate) struct Dial {
     pub(crate) endpoint: String,
 }
 
-/// The addresses of a neighbour, in the order in which they are dialled.
-pub(crate) async fn of(site: &Site, peer: &SiteCode) -> Result<Vec<Address>, Error> {
-    let mut tx = site.store.read().await?;
-    Ok(addresses::list(&mut tx, Some(peer)).await?)
-}
-
 /// The terms of a link at this moment. `name` is the address that was dialled; without it, or if it is gone, the first
 /// one counts: a site that was called does not know by which line.
 pub(crate) async fn terms(site: &Site, peer: &SiteCode, name: Option<&AddressName>) -> Result<Terms, Error> {
     let mut tx = site.store.read().await?;
     let Some(address) = by_name(&mut tx, peer, name).await? else {
-        return Ok(Terms { allowance: Allowance::default(), address: None, spent: Spent::default() });
+        return Ok(Terms::unlimited());
     };
     let (local, spent) = state(&mut tx, &address, site.now()).await?;
     Ok(Terms { allowance: address::allowance(&address, local.hour, spent), address: Some(address), spent })
 }
 
 impl Terms {
+    /// Of a neighbour without an address.
+    pub(crate) fn unlimited() -> Self {
+        Terms { allowance: Allowance::default(), address: None, spent: Spent::default() }
+    }
+
     /// When so many bytes will have gone, those that go before them included; `None`: not within 60 days.
     pub(crate) fn eta(
         &self,
@@ -160,11 +159,6 @@ pub(crate) async fn state(
     let zone = zone_of(address);
     let spent = addresses::spent(tx, &address.peer, &address.name, &days(&zone, now)).await?;
     Ok((moment(&zone, now), spent))
-}
-
-/// A moment by the clock of an address.
-pub(crate) fn local(address: &Address, at: Timestamp) -> LocalMoment {
-    moment(&zone_of(address), at)
 }
 
 /// A zone by its IANA name, in any case; gives the name as it is written.

@@ -1,12 +1,12 @@
 //! Scheduler: which mini-jobs a link may work on now.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the links do not ask for their terms yet"))]
 pub(crate) mod addresses;
+mod sendings;
 
 use std::collections::{BTreeMap, HashMap};
 
 use packhorse_domain::{
-    Priority, Timestamp,
+    Digest, Priority, Timestamp,
     advertisement::Advertisement,
     id::SiteCode,
     link::{ItemId, ItemKind, ObjectState, OutItem, limits},
@@ -14,12 +14,15 @@ use packhorse_domain::{
 };
 use packhorse_proto::object::v1 as wire;
 
+pub(crate) use sendings::Sendings;
+
 use crate::{
     error::Error,
     record,
     site::Site,
     store::{
         Tx,
+        arrivals::{self, Arrival},
         bundles::{self, BundleRow, SendingState},
         neighbours::Relation,
         objects::{self, StoredObject},
@@ -77,10 +80,12 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
         };
         if sending.peer == *peer
             && due
-            && let Some(bundle) = bundles::get(&mut tx, &sending.digest).await?
+            && let Some((bundle, available)) = spooled(site, &mut tx, &sending.digest).await?
         {
             let priority = bundle_priority(&mut tx, &bundle).await?;
-            jobs.push(bundle_job(bundle, priority, sending.changed_at));
+            let mut job = bundle_job(bundle, priority, sending.changed_at);
+            job.item.available = available;
+            jobs.push(job);
         }
     }
     drop(tx);
@@ -94,6 +99,26 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
         places.insert(job.item.id, Some((job.item.priority, job.item.rank)));
     }
     Ok(Admitted { jobs, places })
+}
+
+/// A bundle that is in the spool, or still comes in and goes on meanwhile.
+pub(crate) async fn bundle_of(tx: &mut Tx, digest: &Digest) -> Result<Option<BundleRow>, Error> {
+    if let Some(bundle) = bundles::get(tx, digest).await? {
+        return Ok(Some(bundle));
+    }
+    let arrival = arrivals::get(tx, &ItemId::of(digest)).await?.filter(Arrival::may_go_on);
+    Ok(arrival.map(Arrival::into_bundle))
+}
+
+/// A bundle in the spool, and how much of it can be sent: one that is still coming in goes on as far as it was checked.
+async fn spooled(site: &Site, tx: &mut Tx, digest: &Digest) -> Result<Option<(BundleRow, u64)>, Error> {
+    if let Some(bundle) = bundles::get(tx, digest).await? {
+        let length = bundle.length;
+        return Ok(Some((bundle, length)));
+    }
+    let item = ItemId::of(digest);
+    let arrival = arrivals::get(tx, &item).await?.filter(Arrival::may_go_on);
+    Ok(arrival.map(|arrival| (arrival.into_bundle(), site.relays.upto(&item))))
 }
 
 /// Which objects go to such a neighbour.

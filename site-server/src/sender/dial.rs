@@ -13,6 +13,7 @@ use tonic::{Status, transport::Channel};
 
 use crate::{
     monitor::Wakers,
+    scheduler::addresses::{self, Dial},
     sender::{
         inbound::read_frames,
         session::{OUTBOUND_FRAMES_MAX, Session, SessionError},
@@ -25,6 +26,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// What HTTP/2 lets come before it is read, so that it never is what holds a fast and long line back.
 const WINDOW: u32 = 4 * 1024 * 1024;
+/// How long no address is looked for while all are closed.
+const CLOSED_WAIT: Duration = Duration::from_secs(5);
 /// A link that held this long was a good one: the next attempt is made at once.
 const GOOD_LINK: Duration = Duration::from_secs(30);
 
@@ -42,35 +45,56 @@ enum DialError {
 }
 
 /// Keeps the link to the parent open until the process stops.
-pub(crate) async fn dial_parent(
-    site: Arc<Site>,
-    lifecycle: Lifecycle,
-    wakers: Wakers,
-    parent: SiteCode,
-    endpoints: Vec<String>,
-) {
+pub(crate) async fn dial_parent(site: Arc<Site>, lifecycle: Lifecycle, wakers: Wakers, parent: SiteCode) {
     let stop = lifecycle.stopping();
+    let mut changed = wakers.link.subscribe();
     let mut wait = RETRY_FIRST;
-    for endpoint in endpoints.iter().cycle() {
-        let began = Instant::now();
-        let attempt = attempt(&site, &lifecycle, &wakers, &parent, endpoint);
-        let result = attempt.await;
-        if stop.is_cancelled() {
-            return;
+    let mut failed = Vec::new();
+    loop {
+        let dials = addresses::dialling(&site, &parent, &failed).await.unwrap_or_else(|error| {
+            tracing::warn!(target: "sender", peer = %parent, error = error_chain(&error), "addresses cannot be read");
+            Vec::new()
+        });
+        if dials.is_empty() {
+            show(&site, &parent, "every address is closed at this hour".to_owned());
+            // An hour opens, or an address is set.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = changed.changed() => {}
+                () = tokio::time::sleep(CLOSED_WAIT) => {}
+            }
         }
-        if began.elapsed() >= GOOD_LINK {
-            wait = RETRY_FIRST;
+        for dial in dials {
+            let began = Instant::now();
+            let result = attempt(&site, &lifecycle, &wakers, (&parent, &dial)).await;
+            if stop.is_cancelled() {
+                return;
+            }
+            let was_good = began.elapsed() >= GOOD_LINK;
+            if was_good {
+                wait = RETRY_FIRST;
+                failed.clear();
+            }
+            if let Err(error) = result {
+                failed.extend(dial.address.clone().filter(|name| !was_good && !failed.contains(name)));
+                let (endpoint, text) = (&dial.endpoint, error_chain(&error));
+                tracing::warn!(target: "sender", peer = %parent, endpoint, error = text, "no link to the parent; trying again");
+                show(&site, &parent, text);
+            }
+            if pause(jittered(wait), &stop).await {
+                return;
+            }
+            wait = (wait * 2).min(RETRY_MAX);
+            if was_good {
+                // What was first may be reached again.
+                break;
+            }
         }
-        if let Err(error) = result {
-            let text = error_chain(&error);
-            tracing::warn!(target: "sender", peer = %parent, endpoint, error = text, "no link to the parent; trying again");
-            site.links(|links| links.entry(parent.clone()).or_default().last_error = text);
-        }
-        if pause(jittered(wait), &stop).await {
-            return;
-        }
-        wait = (wait * 2).min(RETRY_MAX);
     }
+}
+
+fn show(site: &Site, parent: &SiteCode, text: String) {
+    site.links(|links| links.entry(parent.clone()).or_default().last_error = text);
 }
 
 /// True: it is time to stop.
@@ -92,8 +116,7 @@ async fn attempt(
     site: &Arc<Site>,
     lifecycle: &Lifecycle,
     wakers: &Wakers,
-    parent: &SiteCode,
-    endpoint: &str,
+    (parent, dial): (&SiteCode, &Dial),
 ) -> Result<(), DialError> {
     let counter = Arc::<Wire>::default();
     let stop = lifecycle.stopping();
@@ -101,7 +124,7 @@ async fn attempt(
     let requests = ReceiverStream::new(frames)
         .map(|frame: packhorse_domain::link::Frame| ExchangeRequest { frame: Some(frame.into()) });
     let call = async {
-        let channel = channel(site, parent, endpoint, counter.clone()).await?;
+        let channel = channel(site, parent, &dial.endpoint, counter.clone()).await?;
         let answer = LinkServiceClient::new(channel).exchange(requests).await;
         answer.map_err(|status| DialError::Refused(Box::new(status)))
     };
@@ -112,6 +135,7 @@ async fn attempt(
     };
     let inbound = read_frames(lifecycle, answers);
     let session = Session::new(site.clone(), parent.clone(), Relation::Parent, wakers);
+    let session = session.by(dial.address.clone());
     Ok(session.run(counter, inbound, outbound, stop).await?)
 }
 

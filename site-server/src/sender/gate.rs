@@ -32,6 +32,10 @@ impl Gate {
         self.wire.flushed().is_none_or(|flushed| flushed + self.slack >= self.handed)
     }
 
+    pub(super) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
     /// Resolves when the connection has passed something on.
     pub(super) async fn moved(&self) {
         self.wire.moved().await;

@@ -5,14 +5,17 @@
 
 mod accept;
 mod apply;
+mod arriving;
 mod deliver;
 mod dial;
 mod gate;
 mod inbound;
 mod meter;
 mod receive;
+mod relay;
 mod send;
 mod session;
+mod terms;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +23,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use packhorse_domain::{
     Priority, Timestamp,
+    id::AddressName,
     link::{Gauges, ItemId, Stage},
 };
 use packhorse_runtime::Wire;
@@ -28,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use accept::LinkServer;
 pub(crate) use apply::parents;
 pub(crate) use dial::dial_parent;
+pub(crate) use relay::Relays;
 
 /// A link as people see it.
 #[derive(Debug, Default, Clone)]
@@ -40,6 +45,8 @@ pub(crate) struct LinkView {
     pub(crate) sent_before: u64,
     pub(crate) received_before: u64,
     pub(crate) round_trip_us: u64,
+    /// The address by which the peer was dialled, if this side dialled.
+    pub(crate) address: Option<AddressName>,
     /// What the line was seen to do.
     pub(crate) gauges: Gauges,
     pub(crate) last_error: String,

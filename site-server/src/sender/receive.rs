@@ -5,15 +5,15 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::{self, File},
-    os::unix::fs::FileExt as _,
+    fs,
     sync::Arc,
 };
 
 use bytes::Bytes;
+use packhorse_content::Outline;
 use packhorse_domain::{
     id::{PackageId, SiteCode},
-    link::{AnswerError, Event, ItemId, ItemKind, Link, Offer, RefuseReason, Stage},
+    link::{self, AnswerError, Event, ItemId, ItemKind, Link, Offer, RefuseReason, Stage},
     object::BODY_LENGTH_MAX,
     status::{EventType, Severity},
 };
@@ -22,7 +22,10 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     error::Error,
-    sender::{Moving, apply},
+    sender::{
+        Moving, apply,
+        arriving::{Arriving, SyncError, Synced},
+    },
     site::Site,
     status,
     store::{
@@ -34,8 +37,6 @@ use crate::{
 
 /// An object with its envelope.
 const OBJECT_LENGTH_MAX: u64 = BODY_LENGTH_MAX as u64 + 64 * 1024;
-/// Received bytes become durable at the latest after this many.
-const SYNC_BYTES: u64 = 1024 * 1024;
 /// What a bundle leaves free on the disk, for the database, the library and status messages.
 const DISK_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -48,32 +49,17 @@ pub(super) struct Receiver {
     peer: SiteCode,
     relation: Relation,
     objects: HashMap<ItemId, Partial>,
-    bundles: HashMap<ItemId, Incoming>,
+    bundles: HashMap<ItemId, Arriving>,
     /// Whole in the spool; Despooler has them.
     despooling: HashSet<ItemId>,
     unsynced_since: Option<Instant>,
     syncs: (mpsc::UnboundedSender<Synced>, mpsc::UnboundedReceiver<Synced>),
 }
 
-/// A sync that is done: one at a time for each bundle.
-pub(super) struct Synced {
-    item: ItemId,
-    upto: u64,
-    result: std::io::Result<()>,
-}
-
 /// An object that comes in pieces. Its room grows with what came, not with what was announced.
 struct Partial {
     length: u64,
     bytes: Vec<u8>,
-}
-
-struct Incoming {
-    arrival: Arrival,
-    file: Arc<File>,
-    written: u64,
-    durable: u64,
-    is_syncing: bool,
 }
 
 /// A link's own rules make an answer to a closed item a matter of timing, not an error.
@@ -112,9 +98,10 @@ impl Receiver {
                         whole.extend(self.object_bytes(item, &bytes));
                     }
                 }
+                Event::Outlined(outline) => self.outlined(outline, link).await?,
                 Event::Cancelled { item } => {
                     self.objects.remove(&item);
-                    self.bundles.remove(&item);
+                    self.close_bundle(&item);
                     self.despooling.remove(&item);
                 }
                 _ => {}
@@ -134,10 +121,8 @@ impl Receiver {
     /// Begins to make what came durable; [`Receiver::synced`] tells when it is.
     pub(super) fn sync(&mut self) {
         self.unsynced_since = None;
-        let behind: Vec<ItemId> =
-            self.bundles.iter().filter(|(_, one)| one.durable < one.written).map(|(item, _)| *item).collect();
-        for item in behind {
-            self.sync_one(item);
+        for arriving in self.bundles.values_mut().filter(|arriving| arriving.is_behind()) {
+            arriving.sync(&self.syncs.0);
         }
     }
 
@@ -149,29 +134,72 @@ impl Receiver {
         }
     }
 
-    /// What was synced is acknowledged.
+    /// What was synced is acknowledged, and what was checked may go on.
     pub(super) async fn was_synced(&mut self, synced: Synced, link: &mut Link) -> Result<(), Error> {
         let item = synced.item;
-        let Some(incoming) = self.bundles.get_mut(&item) else {
+        let Some(arriving) = self.bundles.get_mut(&item) else {
             return Ok(());
         };
-        incoming.is_syncing = false;
-        if let Err(error) = synced.result {
-            let text = format!("the file in the spool cannot be made durable: {error}");
-            settled(link.refuse(item, RefuseReason::NoSpace, text));
-            self.bundles.remove(&item);
-            return Ok(());
-        }
-        incoming.durable = synced.upto;
-        settled(link.durable(item, incoming.durable));
-        if incoming.durable == incoming.arrival.length {
-            return self.complete(item).await;
-        }
-        let is_whole = incoming.written == incoming.arrival.length;
-        if is_whole || incoming.written - incoming.durable >= SYNC_BYTES {
-            self.sync_one(item);
+        match arriving.synced(synced) {
+            Ok(is_due) => {
+                settled(link.durable(item, arriving.durable()));
+                if arriving.has_outline() {
+                    self.site.relays.advance(item, arriving.checked());
+                }
+                if arriving.is_whole() {
+                    return self.complete(item).await;
+                }
+                if is_due || arriving.is_behind() {
+                    arriving.sync(&self.syncs.0);
+                }
+            }
+            Err(error) => {
+                let reason = match error {
+                    SyncError::Disk(_) => RefuseReason::NoSpace,
+                    SyncError::Damaged { .. } => RefuseReason::Damaged,
+                };
+                settled(link.refuse(item, reason, error_chain(&error)));
+                self.close_bundle(&item);
+            }
         }
         Ok(())
+    }
+
+    /// The hashes of a bundle's parts: with them it can be passed on while it comes in.
+    async fn outlined(&mut self, outline: link::Outline, link: &mut Link) -> Result<(), Error> {
+        let item = outline.item;
+        let Some(arriving) = self.bundles.get_mut(&item) else {
+            return Ok(());
+        };
+        let (length, digest) = (arriving.arrival.length, arriving.arrival.digest);
+        let sound = Outline::new(outline.part_bytes, outline.hashes)
+            .ok()
+            .filter(|outline| outline.leads_to(length, &digest));
+        let Some(sound) = sound else {
+            settled(link.refuse(item, RefuseReason::Damaged, "its outline does not lead to its digest"));
+            self.close_bundle(&item);
+            return Ok(());
+        };
+        let path = self.site.directories.arrival_outline(&item);
+        // Without it the bundle comes all the same: it is only not passed on before it is whole.
+        if let Err(error) = fs::write(path, sound.to_bytes()) {
+            tracing::warn!(target: "receiver", %item, error = error_chain(&error), "an outline cannot be kept");
+            return Ok(());
+        }
+        arriving.outlined(sound);
+        arriving.arrival.outlined = true;
+        let arrival = arriving.arrival.clone();
+        if arriving.durable() > 0 {
+            arriving.sync(&self.syncs.0);
+        }
+        let mut tx = self.site.store.begin().await?;
+        arrivals::put(&mut tx, &arrival).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// What is on the disk stays for the next offer.
+    fn close_bundle(&mut self, item: &ItemId) {
+        self.bundles.remove(item);
     }
 
     /// Gives receipts, or refusals, for what Despooler is done with.
@@ -203,10 +231,30 @@ impl Receiver {
         Ok(())
     }
 
-    /// What is whole on the disk stays for the next session; nothing is lost by closing.
+    /// What came stays for the next session, and goes on as far as it is checked.
     pub(super) async fn close(&mut self) {
-        self.bundles.clear();
         self.objects.clear();
+        self.sync();
+        while self.bundles.values().any(Arriving::is_syncing) {
+            let synced = self.synced().await;
+            let item = synced.item;
+            let Some(arriving) = self.bundles.get_mut(&item) else { continue };
+            match arriving.synced(synced) {
+                Ok(_) if arriving.has_outline() => {
+                    self.site.relays.advance(item, arriving.checked());
+                    if arriving.is_behind() {
+                        arriving.sync(&self.syncs.0);
+                    }
+                }
+                Ok(_) => {}
+                // The next session meets it again and says so to the peer.
+                Err(error) => {
+                    tracing::warn!(target: "receiver", %item, error = error_chain(&error), "a bundle stays as it was");
+                    self.bundles.remove(&item);
+                }
+            }
+        }
+        self.bundles.clear();
     }
 
     pub(super) fn moving(&self) -> Vec<Moving> {
@@ -217,8 +265,8 @@ impl Receiver {
                 outgoing: false,
                 subject: one.arrival.package.to_string(),
                 priority: one.arrival.priority,
-                stage: Stage::Sending { next: one.written, acked: one.durable },
-                done: one.durable,
+                stage: Stage::Sending { next: one.written(), acked: one.durable() },
+                done: one.durable(),
                 total: one.arrival.length,
                 rate_bytes_per_s: 0,
             })
@@ -324,18 +372,8 @@ impl Receiver {
     ) -> Result<(), Error> {
         let path = self.site.directories.arrival(&offer.item);
         let length = offer.length;
-        let (file, durable) = match tokio::task::spawn_blocking(move || {
-            let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
-            // What is longer than the item was not written for it.
-            if file.metadata()?.len() > length {
-                file.set_len(0)?;
-            }
-            file.sync_all()?;
-            let durable = file.metadata()?.len();
-            Ok::<_, std::io::Error>((file, durable))
-        })
-        .await?
-        {
+        let opened = tokio::task::spawn_blocking(move || Arriving::open(&path, length)).await?;
+        let (file, durable) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 // Nothing else on this link has to suffer for it.
@@ -353,6 +391,7 @@ impl Receiver {
             digest: offer.digest,
             length,
             priority: offer.priority,
+            outlined: false,
             state: ArrivalState::Receiving,
             reason: String::new(),
             changed_at: self.site.now(),
@@ -361,10 +400,7 @@ impl Receiver {
         arrivals::put(&mut tx, &arrival).await?;
         tx.commit().await?;
         settled(link.accept(offer.item, durable));
-        self.bundles.insert(
-            offer.item,
-            Incoming { arrival, file: Arc::new(file), written: durable, durable, is_syncing: false },
-        );
+        self.bundles.insert(offer.item, Arriving::new(arrival, file, durable));
         if durable == length {
             self.complete(offer.item).await?;
         }
@@ -372,44 +408,30 @@ impl Receiver {
     }
 
     async fn write(&mut self, item: ItemId, offset: u64, bytes: Bytes, link: &mut Link) -> Result<(), Error> {
-        let Some(incoming) = self.bundles.get_mut(&item) else {
+        let Some(arriving) = self.bundles.get_mut(&item) else {
             return Ok(());
         };
-        // A copy into the page cache: shorter than handing it to another thread.
-        if let Err(source) = incoming.file.write_all_at(&bytes, offset) {
-            settled(link.refuse(item, RefuseReason::NoSpace, source.to_string()));
-            self.bundles.remove(&item);
-            return Ok(());
-        }
-        incoming.written = offset + bytes.len() as u64;
-        self.unsynced_since.get_or_insert_with(Instant::now);
-        let due =
-            incoming.written - incoming.durable >= SYNC_BYTES || incoming.written == incoming.arrival.length;
-        if due {
-            self.sync_one(item);
+        match arriving.write(offset, &bytes) {
+            Ok(is_due) => {
+                self.unsynced_since.get_or_insert_with(Instant::now);
+                if is_due {
+                    arriving.sync(&self.syncs.0);
+                }
+            }
+            Err(source) => {
+                settled(link.refuse(item, RefuseReason::NoSpace, source.to_string()));
+                self.close_bundle(&item);
+            }
         }
         Ok(())
     }
 
-    fn sync_one(&mut self, item: ItemId) {
-        let Some(incoming) = self.bundles.get_mut(&item).filter(|incoming| !incoming.is_syncing) else {
-            return;
-        };
-        incoming.is_syncing = true;
-        let (file, upto, done) = (incoming.file.clone(), incoming.written, self.syncs.0.clone());
-        tokio::task::spawn_blocking(move || {
-            let result = file.sync_data();
-            // Nobody waits for it once the session is over.
-            drop(done.send(Synced { item, upto, result }));
-        });
-    }
-
     /// All bytes are there: whether they are the right ones is for Despooler to see, who keeps no link waiting.
     async fn complete(&mut self, item: ItemId) -> Result<(), Error> {
-        let Some(incoming) = self.bundles.remove(&item) else {
+        let Some(arriving) = self.bundles.remove(&item) else {
             return Ok(());
         };
-        let mut arrival = incoming.arrival;
+        let mut arrival = arriving.arrival;
         arrival.changed_at = self.site.now();
         arrival.state = ArrivalState::Complete;
         let mut tx = self.site.store.begin().await?;
@@ -425,6 +447,8 @@ impl Receiver {
         arrivals::remove(&mut tx, &item).await?;
         tx.commit().await?;
         drop(fs::remove_file(self.site.directories.arrival(&item)));
+        drop(fs::remove_file(self.site.directories.arrival_outline(&item)));
+        self.site.relays.forget(&item);
         Ok(())
     }
 }

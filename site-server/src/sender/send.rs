@@ -1,12 +1,22 @@
 //! Sender: what goes out on one link.
 
-use std::{collections::HashMap, fs::File, os::unix::fs::FileExt as _, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    os::unix::fs::FileExt as _,
+    sync::Arc,
+    time::Duration,
+};
 
+use packhorse_content::Outline;
 use packhorse_domain::{
+    Priority,
     id::SiteCode,
-    link::{Event, ItemId, Link, OfferError, RefuseReason, Stage},
+    link::{self, Event, ItemId, Link, OfferError, Open, RefuseReason, Stage},
     object::ObjectKind,
 };
+
+use tokio::time::Instant;
 
 use crate::{
     error::Error,
@@ -24,12 +34,14 @@ pub(super) struct Sender {
     site: Arc<Site>,
     peer: SiteCode,
     relation: Relation,
-    jobs: HashMap<ItemId, Open>,
+    jobs: HashMap<ItemId, OpenJob>,
     /// Refused for now; not offered again before this time.
-    waiting: HashMap<ItemId, tokio::time::Instant>,
+    waiting: HashMap<ItemId, Instant>,
+    /// When the peer last took something of a bundle.
+    moved_at: Option<Instant>,
 }
 
-struct Open {
+struct OpenJob {
     job: Job,
     /// Of a bundle, once it is read.
     file: Option<Arc<File>>,
@@ -37,12 +49,12 @@ struct Open {
 
 impl Sender {
     pub(super) fn new(site: Arc<Site>, peer: SiteCode, relation: Relation) -> Self {
-        Sender { site, peer, relation, jobs: HashMap::new(), waiting: HashMap::new() }
+        Sender { site, peer, relation, jobs: HashMap::new(), waiting: HashMap::new(), moved_at: None }
     }
 
     /// Hands the link what Scheduler admits.
     pub(super) async fn fill(&mut self, link: &mut Link) -> Result<(), Error> {
-        let now = tokio::time::Instant::now();
+        let now = Instant::now();
         self.waiting.retain(|_, until| *until > now);
         let admitted = scheduler::admit(&self.site, &self.peer, self.relation).await?;
         let gone: Vec<ItemId> =
@@ -53,17 +65,19 @@ impl Sender {
         }
         for job in admitted.jobs {
             let id = job.item.id;
+            // What is still coming in here may have come further.
+            link.available(id, job.item.available);
             if self.jobs.contains_key(&id) || self.waiting.contains_key(&id) {
                 continue;
             }
             match link.offer(job.item.clone()) {
                 Ok(packhorse_domain::link::Offering::Replaced(older)) => {
                     self.jobs.remove(&older);
-                    self.jobs.insert(id, Open { job, file: None });
+                    self.jobs.insert(id, OpenJob { job, file: None });
                 }
                 // A newer state of it is under way.
                 Ok(packhorse_domain::link::Offering::Outdated) => {}
-                Ok(_) => drop(self.jobs.insert(id, Open { job, file: None })),
+                Ok(_) => drop(self.jobs.insert(id, OpenJob { job, file: None })),
                 // Of this class; one that is more urgent may still have room.
                 Err(OfferError::Full { .. }) => {}
                 Err(error @ OfferError::Invalid { .. }) => {
@@ -72,6 +86,41 @@ impl Sender {
             }
         }
         Ok(())
+    }
+
+    /// More of what is still coming in here can go on.
+    pub(super) fn relay(&self, link: &mut Link) {
+        for (item, open) in &self.jobs {
+            if open.job.item.available < open.job.item.length {
+                link.available(*item, self.site.relays.upto(item));
+            }
+        }
+    }
+
+    /// How urgent its most urgent bundle is, and how long ago one moved. `None`: there is no bundle to send.
+    pub(super) fn claim(&self, open: Open) -> Option<(Priority, Duration)> {
+        let bundles = self.jobs.values().filter(|one| matches!(one.job.content, JobContent::Bundle(_)));
+        let priority =
+            bundles.map(|one| one.job.item.priority).filter(|priority| open.admits(*priority)).min()?;
+        Some((priority, self.moved_at.map_or(Duration::MAX, |at| at.elapsed())))
+    }
+
+    /// Gives the hashes of a bundle's parts, if they are known.
+    fn outline(&self, item: ItemId, link: &mut Link) {
+        let Some(JobContent::Bundle(bundle)) = self.jobs.get(&item).map(|one| &one.job.content) else {
+            return;
+        };
+        let directories = &self.site.directories;
+        let bytes = fs::read(directories.outline(&bundle.digest))
+            .or_else(|_| fs::read(directories.arrival_outline(&item)));
+        // A torn one, or none, means that the peer passes on only what is whole.
+        if let Some(outline) = bytes.ok().and_then(|bytes| Outline::from_bytes(&bytes).ok())
+            && !outline.hashes().is_empty()
+            && outline.leads_to(bundle.length, &bundle.digest)
+        {
+            let hashes = outline.hashes().to_vec();
+            link.outline(link::Outline { item, part_bytes: outline.part_bytes(), hashes });
+        }
     }
 
     /// The bytes of an item that go out next.
@@ -92,12 +141,16 @@ impl Sender {
             }
             JobContent::Bundle(bundle) => bundle,
         };
-        let path = self.site.directories.bundle(&bundle.digest);
+        let whole = self.site.directories.bundle(&bundle.digest);
+        let coming = self.site.directories.arrival(&item);
         let file = open.file.clone();
         let (file, bytes) = tokio::task::spawn_blocking(move || {
             let file = match file {
                 Some(file) => file,
-                None => Arc::new(File::open(path)?),
+                // Despooler moves it from one place to the other.
+                None => Arc::new(
+                    File::open(&whole).or_else(|_| File::open(coming)).or_else(|_| File::open(whole))?,
+                ),
             };
             let mut bytes = vec![0; length];
             file.read_exact_at(&mut bytes, offset)?;
@@ -121,18 +174,23 @@ impl Sender {
     }
 
     /// Records what the peer said. True: there is room for more.
-    pub(super) async fn handle(&mut self, events: Vec<Event>) -> Result<bool, Error> {
+    pub(super) async fn handle(&mut self, events: Vec<Event>, link: &mut Link) -> Result<bool, Error> {
         let mut delivered = Vec::new();
         let mut refused = Vec::new();
         for event in events {
             match event {
+                Event::Wanted { item, .. } => {
+                    self.moved_at = Some(Instant::now());
+                    self.outline(item, link);
+                }
+                Event::Acked { .. } => self.moved_at = Some(Instant::now()),
                 Event::Delivered { item } => delivered.extend(self.jobs.remove(&item).map(|open| open.job)),
                 Event::Refused { item, reason, text } => {
                     if let Some(open) = self.jobs.remove(&item) {
                         if matches!(open.job.content, JobContent::Object { .. })
                             && !matches!(reason, RefuseReason::Held | RefuseReason::NotAllowed)
                         {
-                            self.waiting.insert(item, tokio::time::Instant::now() + REFUSED_WAIT);
+                            self.waiting.insert(item, Instant::now() + REFUSED_WAIT);
                         }
                         refused.push((open.job, reason, text));
                     }

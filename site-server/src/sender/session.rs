@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use packhorse_domain::{
     Timestamp,
-    id::SiteCode,
-    link::{Event, Frame, Link, LinkConfig, PeerSilent, Send, Violation},
+    id::{AddressName, SiteCode},
+    link::{Event, Frame, Gauges, KnownLine, Link, LinkConfig, PeerSilent, Send, Violation},
 };
 use packhorse_runtime::Wire;
 use tokio::{
@@ -25,6 +25,7 @@ use crate::{
         meter::Meters,
         receive::Receiver,
         send::Sender,
+        terms::LinkTerms,
     },
     site::Site,
     store::neighbours::{self, Relation},
@@ -65,8 +66,13 @@ pub(super) struct Session {
     receiver: Receiver,
     /// Changes of what the peer may lack.
     woken: watch::Receiver<u64>,
+    /// What is coming in at this site came further.
+    relayed: watch::Receiver<()>,
+    terms: LinkTerms,
     ticks: Ticks,
     meters: Meters,
+    /// Others are sent to; it is asked again soon.
+    waits_for_turn: bool,
 }
 
 /// The time as the protocol wants it: it goes on evenly, whatever happens to the clock.
@@ -79,6 +85,10 @@ impl Ticks {
     fn now(&self) -> Timestamp {
         self.at.plus(self.began.elapsed())
     }
+}
+
+fn known_line(gauges: &Gauges) -> KnownLine {
+    KnownLine { bytes_per_second: gauges.bytes_per_second, shortest_trip: gauges.shortest_trip }
 }
 
 /// Why nothing more is handed to the connection.
@@ -97,17 +107,27 @@ impl Session {
         let mut config = LinkConfig::new(site.code().clone(), peer.clone());
         config.epoch.clone_from(&site.epoch);
         config.lower_share_percent = site.settings.link.lower_share_percent;
+        config.known = site.links(|links| links.get(&peer).map(|view| known_line(&view.gauges)));
         let ticks = Ticks { began: Instant::now(), at: site.now() };
         Session {
             link: Link::new(config, ticks.now()),
             sender: Sender::new(site.clone(), peer.clone(), relation),
             receiver: Receiver::new(site.clone(), peer.clone(), relation),
+            terms: LinkTerms::new(site.clone(), peer.clone(), None),
+            relayed: site.relays.subscribe(),
             site,
             peer,
             woken: wakers.link.subscribe(),
             ticks,
             meters: Meters::default(),
+            waits_for_turn: false,
         }
+    }
+
+    /// Says by which address the peer was dialled.
+    pub(super) fn by(mut self, address: Option<AddressName>) -> Self {
+        self.terms = LinkTerms::new(self.site.clone(), self.peer.clone(), address);
+        self
     }
 
     /// Runs until the stream ends, the peer breaks the protocol, a newer session takes over, or `stop`.
@@ -118,11 +138,16 @@ impl Session {
         outbound: mpsc::Sender<Frame>,
         stop: CancellationToken,
     ) -> Result<(), SessionError> {
-        let gate = Gate::new(counter.clone());
+        let (wire, gate) = (counter.clone(), Gate::new(counter.clone()));
         let token = self.register(counter, &stop);
         tracing::info!(target: "sender", peer = %self.peer, "the link is up");
         let result = self.exchange(inbound, (outbound, gate), &token).await;
         self.receiver.close().await;
+        self.site.sendings.withdraw(&self.peer);
+        if let Err(error) = self.terms.record(&wire).await {
+            let error = packhorse_runtime::error_chain(&error);
+            tracing::warn!(target: "sender", peer = %self.peer, error, "what went over the line was not counted");
+        }
         let ours = !token.is_cancelled() || stop.is_cancelled();
         let error = result.as_ref().err().map(|error| packhorse_runtime::error_chain(error));
         if ours {
@@ -146,9 +171,12 @@ impl Session {
         let mut ending = false;
         loop {
             if !ending && look_at <= Instant::now() {
-                self.sender.fill(&mut self.link).await?;
-                self.receiver.answer_despooled(&mut self.link).await?;
+                self.look(gate.wire()).await?;
                 look_at = Instant::now() + LOOK_AGAIN;
+            }
+            let terms_due = self.terms.due_at().filter(|_| !ending);
+            if terms_due.is_some_and(|at| at <= Instant::now()) {
+                self.terms.check(&mut self.link, gate.wire(), self.ticks.now()).await?;
             }
             let pause = self.pump(&outbound, &mut gate).await?;
             if ending && pause == Pause::Idle {
@@ -156,11 +184,12 @@ impl Session {
             }
             if shown_at.elapsed() >= SHOW_EVERY {
                 self.show();
+                self.take_turn();
                 shown_at = Instant::now();
             }
             let sync_at = self.receiver.unsynced_since().map(|since| since + SYNC_EVERY);
             // At the end nothing is looked for any more: what is overdue must not keep this from sleeping.
-            let next_look = if ending { Instant::now() + LOOK_AGAIN } else { look_at };
+            let next_look = if ending { Instant::now() + LOOK_AGAIN } else { self.next_look(look_at) };
             let wake_at = self.until(next_look, sync_at);
             tokio::select! {
                 () = token.cancelled(), if !ending => {
@@ -179,6 +208,7 @@ impl Session {
                 }
                 synced = self.receiver.synced() => self.receiver.was_synced(synced, &mut self.link).await?,
                 Ok(()) = self.woken.changed() => look_at = Instant::now(),
+                Ok(()) = self.relayed.changed() => self.sender.relay(&mut self.link),
                 () = tokio::time::sleep_until(wake_at) => {
                     self.link.wake(self.ticks.now())?;
                 }
@@ -187,6 +217,35 @@ impl Session {
                 self.receiver.sync();
             }
         }
+    }
+
+    /// Looks at what changed outside: the terms, what there is to send, what Despooler is done with.
+    async fn look(&mut self, wire: &Wire) -> Result<(), SessionError> {
+        self.terms.check(&mut self.link, wire, self.ticks.now()).await?;
+        self.sender.fill(&mut self.link).await?;
+        self.receiver.answer_despooled(&mut self.link).await?;
+        self.take_turn();
+        Ok(())
+    }
+
+    /// Asks whether bundles may go to this peer now, or go to others first.
+    fn take_turn(&mut self) {
+        let Some((priority, ago)) = self.sender.claim(self.terms.open()) else {
+            self.site.sendings.withdraw(&self.peer);
+            self.waits_for_turn = false;
+            return;
+        };
+        let settings = &self.site.settings.link;
+        let now = self.ticks.now();
+        let moved_at = Timestamp(now.0.saturating_sub(i64::try_from(ago.as_micros()).unwrap_or(i64::MAX)));
+        let granted = self.site.sendings.claim(&self.peer, (priority, moved_at), settings.sendings_max, now);
+        self.link.set_bundles_max(if granted { settings.sendings_per_site_max } else { 0 });
+        self.waits_for_turn = !granted;
+    }
+
+    fn next_look(&self, look_at: Instant) -> Instant {
+        let turn_at = self.waits_for_turn.then(|| Instant::now() + SHOW_EVERY);
+        [turn_at, self.terms.due_at()].into_iter().flatten().fold(look_at, Instant::min)
     }
 
     fn until(&self, look_at: Instant, sync_at: Option<Instant>) -> Instant {
@@ -256,10 +315,11 @@ impl Session {
                     tracing::info!(target: "sender", peer = %self.peer, reason, "the peer leaves");
                 }
                 // Nobody compares yet.
-                Event::Compared(_) | Event::Listed(_) | Event::Outlined(_) => {}
-                event @ (Event::Offered(_) | Event::Write { .. } | Event::Cancelled { .. }) => {
-                    incoming.push(event)
-                }
+                Event::Compared(_) | Event::Listed(_) => {}
+                event @ (Event::Offered(_)
+                | Event::Write { .. }
+                | Event::Outlined(_)
+                | Event::Cancelled { .. }) => incoming.push(event),
                 event @ (Event::Wanted { .. }
                 | Event::Acked { .. }
                 | Event::Delivered { .. }
@@ -267,7 +327,7 @@ impl Session {
             }
         }
         self.receiver.handle(incoming, &mut self.link).await?;
-        if self.sender.handle(outgoing).await? {
+        if self.sender.handle(outgoing, &mut self.link).await? {
             self.sender.fill(&mut self.link).await?;
         }
         Ok(())
@@ -294,6 +354,7 @@ impl Session {
             view.sent_before += view.counter.sent();
             view.received_before += view.counter.received();
             view.counter = counter;
+            view.address = self.terms.name();
             view.up = true;
             view.since = self.site.now();
             view.session = token.clone();

@@ -6,7 +6,10 @@ use packhorse_domain::{
     link::ItemId,
 };
 
-use super::{StoreError, Tx, count, digest_of, digests_from_bytes, digests_to_bytes, failed, name, uncount};
+use super::{
+    StoreError, Tx, bundles::BundleRow, count, digest_of, digests_from_bytes, digests_to_bytes, failed, name,
+    uncount,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ArrivalState {
@@ -30,19 +33,40 @@ pub(crate) struct Arrival {
     pub(crate) digest: Digest,
     pub(crate) length: u64,
     pub(crate) priority: Priority,
+    /// The hashes of its parts are known.
+    pub(crate) outlined: bool,
     pub(crate) state: ArrivalState,
     pub(crate) reason: String,
     pub(crate) changed_at: Timestamp,
 }
 
-/// item, peer, package, target, bases, digest, length, priority, state, reason, changed_at
-type Row = (Vec<u8>, String, String, Vec<u8>, Vec<u8>, Vec<u8>, i64, String, String, String, i64);
+impl Arrival {
+    /// Whether its checked parts may go to the children already.
+    pub(crate) fn may_go_on(&self) -> bool {
+        self.outlined && matches!(self.state, ArrivalState::Receiving | ArrivalState::Complete)
+    }
+
+    /// The bundle that it will be; its number is not known before it is taken in.
+    pub(crate) fn into_bundle(self) -> BundleRow {
+        BundleRow {
+            digest: self.digest,
+            package: self.package,
+            source_version: 0,
+            target: self.target,
+            bases: self.bases,
+            length: self.length,
+        }
+    }
+}
+
+/// item, peer, package, target, bases, digest, length, priority, outlined, state, reason, changed_at
+type Row = (Vec<u8>, String, String, Vec<u8>, Vec<u8>, Vec<u8>, i64, String, bool, String, String, i64);
 
 impl TryFrom<Row> for Arrival {
     type Error = StoreError;
 
     fn try_from(
-        (item, peer, package, target, bases, digest, length, priority, state, reason, changed_at): Row,
+        (item, peer, package, target, bases, digest, length, priority, outlined, state, reason, changed_at): Row,
     ) -> Result<Self, StoreError> {
         let unknown =
             || StoreError::Inconsistent { table: "arrival", column: "item", row: hex::encode(&item) };
@@ -55,6 +79,7 @@ impl TryFrom<Row> for Arrival {
             digest: digest_of("arrival", "digest", &digest)?,
             length: uncount(length),
             priority: name("arrival", "priority", &priority)?,
+            outlined,
             state: match state.as_str() {
                 "receiving" => ArrivalState::Receiving,
                 "complete" => ArrivalState::Complete,
@@ -69,8 +94,8 @@ impl TryFrom<Row> for Arrival {
 
 pub(crate) async fn list(tx: &mut Tx) -> Result<Vec<Arrival>, StoreError> {
     sqlx::query_as::<_, Row>(
-        "SELECT item, peer, package, target, bases, digest, length, priority, state, reason, changed_at
-         FROM arrival ORDER BY changed_at, item",
+        "SELECT item, peer, package, target, bases, digest, length, priority, outlined, state, reason,
+             changed_at FROM arrival ORDER BY changed_at, item",
     )
     .fetch_all(tx.connection())
     .await
@@ -82,8 +107,8 @@ pub(crate) async fn list(tx: &mut Tx) -> Result<Vec<Arrival>, StoreError> {
 
 pub(crate) async fn get(tx: &mut Tx, item: &ItemId) -> Result<Option<Arrival>, StoreError> {
     sqlx::query_as::<_, Row>(
-        "SELECT item, peer, package, target, bases, digest, length, priority, state, reason, changed_at
-         FROM arrival WHERE item = $1",
+        "SELECT item, peer, package, target, bases, digest, length, priority, outlined, state, reason,
+             changed_at FROM arrival WHERE item = $1",
     )
     .bind(item.0.as_slice())
     .fetch_optional(tx.connection())
@@ -95,10 +120,11 @@ pub(crate) async fn get(tx: &mut Tx, item: &ItemId) -> Result<Option<Arrival>, S
 
 pub(crate) async fn put(tx: &mut Tx, arrival: &Arrival) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO arrival (item, peer, package, target, bases, digest, length, priority, state, reason, changed_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        "INSERT INTO arrival (item, peer, package, target, bases, digest, length, priority, outlined, state, reason,
+             changed_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
          ON CONFLICT (item) DO UPDATE SET state = excluded.state, reason = excluded.reason,
-             priority = excluded.priority, changed_at = excluded.changed_at",
+             priority = excluded.priority, outlined = excluded.outlined, changed_at = excluded.changed_at",
     )
     .bind(arrival.item.0.as_slice())
     .bind(arrival.peer.as_str())
@@ -108,6 +134,7 @@ pub(crate) async fn put(tx: &mut Tx, arrival: &Arrival) -> Result<(), StoreError
     .bind(arrival.digest.as_bytes().as_slice())
     .bind(count(arrival.length))
     .bind(arrival.priority.as_str())
+    .bind(arrival.outlined)
     .bind(match arrival.state {
         ArrivalState::Receiving => "receiving",
         ArrivalState::Complete => "complete",

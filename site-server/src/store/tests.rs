@@ -329,6 +329,7 @@ async fn every_change_of_a_transfer_raises_its_topic() {
         digest: bundle.digest,
         length: 1,
         priority: packhorse_domain::Priority::High,
+        outlined: false,
         state: ArrivalState::Receiving,
         reason: String::new(),
         changed_at: Timestamp(0),

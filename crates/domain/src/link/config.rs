@@ -20,12 +20,21 @@ pub struct LinkConfig {
     /// How many unacknowledged bytes the peer may have under way to this side.
     pub window_bytes: u64,
     pub pace: Pace,
+    /// What the line to this peer did when it was last up: then it need not be found out anew.
+    pub known: Option<KnownLine>,
     /// How much of what goes out each less urgent class gets while a more urgent one has work, in percent.
     pub lower_share_percent: u8,
     /// How often the peer is asked whether it lives.
     pub ping_every: Duration,
     /// After so long without a frame the peer counts as gone. It must be longer than a frame takes on the line.
     pub silence: Duration,
+}
+
+/// A line as an earlier stream measured it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownLine {
+    pub bytes_per_second: u64,
+    pub shortest_trip: Duration,
 }
 
 /// How much goes out at once, at most; how much it is follows from what the line was seen to carry.
@@ -51,6 +60,7 @@ impl LinkConfig {
             features: Vec::new(),
             window_bytes: WINDOW_BYTES,
             pace: Pace::default(),
+            known: None,
             lower_share_percent: 5,
             ping_every: Duration::from_secs(15),
             silence: Duration::from_secs(60),

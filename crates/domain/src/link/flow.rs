@@ -7,7 +7,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::Timestamp;
+use crate::{Timestamp, link::KnownLine};
 
 /// Under way before anything was measured: what TCP itself begins with, twice.
 const WINDOW_FIRST: u64 = 32 * 1024;
@@ -79,7 +79,9 @@ struct Start {
 }
 
 impl Flow {
-    pub(super) fn new(now: Timestamp) -> Self {
+    /// A line that is known is not flooded to find out what it carries: what overflows a queue is sent twice.
+    pub(super) fn new(known: Option<KnownLine>, now: Timestamp) -> Self {
+        let known = known.filter(|known| known.bytes_per_second > 0 && !known.shortest_trip.is_zero());
         Flow {
             sent: 0,
             got: 0,
@@ -89,11 +91,11 @@ impl Flow {
             limited_upto: 0,
             round: 0,
             round_ends_at: 0,
-            rates: VecDeque::new(),
+            rates: known.iter().map(|known| (0, known.bytes_per_second)).collect(),
             silences: VecDeque::new(),
-            trip: None,
+            trip: known.map(|known| Trip { shortest: known.shortest_trip, seen_at: now }),
             probe: None,
-            start: Start::default(),
+            start: Start { over: known.is_some(), ..Start::default() },
         }
     }
 
@@ -275,7 +277,7 @@ mod tests {
     /// word of that comes back after the other half.
     fn run(rate: u64, trip: Duration, frame: u64, seconds: u64) -> (Flow, u64, Duration) {
         let mut now = Timestamp(0);
-        let mut flow = Flow::new(now);
+        let mut flow = Flow::new(None, now);
         let (mut free_at, mut arrivals, mut total) = (now, VecDeque::new(), 0);
         let mut longest_queue = Duration::ZERO;
         while now < Timestamp(seconds as i64 * 1_000_000) {
@@ -316,6 +318,16 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_is_known_is_filled_at_once_and_not_flooded() {
+        let trip = Duration::from_millis(100);
+        let known = KnownLine { bytes_per_second: 2_500_000, shortest_trip: trip };
+
+        let flow = Flow::new(Some(known), Timestamp(0));
+
+        assert_eq!(flow.window(), 375_000, "one and a half times what is on the way");
+    }
+
+    #[test]
     fn a_sender_with_little_to_say_does_not_make_the_line_slow() {
         let (mut flow, _, _) = run(1_250_000, Duration::from_millis(100), 30_000, 10);
         let before = flow.rate();
@@ -335,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_peer_cannot_have_got_what_was_not_sent() {
-        let mut flow = Flow::new(Timestamp(0));
+        let mut flow = Flow::new(None, Timestamp(0));
         flow.sent(1000, Timestamp(0));
 
         assert!(!flow.got(1001, Timestamp(1)));

@@ -165,6 +165,7 @@ impl Link {
     pub fn new(config: LinkConfig, now: Timestamp) -> Self {
         let mut control = Control::default();
         control.push(Frame::Hello(config.hello()));
+        let flow = Flow::new(config.known, now);
         Link {
             ping_at: now.plus(config.ping_every),
             config,
@@ -173,7 +174,7 @@ impl Link {
             pings: Pings::default(),
             outgoing: Outgoing::default(),
             incoming: Incoming::default(),
-            flow: Flow::new(now),
+            flow,
             shaper: Shaper::new(now),
             bundles_max: usize::MAX,
             heard_at: now,

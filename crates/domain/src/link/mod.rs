@@ -21,7 +21,7 @@ mod violation;
 mod tests;
 
 pub use allowance::{Allowance, Open, Pulse};
-pub use config::{LinkConfig, Pace};
+pub use config::{KnownLine, LinkConfig, Pace};
 pub use frame::{Frame, Hello, Offer, Outline, RefuseReason};
 pub use incoming::AnswerError;
 pub use item::{ItemId, ItemIdError, ItemKind, ObjectState, OutItem};

@@ -6,7 +6,7 @@ use packhorse_domain::{
     Timestamp,
     id::SiteCode,
     link::ItemId,
-    queue::{Ahead, State, eta_simple},
+    queue::{Ahead, State, bytes_until},
 };
 use packhorse_proto::{
     object::v1 as wire,
@@ -17,7 +17,7 @@ use super::neighbours;
 use crate::{
     error::Error,
     provider::transfers::{Board, Entry},
-    scheduler,
+    scheduler::{self, addresses::Terms},
     sender::LinkView,
     site::Site,
     store::{
@@ -62,7 +62,8 @@ pub(super) async fn list(site: &Site, asked: &ListQueueRequest) -> Result<ListQu
             has_more: more.contains(&neighbour.code),
             ..header(&neighbour.code, &view, &of_link)
         });
-        answer.items.extend(with_etas(of_link, &view, site.now()));
+        let terms = scheduler::addresses::terms(site, &neighbour.code, view.address.as_ref()).await?;
+        answer.items.extend(with_etas(of_link, &view, &terms, site.now()));
     }
     Ok(answer)
 }
@@ -122,25 +123,39 @@ fn left(entry: &Entry) -> u64 {
     entry.total.saturating_sub(entry.done)
 }
 
-/// Each item with the time at which it is through. Both ways of a link are queues of their own.
-fn with_etas(entries: Vec<Entry>, view: &LinkView, now: Timestamp) -> Vec<QueueItem> {
+/// Each item with the time at which it is through. Both ways of a link are queues of their own; of the way back only
+/// the peer knows the terms.
+fn with_etas(entries: Vec<Entry>, view: &LinkView, terms: &Terms, now: Timestamp) -> Vec<QueueItem> {
     let (out, back): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.outgoing);
+    let unlimited = Terms::unlimited();
     let mut items = Vec::new();
-    for (entries, link_rate) in [(out, view.sent_bytes_per_s), (back, view.received_bytes_per_s)] {
-        // Between two items nothing moves for a moment, and the link still says how fast it is.
-        let items_rate: u64 = entries.iter().map(|entry| entry.rate_bytes_per_s).sum();
-        let rate = if view.up { link_rate.max(items_rate) } else { 0 };
+    for (entries, link_rate, terms) in
+        [(out, view.sent_bytes_per_s, terms), (back, view.received_bytes_per_s, &unlimited)]
+    {
+        let rate = if view.up { rate(&entries, link_rate, view) } else { 0 };
         let ahead: Vec<Ahead> = entries
             .iter()
             .map(|entry| Ahead { left_bytes: left(entry), stands_aside: entry.state.stands_aside() })
             .collect();
-        let etas = eta_simple(&ahead, rate);
-        items.extend(entries.into_iter().zip(etas).map(|(entry, eta)| QueueItem {
-            eta_us: eta.map_or(0, |after| now.plus(after).0),
+        let until = bytes_until(&ahead);
+        items.extend(entries.into_iter().zip(until).map(|(entry, bytes)| QueueItem {
+            eta_us: bytes.and_then(|bytes| terms.eta(now, entry.priority, bytes, rate)).map_or(0, |at| at.0),
             ..shown(entry)
         }));
     }
     items
+}
+
+/// What the line carries when something may go: between two items, or while an hour is closed, nothing moves, and the
+/// line is still known.
+fn rate(entries: &[Entry], link_rate: u64, view: &LinkView) -> u64 {
+    let moving = link_rate.max(entries.iter().map(|entry| entry.rate_bytes_per_s).sum());
+    let is_outgoing = entries.first().is_some_and(|entry| entry.outgoing);
+    if is_outgoing && moving < view.gauges.bytes_per_second / 100 {
+        view.gauges.bytes_per_second
+    } else {
+        moving
+    }
 }
 
 /// As the console is told of it.

@@ -77,6 +77,7 @@ pub(super) async fn arrive(world: &World, package: &str, number: u8, state: Arri
         digest: digest(number),
         length: 100,
         priority: Priority::Low,
+        outlined: false,
         state,
         reason: String::new(),
         changed_at: world.site.now(),

@@ -3,6 +3,7 @@
 mod apply;
 mod link;
 mod queue;
+mod relay;
 
 use std::{
     sync::{

@@ -1,0 +1,198 @@
+//! A bundle on its way into the spool: its file, how much of it is on the disk, and how much was checked.
+
+use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path, sync::Arc};
+
+use packhorse_content::Outline;
+use packhorse_domain::link::ItemId;
+use tokio::sync::mpsc;
+
+use crate::store::arrivals::Arrival;
+
+/// Received bytes become durable at the latest after this many.
+const SYNC_BYTES: u64 = 1024 * 1024;
+/// How much of a part is read at a time to check it.
+const READ_BYTES: usize = 256 * 1024;
+
+pub(super) struct Arriving {
+    pub(super) arrival: Arrival,
+    file: Arc<File>,
+    /// It leads to the item's digest.
+    outline: Option<Arc<Outline>>,
+    written: u64,
+    durable: u64,
+    /// Durable, and known to be what it should be.
+    checked: u64,
+    is_syncing: bool,
+}
+
+/// A sync that is done: one at a time for each bundle.
+pub(super) struct Synced {
+    pub(super) item: ItemId,
+    result: Result<Reached, SyncError>,
+}
+
+/// How far a file is now.
+struct Reached {
+    durable: u64,
+    checked: u64,
+}
+
+/// Why what came is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SyncError {
+    #[error("the file in the spool cannot be made durable")]
+    Disk(#[from] io::Error),
+    #[error("the part at offset {at} has not the hash that its outline names; what came before it is kept")]
+    Damaged { at: u64 },
+}
+
+impl Arriving {
+    /// Opens the file of an arrival, which may hold a part already. Not for an async thread.
+    pub(super) fn open(path: &Path, length: u64) -> io::Result<(File, u64)> {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        // What is longer than the item was not written for it.
+        if file.metadata()?.len() > length {
+            file.set_len(0)?;
+        }
+        file.sync_all()?;
+        let durable = file.metadata()?.len();
+        Ok((file, durable))
+    }
+
+    pub(super) fn new(arrival: Arrival, file: File, durable: u64) -> Self {
+        Arriving {
+            arrival,
+            file: Arc::new(file),
+            outline: None,
+            written: durable,
+            durable,
+            checked: 0,
+            is_syncing: false,
+        }
+    }
+
+    pub(super) fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    pub(super) fn checked(&self) -> u64 {
+        self.checked
+    }
+
+    pub(super) fn has_outline(&self) -> bool {
+        self.outline.is_some()
+    }
+
+    /// All bytes are on the disk, and checked if there is something to check them by.
+    pub(super) fn is_whole(&self) -> bool {
+        let length = self.arrival.length;
+        self.durable == length && (self.outline.is_none() || self.checked == length)
+    }
+
+    /// Whether something came that is not on the disk, or not checked.
+    pub(super) fn is_behind(&self) -> bool {
+        self.durable < self.written || (self.outline.is_some() && self.checkable() > self.checked)
+    }
+
+    pub(super) fn is_syncing(&self) -> bool {
+        self.is_syncing
+    }
+
+    /// Takes an outline that leads to the item's digest.
+    pub(super) fn outlined(&mut self, outline: Outline) {
+        self.outline = Some(Arc::new(outline));
+    }
+
+    /// A copy into the page cache: shorter than handing it to another thread. True: it is time to sync.
+    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<bool> {
+        self.file.write_all_at(bytes, offset)?;
+        self.written = offset + bytes.len() as u64;
+        Ok(self.is_due())
+    }
+
+    fn is_due(&self) -> bool {
+        self.written - self.durable >= SYNC_BYTES || self.written == self.arrival.length
+    }
+
+    /// Where the last whole part ends among the bytes that are on the disk.
+    fn checkable(&self) -> u64 {
+        let part_bytes = self.outline.as_ref().map_or(u64::MAX, |outline| outline.part_bytes());
+        if self.durable == self.arrival.length {
+            self.durable
+        } else {
+            self.durable / part_bytes * part_bytes
+        }
+    }
+
+    /// Makes what came durable and checks it, beside everything else; `done` hears of it.
+    pub(super) fn sync(&mut self, done: &mpsc::UnboundedSender<Synced>) {
+        if std::mem::replace(&mut self.is_syncing, true) {
+            return;
+        }
+        let (item, length) = (self.arrival.item, self.arrival.length);
+        let (file, outline, done) = (self.file.clone(), self.outline.clone(), done.clone());
+        let (durable, checked) = (self.written, self.checked);
+        tokio::task::spawn_blocking(move || {
+            let result = file.sync_data().map_err(SyncError::Disk).and_then(|()| {
+                let checked = match outline {
+                    Some(outline) => check_parts(&file, &outline, (checked, durable), length)?,
+                    None => checked,
+                };
+                Ok(Reached { durable, checked })
+            });
+            // Nobody waits for it once the session is over.
+            drop(done.send(Synced { item, result }));
+        });
+    }
+
+    /// Takes note of a sync. True: another is due.
+    pub(super) fn synced(&mut self, synced: Synced) -> Result<bool, SyncError> {
+        self.is_syncing = false;
+        let reached = synced.result?;
+        self.durable = reached.durable;
+        self.checked = self.checked.max(reached.checked);
+        Ok(!self.is_whole() && self.is_due())
+    }
+}
+
+/// Checks the parts that are whole now and were not before. What has the wrong hash is cut off, so that it comes again.
+fn check_parts(
+    file: &File,
+    outline: &Outline,
+    (checked, durable): (u64, u64),
+    length: u64,
+) -> Result<u64, SyncError> {
+    if outline.hashes().is_empty() {
+        // A single part is checked by the digest of the whole, by whoever takes it in.
+        return Ok(if durable == length { length } else { 0 });
+    }
+    let mut at = checked;
+    let mut buffer = vec![0; READ_BYTES];
+    while at < length {
+        let end = (at + outline.part_bytes()).min(length);
+        if end > durable {
+            break;
+        }
+        let nth = usize::try_from(at / outline.part_bytes()).unwrap_or(usize::MAX);
+        let mut check = outline.part_check(nth).ok_or(SyncError::Damaged { at })?;
+        let mut from = at;
+        while from < end {
+            let piece =
+                &mut buffer[..usize::try_from(end - from).map_or(READ_BYTES, |left| left.min(READ_BYTES))];
+            file.read_exact_at(piece, from)?;
+            check.update(piece);
+            from += piece.len() as u64;
+        }
+        if !check.passes() {
+            file.set_len(at)?;
+            file.sync_all()?;
+            return Err(SyncError::Damaged { at });
+        }
+        at = end;
+    }
+    Ok(at)
+}
