@@ -170,7 +170,8 @@ pub(crate) async fn bundle_priority(tx: &mut Tx, bundle: &BundleRow) -> Result<P
     Ok(package.map_or(Priority::Medium, |package| package.definition.priority))
 }
 
-fn object_job(object: StoredObject) -> Result<Job, Error> {
+/// The mini-job that sends an object as it is.
+pub(crate) fn object_job(object: StoredObject) -> Result<Job, Error> {
     let item = object_item(&object)?;
     let content = JobContent::Object {
         kind: object.kind,

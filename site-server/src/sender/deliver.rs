@@ -51,6 +51,9 @@ pub(super) async fn record(
                 if *kind == ObjectKind::Event {
                     // A message about a message could go on for ever.
                     tracing::warn!(target: "sender", peer = %peer, subject = job.item.subject, text, "refused");
+                    if *reason == RefuseReason::NotAllowed {
+                        status::skip_used(site, &mut tx, id).await?;
+                    }
                 } else {
                     alarm(site, &mut tx, &job.item.subject, &text).await?;
                 }

@@ -4,6 +4,7 @@ mod apply;
 mod link;
 mod queue;
 mod relay;
+mod repair;
 
 use std::{
     sync::{
@@ -31,6 +32,8 @@ pub(super) struct Line {
     pub(super) items: Arc<Mutex<Vec<ItemId>>>,
     /// How long it rests after each of them.
     rest_ms: Arc<AtomicU64>,
+    /// Comparisons and listings, both ways.
+    pub(super) compared: Arc<Mutex<Vec<Frame>>>,
     cut: CancellationToken,
 }
 
@@ -58,6 +61,7 @@ impl Line {
         let line = Line {
             data: Arc::default(),
             items: Arc::default(),
+            compared: Arc::default(),
             rest_ms: Arc::new(AtomicU64::new(rest_ms)),
             cut: CancellationToken::new(),
         };
@@ -81,6 +85,7 @@ impl Line {
         let (sender, inbound) = mpsc::channel::<Arrived>(64);
         let (cut, data, sent) = (self.cut.clone(), self.data.clone(), AtomicU64::new(0));
         let (items, rest_ms) = (self.items.clone(), self.rest_ms.clone());
+        let compared = self.compared.clone();
         node.lifecycle.spawn_finite("line", async move {
             while let Some(Some(frame)) = cut.run_until_cancelled(frames.recv()).await {
                 if let Frame::Data { item, offset, bytes } = &frame {
@@ -94,6 +99,9 @@ impl Line {
                     if !rest.is_zero() {
                         tokio::time::sleep(rest).await;
                     }
+                }
+                if matches!(frame, Frame::Compare(_) | Frame::Listing(_)) {
+                    compared.lock().unwrap().push(frame.clone());
                 }
                 if sender.send(Ok(frame).into()).await.is_err() {
                     return;
