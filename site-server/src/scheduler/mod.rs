@@ -116,6 +116,15 @@ pub(crate) async fn deadlines(tx: &mut Tx) -> Result<HashMap<String, Timestamp>,
     Ok(deadlines)
 }
 
+/// A bundle that is in the spool, or still comes in and goes on meanwhile.
+pub(crate) async fn bundle_of(tx: &mut Tx, digest: &Digest) -> Result<Option<BundleRow>, Error> {
+    if let Some(bundle) = bundles::get(tx, digest).await? {
+        return Ok(Some(bundle));
+    }
+    let arrival = arrivals::get(tx, &ItemId::of(digest)).await?.filter(Arrival::may_go_on);
+    Ok(arrival.map(Arrival::into_bundle))
+}
+
 /// A bundle in the spool, and how much of it can be sent: one that is still coming in goes on as far as it was checked.
 async fn spooled(site: &Site, tx: &mut Tx, digest: &Digest) -> Result<Option<(BundleRow, u64)>, Error> {
     if let Some(bundle) = bundles::get(tx, digest).await? {

@@ -396,10 +396,8 @@ impl Link {
         let tell_at = self.incoming.tell_at().filter(|_| self.speaks(FEEDBACK_REVISION));
         // Without an item there is nothing that the shaper could let go.
         let ready_at = self.shaper.ready_at().filter(|at| *at > now && !self.outgoing.is_empty());
-        [pings.then_some(self.ping_at), tell_at, ready_at]
-            .into_iter()
-            .flatten()
-            .fold(Some(dead_at), |first, at| first.map(|first| first.min(at)))
+        let all = [pings.then_some(self.ping_at), tell_at, ready_at];
+        Some(all.into_iter().flatten().fold(dead_at, Timestamp::min))
     }
 
     /// Asks the peer whether it lives, or finds that it does not.
