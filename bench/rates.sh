@@ -187,7 +187,7 @@ arrive() { # NAME MB BEGAN
   local there
   local -i tries=0
   until
-    there=$(find "$site_dir/point-PAR" -type f -name file -size "${2}000000c")
+    there=$(find "$site_dir/point-PAR" -type f -name file -not -path '*/part/*' -size "${2}000000c")
     [[ -n $there ]]
   do
     if ((++tries == 2400)); then

@@ -23,7 +23,8 @@ use crate::{
 
 const NO_SPACE_WAIT: Duration = Duration::from_secs(600);
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
-const DAMAGED_WAIT: Duration = Duration::from_secs(5);
+/// A wrong part is cut off by the peer and comes again: the first time at once.
+const DAMAGED_WAIT: Duration = Duration::from_secs(1);
 /// What is refused again and again is tried less and less often, down to this.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 

@@ -46,9 +46,10 @@ impl Gate {
         self.handed = self.handed.max(self.wire.sent()) + bytes as u64;
     }
 
-    /// Everything that the connection has carried, if it holds nothing back.
+    /// Everything that the line has carried, if the connection holds nothing back.
     pub(super) fn carried(&self) -> Option<u64> {
-        self.wire.flushed().filter(|flushed| *flushed == self.wire.sent() && *flushed >= self.handed)
+        let flushed = self.wire.flushed()?;
+        (flushed == self.wire.sent() && flushed >= self.handed).then(|| self.wire.on_line())
     }
 
     /// As fast as the line is: what waits in the kernel is worth a moment and no more.

@@ -322,9 +322,9 @@ impl Link {
         self.bundles_max = bundles;
     }
 
-    /// The connection has carried so many bytes to the peer in all, its own headers included, and holds none back.
-    pub fn carried(&mut self, connection_bytes: u64, now: Timestamp) {
-        self.shaper.carried(connection_bytes, now);
+    /// The line has carried so many bytes to the peer in all, every header included, and none are held back.
+    pub fn carried(&mut self, line_bytes: u64, now: Timestamp) {
+        self.shaper.carried(line_bytes, now);
     }
 
     pub fn gauges(&self) -> Gauges {
@@ -356,14 +356,13 @@ impl Link {
     /// What the line carries in a moment: a frame that has begun holds up what is urgent no longer than that.
     fn frame_bytes(&self) -> u64 {
         let rate = match (self.flow.rate(), self.shaper.rate()) {
-            (Some(seen), Some(limit)) => seen.min(limit),
-            (None, None) => return FRAME_BYTES_FIRST.min(u64::from(self.config.pace.frame_bytes)),
-            (seen, limit) => seen.or(limit).unwrap_or_default(),
+            (Some(seen), Some(limit)) => Some(seen.min(limit)),
+            (seen, limit) => seen.or(limit),
         };
         // On the slowest lines small frames would be headers for the most part: there the moment is longer.
-        let (short, long) = (rate / 40, rate / 10);
-        let bytes = short.max(long.min(FRAME_BYTES_SLOW)).max(FRAME_BYTES_MIN);
-        bytes.min(u64::from(self.config.pace.frame_bytes))
+        let of_rate = |rate: u64| (rate / 40).max((rate / 10).min(FRAME_BYTES_SLOW)).max(FRAME_BYTES_MIN);
+        let bytes = rate.map_or(FRAME_BYTES_FIRST, of_rate);
+        bytes.min(u64::from(self.config.pace.frame_bytes)).min(self.shaper.frame_max())
     }
 
     fn answers(&mut self, frame: Frame, now: Timestamp) -> Send {
