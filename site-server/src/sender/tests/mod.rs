@@ -1,8 +1,12 @@
 //! The link between real sites: over channels where frames are counted and cut, and over TLS.
 
 mod apply;
+mod hostile;
 mod link;
+mod parent;
+mod peer;
 mod relay;
+mod skew;
 
 use std::sync::{
     Arc, Mutex,
