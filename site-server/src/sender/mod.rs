@@ -13,6 +13,7 @@ mod gate;
 mod inbound;
 mod meter;
 mod receive;
+mod refused;
 mod relay;
 mod send;
 mod session;

@@ -29,7 +29,10 @@ use crate::{
         terms::LinkTerms,
     },
     site::Site,
-    store::neighbours::{self, Relation},
+    store::{
+        neighbours::{self, Relation},
+        refusals,
+    },
 };
 
 /// Frames taken in together, so that their effects share one commit.
@@ -345,6 +348,7 @@ impl Session {
             tracing::warn!(target: "sender", peer = %self.peer, "the peer's database is another one: it is told everything again");
             crate::store::objects::forget_acknowledged(&mut tx, &self.peer).await?;
         }
+        refusals::end_all_waits(&mut tx, &self.peer).await?;
         neighbours::met(&mut tx, &self.peer, epoch, self.site.now()).await?;
         tx.commit().await?;
         self.sender.fill(&mut self.link).await

@@ -16,6 +16,7 @@ pub(crate) mod objects;
 pub(crate) mod offers;
 pub(crate) mod points;
 pub(crate) mod queue;
+pub(crate) mod refusals;
 mod schema;
 pub(crate) mod settings;
 #[cfg(test)]

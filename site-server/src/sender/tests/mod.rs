@@ -6,6 +6,7 @@ mod link;
 mod parent;
 mod peer;
 mod relay;
+mod retry;
 mod skew;
 
 use std::sync::{

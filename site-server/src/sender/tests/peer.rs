@@ -145,8 +145,24 @@ impl Peer {
         }
     }
 
+    /// The next object that is offered whole.
+    pub(super) async fn any_object(&mut self) -> wire::Offer {
+        loop {
+            match self.hear().await {
+                Some(Body::Offer(offer)) if !offer.inline_data.is_empty() => return offer,
+                Some(_) => {}
+                None => panic!("the call ended: {:?}", self.end),
+            }
+        }
+    }
+
     pub(super) async fn receipt(&self, item: &Bytes) {
         self.say(Body::Receipt(wire::Receipt { item: item.clone() })).await;
+    }
+
+    pub(super) async fn refuse(&self, item: &Bytes, reason: i32) {
+        let text = "not here".to_owned();
+        self.say(Body::Refuse(wire::Refuse { item: item.clone(), reason, text })).await;
     }
 
     async fn next(&mut self) -> Option<Body> {
