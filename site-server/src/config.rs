@@ -61,6 +61,9 @@ pub struct Link {
     /// Bundles that are open at once to one site.
     #[serde(default = "sendings_per_site_max")]
     pub sendings_per_site_max: u32,
+    /// How often what a neighbour holds is compared with what it should hold, besides on connect.
+    #[serde(default = "compare_every_s")]
+    pub compare_every_s: u32,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -98,6 +101,7 @@ pub struct LinkSettings {
     pub lower_share_percent: u8,
     pub sendings_max: usize,
     pub sendings_per_site_max: usize,
+    pub compare_every: Duration,
     pub patience: Patience,
 }
 
@@ -140,6 +144,10 @@ fn instruction_validity_h() -> u32 {
     72
 }
 
+fn compare_every_s() -> u32 {
+    600
+}
+
 fn log_format() -> String {
     "text".to_owned()
 }
@@ -155,6 +163,7 @@ impl Default for Link {
             lower_share_percent: lower_share_percent(),
             sendings_max: sendings_max(),
             sendings_per_site_max: sendings_per_site_max(),
+            compare_every_s: compare_every_s(),
         }
     }
 }
@@ -177,11 +186,17 @@ impl Link {
         );
         let per_site = (1..=256).contains(&self.sendings_per_site_max);
         problems.require("link.sendings_per_site_max", per_site, "1 to 256 is expected");
+        problems.require(
+            "link.compare_every_s",
+            (10..=86_400).contains(&self.compare_every_s),
+            "10 seconds to a day is expected",
+        );
         LinkSettings {
             congestion_control,
             lower_share_percent: self.lower_share_percent,
             sendings_max: self.sendings_max as usize,
             sendings_per_site_max: self.sendings_per_site_max as usize,
+            compare_every: Duration::from_secs(u64::from(self.compare_every_s)),
             patience: Patience::default(),
         }
     }
@@ -274,11 +289,11 @@ mod tests {
 
     #[test]
     fn every_problem_is_reported_at_once() {
-        let error = load("code = 'cen'\nname = ''\nlisten = 'here'\nendpoints = []\nbundle_level = 99\n")
+        let error = load("code = 'cen'\nname = ''\nlisten = 'here'\nendpoints = []\nbundle_level = 99\n[link]\ncompare_every_s = 1\n")
             .expect_err("bad");
 
         let text = error.to_string();
-        for setting in ["code", "name", "listen", "endpoints", "bundle_level"] {
+        for setting in ["code", "name", "listen", "endpoints", "bundle_level", "link.compare_every_s"] {
             assert!(text.contains(setting), "{setting} is missing in: {text}");
         }
     }
@@ -299,5 +314,6 @@ mod tests {
 
         assert_eq!(settings.bundle_level, 3);
         assert_eq!(settings.instruction_validity, Duration::from_secs(72 * 3600));
+        assert_eq!(settings.link.compare_every, Duration::from_secs(600));
     }
 }

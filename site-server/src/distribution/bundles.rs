@@ -45,8 +45,8 @@ pub(super) async fn make_one(site: &Site, view: &View, failed: &mut Failed) -> R
     let is_known = |plan: &BundlePlan| {
         known.iter().any(|bundle| bundle.target == plan.target && bundle.bases == plan.bases)
     };
-    let next = needs.into_iter().find(|Need { package, plan, cancelled, .. }| {
-        !cancelled
+    let next = needs.into_iter().find(|Need { package, plan, has_job, .. }| {
+        !has_job
             && !failed.contains_key(&plan.target)
             && !is_known(plan)
             && view.holds(&package.definition.id, &plan.target)

@@ -14,6 +14,7 @@ use packhorse_domain::{
 use crate::{
     distribution::{View, intake, needs},
     error::Error,
+    record,
     site::Site,
     store::{
         Tx,
@@ -78,10 +79,13 @@ async fn bundles_not_needed(site: &Site, view: &View) -> Result<(), Error> {
 }
 
 /// Whether this site should hold a package's content. Objects and bundles come by different ways: what arrived before
-/// the object that wants it is not unwanted.
+/// the object that wants it is not unwanted. The objects are looked at as they are now: what became wanted since the
+/// view was loaded must not go.
 async fn wanted(site: &Site, tx: &mut Tx, view: &View, package: &PackageId) -> Result<Wanted, Error> {
-    Ok(match view.packages.iter().find(|(record, _)| record.definition.id == *package) {
-        Some((record, distribution)) if view.wants(site, record, distribution) => Wanted::Yes,
+    let record = record::package(tx, package.as_str()).await?;
+    let distribution = record::distribution(tx, package).await?;
+    Ok(match record {
+        Some(record) if view.wants(site, &record, &distribution) => Wanted::Yes,
         Some(_) if objects::held(tx, ObjectKind::Distribution, package.as_str()).await?.is_none() => {
             Wanted::NotYetKnown
         }

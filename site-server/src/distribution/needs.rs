@@ -16,6 +16,7 @@ use crate::{
     distribution::View,
     error::Error,
     record::{self, PackageRecord},
+    scheduler,
     site::Site,
     store::{
         Tx,
@@ -28,8 +29,9 @@ pub(crate) struct Need<'a> {
     pub(crate) child: &'a SiteCode,
     pub(crate) package: &'a PackageRecord,
     pub(crate) plan: BundlePlan,
-    /// An administrator does not want it sent: it is neither made nor queued.
-    pub(crate) cancelled: bool,
+    /// There is a mini-job that leads to the same, whatever its bundle builds on: it waits, or an administrator
+    /// cancelled it. No other bundle is made or queued beside it.
+    pub(crate) has_job: bool,
 }
 
 /// What each child reported to hold, by package.
@@ -41,8 +43,8 @@ pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Resul
         return Ok(Vec::new());
     }
     let reported = reported(tx, view).await?;
-    let refused = targets_in(tx, SendingState::BaseMissing).await?;
-    let cancelled = targets_in(tx, SendingState::Cancelled).await?;
+    let refused = targets_in(tx, |state| state == SendingState::BaseMissing).await?;
+    let jobs = targets_in(tx, |state| state.is_waiting() || state == SendingState::Cancelled).await?;
     let mut needs = Vec::new();
     for (package, distribution) in &view.packages {
         let Some(target) = package.version.manifest else {
@@ -57,8 +59,8 @@ pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Resul
             let is_refused = refused.contains(&(child.clone(), target));
             let here = |base: &Digest| !is_refused && site.library.has_manifest(base);
             if let ChildNeed::Bundle { target, bases } = child_need(&target, &held, here) {
-                let cancelled = cancelled.contains(&(child.clone(), target));
-                needs.push(Need { child, package, plan: BundlePlan { target, bases }, cancelled });
+                let has_job = jobs.contains(&(child.clone(), target));
+                needs.push(Need { child, package, plan: BundlePlan { target, bases }, has_job });
             }
         }
     }
@@ -88,12 +90,15 @@ fn holds(reported: &Reported, child: &SiteCode, package: &PackageId) -> Vec<Dige
     own.chain(others).flat_map(|(_, held)| held.iter().copied()).collect()
 }
 
-/// Children with a mini-job in this state, and the target that its bundle leads to: whatever it builds on.
-async fn targets_in(tx: &mut Tx, state: SendingState) -> Result<HashSet<(SiteCode, Digest)>, Error> {
+/// Children with a mini-job in such a state, and the target that its bundle leads to.
+async fn targets_in(
+    tx: &mut Tx,
+    is_such: impl Fn(SendingState) -> bool,
+) -> Result<HashSet<(SiteCode, Digest)>, Error> {
     let mut found = HashSet::new();
     for sending in bundles::sendings(tx).await? {
-        if sending.state == state
-            && let Some(bundle) = bundles::get(tx, &sending.digest).await?
+        if is_such(sending.state)
+            && let Some(bundle) = scheduler::bundle_of(tx, &sending.digest).await?
         {
             found.insert((sending.peer, bundle.target));
         }

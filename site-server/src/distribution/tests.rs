@@ -5,14 +5,17 @@ use std::fs;
 use packhorse_content::snapshot;
 use packhorse_domain::{
     Digest, Priority,
+    distribution::Distribution,
     id::PackageId,
     link::ItemId,
     object::{Object, ObjectKind},
 };
+use packhorse_proto::object::v1 as wire;
 use packhorse_runtime::{SystemClock, Worker as _};
 
-use super::DistributionManager;
+use super::{DistributionManager, View, cleanup};
 use crate::{
+    record::Body,
     store::{
         arrivals::{self, Arrival, ArrivalState},
         contents::{self, Content},
@@ -96,6 +99,48 @@ async fn nothing_is_collected_while_an_intake_is_under_way_and_nobody_waits_long
     manager.step().await.unwrap();
     assert!(central.site.library.verify(&taken).unwrap().is_empty());
     assert!(!central.site.library.has_manifest(&stray), "the sweep was made up for");
+}
+
+/// Puts an object of one site where it is told to another.
+async fn tell(from: &Node, to: &Node, kind: ObjectKind, id: &str) {
+    let told = from.object(kind, id).await.unwrap();
+    let object = Object {
+        kind,
+        id: told.id,
+        owner: told.owner,
+        version: told.version,
+        deleted: told.deleted,
+        body: told.body,
+        traceparent: String::new(),
+    };
+    let mut tx = to.site.store.begin().await.unwrap();
+    objects::put(&mut tx, &object, &told.content, &told.digest, to.site.now()).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_became_wanted_since_the_look_at_the_objects_is_kept() {
+    let central = Node::central(SystemClock::shared()).await;
+    let child = central.child("PAR", SystemClock::shared()).await;
+    let package = central.package(&noise(50_000, 1)).await;
+    let mut distribution = Distribution::empty(package.clone());
+    distribution.add(["PAR/hall".parse().unwrap()]);
+    let body = Body::of::<wire::Distribution, _>(&distribution);
+    let mut tx = central.site.store.begin().await.unwrap();
+    let kind = ObjectKind::Distribution;
+    crate::record::write(&central.site, &mut tx, kind, package.as_str(), body).await.unwrap();
+    tx.commit().await.unwrap();
+    tell(&central, &child, ObjectKind::Package, package.as_str()).await;
+    let taken = taken_in(&child, 1);
+    record(&child, &package, taken, 0).await;
+    let mut tx = child.site.store.read().await.unwrap();
+    let view = View::load(&child.site, &mut tx).await.unwrap();
+    drop(tx);
+
+    tell(&central, &child, ObjectKind::Distribution, package.as_str()).await;
+    cleanup::clean(&child.site, &view, &mut true).await.unwrap();
+
+    assert_eq!(held(&child).await, [0]);
 }
 
 #[tokio::test]

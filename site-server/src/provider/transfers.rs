@@ -97,7 +97,7 @@ impl Board {
         let mut entries = Vec::new();
         for sending in bundles::sendings(tx).await? {
             // It may have gone meanwhile.
-            let Some(bundle) = bundles::get(tx, &sending.digest).await? else {
+            let Some(bundle) = scheduler::bundle_of(tx, &sending.digest).await? else {
                 continue;
             };
             let priority = scheduler::bundle_priority(tx, &bundle).await?;
@@ -109,6 +109,9 @@ impl Board {
                 SendingState::Done => entry.state = State::Delivered,
                 SendingState::BaseMissing => entry.state = State::Replaced,
                 SendingState::Cancelled => entry.state = State::Cancelled,
+            }
+            if entry.state.is_over() {
+                entry.stop();
             }
             if !sending.reason.is_empty() && entry.state != State::Held {
                 entry.reason = sending.reason;
@@ -174,7 +177,7 @@ impl Board {
             _ => String::new(),
         };
         let reached = line.and_then(|line| line.reached.get(&item.id)).copied().unwrap_or_default();
-        Entry {
+        let mut entry = Entry {
             item: item.id,
             peer: peer.clone(),
             outgoing: true,
@@ -191,7 +194,19 @@ impl Board {
             held,
             moves: moving.is_some(),
             subject: item.subject,
+        };
+        if held {
+            entry.stop();
         }
+        entry
+    }
+}
+
+impl Entry {
+    /// What was wanted a moment ago, the link may show a moment longer.
+    fn stop(&mut self) {
+        self.rate_bytes_per_s = 0;
+        self.moves = false;
     }
 }
 

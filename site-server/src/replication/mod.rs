@@ -46,7 +46,7 @@ impl Worker for ReplicationManager {
         let coming = arrivals::list(&mut tx).await?.into_iter().filter(Arrival::may_go_on);
         ready.extend(coming.map(Arrival::into_bundle));
         let mut queued = Vec::new();
-        for Need { child, plan, .. } in needs.iter().filter(|need| !need.cancelled) {
+        for Need { child, plan, .. } in needs.iter().filter(|need| !need.has_job) {
             if let Some(bundle) =
                 ready.iter().find(|bundle| bundle.target == plan.target && bundle.bases == plan.bases)
                 && is_due(&mut tx, child, bundle).await?

@@ -48,6 +48,9 @@ pub(super) async fn record(
     if *kind == ObjectKind::Event || before > 0 {
         // A message about a message could go on for ever, and of this version people know.
         tracing::warn!(target: "sender", peer = %peer, subject = job.item.subject, text, "refused");
+        if *kind == ObjectKind::Event && reason == RefuseReason::NotAllowed {
+            status::skip_used(site, tx, id).await?;
+        }
     } else {
         let class = (Severity::Warning, EventType::Milestone);
         status::report(site, tx, "sender", class, &job.item.subject, &text).await?;

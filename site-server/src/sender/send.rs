@@ -59,7 +59,13 @@ impl Sender {
             link.cancel(id);
             self.jobs.remove(&id);
         }
-        for job in admitted.jobs {
+        self.hand(admitted.jobs, link);
+        Ok(())
+    }
+
+    /// Hands the link mini-jobs; what it has no room for is left out.
+    pub(super) fn hand(&mut self, jobs: Vec<Job>, link: &mut Link) {
+        for job in jobs {
             let id = job.item.id;
             // What is still coming in here may have come further.
             link.available(id, job.item.available);
@@ -81,7 +87,6 @@ impl Sender {
                 }
             }
         }
-        Ok(())
     }
 
     /// What was refused and has waited long enough is offered again.

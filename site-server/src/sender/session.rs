@@ -25,6 +25,7 @@ use crate::{
         inbound::{Arrived, Inbound},
         meter::Meters,
         receive::Receiver,
+        repair::Repair,
         send::Sender,
         terms::LinkTerms,
     },
@@ -53,6 +54,7 @@ pub(super) struct Session {
     link: Link,
     sender: Sender,
     receiver: Receiver,
+    repair: Repair,
     /// Changes of what the peer may lack.
     woken: watch::Receiver<u64>,
     /// What is coming in at this site came further.
@@ -104,6 +106,7 @@ impl Session {
             link: Link::new(config, ticks.now()),
             sender: Sender::new(site.clone(), peer.clone(), relation),
             receiver: Receiver::new(site.clone(), peer.clone(), relation),
+            repair: Repair::new(site.clone(), peer.clone(), relation),
             terms: LinkTerms::new(site.clone(), peer.clone(), None),
             relayed: site.relays.subscribe(),
             site,
@@ -218,6 +221,7 @@ impl Session {
         self.terms.check(&mut self.link, wire, self.ticks.now()).await?;
         self.sender.fill(&mut self.link).await?;
         self.receiver.answer_despooled(&mut self.link).await?;
+        self.repair.tend(&mut self.link).await?;
         self.take_turn();
         Ok(())
     }
@@ -311,7 +315,10 @@ impl Session {
         let (mut incoming, mut outgoing) = (Vec::new(), Vec::new());
         for event in events {
             match event {
-                Event::PeerHello { epoch, .. } => self.met(&epoch).await?,
+                Event::PeerHello { epoch, .. } => {
+                    self.met(&epoch).await?;
+                    self.repair.begin(&mut self.link).await?;
+                }
                 Event::Pong { round_trip } => {
                     let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
                     self.view(|view| view.round_trip_us = us);
@@ -320,8 +327,11 @@ impl Session {
                 Event::PeerGoodbye { reason, at_fault: false } => {
                     tracing::info!(target: "sender", peer = %self.peer, reason, "the peer leaves");
                 }
-                // Nobody compares yet.
-                Event::Compared(_) | Event::Listed(_) => {}
+                Event::Compared(compare) => self.repair.compared(&compare, &mut self.link).await?,
+                Event::Listed(listing) => {
+                    let jobs = self.repair.listed(&listing, &mut self.link).await?;
+                    self.sender.hand(jobs, &mut self.link);
+                }
                 event @ (Event::Offered(_)
                 | Event::Write { .. }
                 | Event::Outlined(_)

@@ -63,3 +63,16 @@ pub(crate) async fn trim(tx: &mut Tx, owner: &SiteCode, newest: &str) -> Result<
     }
     Ok(())
 }
+
+/// A neighbour holds another message under a number of this site: it was given before the database was restored.
+/// Numbers go on beyond all that the neighbour can hold, and what is said from now on is not lost.
+pub(crate) async fn skip_used(site: &Site, tx: &mut Tx, refused: &str) -> Result<(), StoreError> {
+    let sequence = refused.split_once('/').and_then(|(owner, sequence)| {
+        let sequence = sequence.parse::<u64>().ok()?;
+        (owner == site.code().as_str()).then_some(sequence)
+    });
+    match sequence {
+        Some(sequence) => tx.skip_numbers("event", sequence.saturating_add(2 * EVENTS_MAX as u64)).await,
+        None => Ok(()),
+    }
+}

@@ -9,6 +9,7 @@ use packhorse_domain::{
     id::{PackageId, SiteCode},
     link::ItemId,
     object::{Direction, Held, Merge, Object, ObjectKind, merge},
+    queue::Order,
 };
 
 use super::{
@@ -17,7 +18,9 @@ use super::{
     bundles::{self, BundleRow, Sending, SendingState},
     caps, clients,
     contents::{self, Content},
-    neighbours, objects, points, settings, tokens,
+    neighbours, objects, points,
+    queue::{self, QueueOrder},
+    settings, tokens,
 };
 
 async fn open(directory: &Path) -> Store {
@@ -303,6 +306,19 @@ async fn every_change_of_a_transfer_raises_its_topic() {
     bundles::put_sending(&mut tx, &sending).await.unwrap();
     bundles::remove(&mut tx, &bundle.digest).await.unwrap();
     assert_eq!(version(&mut tx, "bundle").await, 5, "two rows are gone");
+
+    let given = QueueOrder {
+        order: Order { held: true, priority: Some(packhorse_domain::Priority::Low), rank: -2 },
+        changed_by: "admin anna".to_owned(),
+        changed_at: Timestamp(7),
+    };
+    let item = ItemId::of(&bundle.digest);
+    queue::put(&mut tx, &site("PAR"), &item, &given).await.unwrap();
+    queue::put(&mut tx, &site("PAR"), &item, &given).await.unwrap();
+    assert_eq!(queue::of(&mut tx, &site("PAR")).await.unwrap(), [(item, given)].into());
+    assert!(queue::of(&mut tx, &site("LYO")).await.unwrap().is_empty());
+    queue::remove(&mut tx, &site("PAR"), &item).await.unwrap();
+    assert_eq!(version(&mut tx, "bundle").await, 8);
 
     let arrival = Arrival {
         item: ItemId([1; 16]),

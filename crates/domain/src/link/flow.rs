@@ -17,7 +17,7 @@ const WINDOW_MAX: u64 = 64 * 1024 * 1024;
 /// How long a silence counts.
 const SILENCE_COUNTS: Duration = Duration::from_secs(10);
 /// Rounds over which the highest rate counts.
-const RATE_ROUNDS: u64 = 10;
+const RATE_ROUNDS: u64 = 20;
 /// A shortest way that was not seen again for so long is looked for with a nearly empty line.
 const TRIP_EXPIRES: Duration = Duration::from_secs(30);
 const PROBE: Duration = Duration::from_millis(100);
@@ -39,6 +39,8 @@ pub(super) struct Flow {
     round_ends_at: u64,
     /// (round, bytes a second), the highest first and each later one lower.
     rates: VecDeque<(u64, u64)>,
+    /// Where the present measure of the rate began.
+    anchor: Anchor,
     /// Times between two words of what came, while something was under way: the longest first, each later one shorter.
     silences: VecDeque<(Timestamp, Duration)>,
     trip: Option<Trip>,
@@ -54,6 +56,14 @@ struct Mark {
     got: u64,
     got_at: Timestamp,
     got_sent_at: Timestamp,
+}
+
+/// A point from which bytes are counted: what came, when, and how much had been sent then.
+#[derive(Debug, Clone, Copy)]
+struct Anchor {
+    got: u64,
+    at: Timestamp,
+    sent: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +102,7 @@ impl Flow {
             round: 0,
             round_ends_at: 0,
             rates: known.iter().map(|known| (0, known.bytes_per_second)).collect(),
+            anchor: Anchor { got: 0, at: now, sent: 0 },
             silences: VecDeque::new(),
             trip: known.map(|known| Trip { shortest: known.shortest_trip, seen_at: now }),
             probe: None,
@@ -104,6 +115,7 @@ impl Flow {
             // After a pause the time before it counts for nothing.
             self.got_at = now;
             self.got_sent_at = now;
+            self.anchor = Anchor { got: self.got, at: now, sent: self.sent };
         }
         self.sent += bytes;
         if self.marks.len() < MARKS_MAX {
@@ -136,7 +148,11 @@ impl Flow {
         if let Some(mark) = newest {
             self.got_sent_at = mark.at;
             self.measure_trip(&mark, now);
-            self.measure_rate(&mark, now);
+            if self.start.over {
+                self.measure_rate_steadily(&mark, now);
+            } else {
+                self.measure_rate(&mark, now);
+            }
         }
         true
     }
@@ -147,7 +163,7 @@ impl Flow {
         let window = if self.probe.is_some() {
             product * 3 / 4
         } else if self.start.over {
-            (product + self.carried_in_silence()) * 3 / 2
+            (product + self.carried_in_silence()) * 4 / 3
         } else {
             (product * 3).max(WINDOW_FIRST)
         };
@@ -224,21 +240,40 @@ impl Flow {
         }
     }
 
+    /// In the beginning: over one round trip, so that the window can double in each.
     fn measure_rate(&mut self, mark: &Mark, now: Timestamp) {
+        self.count_round(mark);
+        // Bytes cannot arrive faster than they left: of the two times the longer one counts.
+        let arriving = now.since(mark.got_at);
+        let leaving = mark.at.since(mark.got_sent_at);
+        let is_limited = mark.upto <= self.limited_upto;
+        self.note_rate(self.got - mark.got, arriving.max(leaving), is_limited);
+    }
+
+    /// Later: over several, since what a loss held back comes all at once and would make the line seem fast.
+    fn measure_rate_steadily(&mut self, mark: &Mark, now: Timestamp) {
+        self.count_round(mark);
+        let Anchor { got, at, sent } = self.anchor;
+        let time = now.since(at);
+        if time < self.shortest_trip().unwrap_or_default() * 4 {
+            return;
+        }
+        let is_limited = sent < self.limited_upto;
+        self.anchor = Anchor { got: self.got, at: now, sent: self.sent };
+        self.note_rate(self.got - got, time, is_limited);
+    }
+
+    fn count_round(&mut self, mark: &Mark) {
         if mark.upto > self.round_ends_at {
             self.round += 1;
             self.round_ends_at = self.sent;
             self.end_of_round();
         }
-        // Bytes cannot arrive faster than they left: of the two times the longer one counts.
-        let arriving = now.since(mark.got_at);
-        let leaving = mark.at.since(mark.got_sent_at);
-        let micros = u64::try_from(arriving.max(leaving).as_micros()).unwrap_or(u64::MAX);
-        if micros == 0 {
-            return;
-        }
-        let rate = (self.got - mark.got).saturating_mul(1_000_000) / micros;
-        let is_limited = mark.upto <= self.limited_upto;
+    }
+
+    fn note_rate(&mut self, bytes: u64, time: Duration, is_limited: bool) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let Some(rate) = bytes.saturating_mul(1_000_000).checked_div(micros) else { return };
         if is_limited && self.rate().is_some_and(|known| rate < known) {
             return;
         }
@@ -317,6 +352,52 @@ mod tests {
         }
     }
 
+    /// A line that loses one packet in 200: what comes behind it is held back until it was sent again. The word of what
+    /// came is told every 5 ms at most.
+    fn run_with_losses(known: Option<KnownLine>, seconds: i64) -> (Flow, u64, u64) {
+        let (rate, trip, frame) = (2_500_000, Duration::from_millis(100), 62_500);
+        let mut now = Timestamp(0);
+        let mut flow = Flow::new(known, now);
+        let (mut free_at, mut sent, mut packets) = (now, 0, 0_u64);
+        let (mut released_at, mut words) = (now, VecDeque::new());
+        let (mut got_rate_max, mut told_at) = (0, now);
+        while now < Timestamp(seconds * 1_000_000) {
+            while flow.in_flight() == 0 || flow.in_flight() + frame <= flow.window() * 3 / 4 {
+                flow.sent(frame, now);
+                for _ in 0..43 {
+                    packets += 1;
+                    free_at = free_at.max(now).plus(Duration::from_micros(1450 * 1_000_000 / rate));
+                    let again = if packets * 7919 % 200 == 0 { trip + trip / 8 } else { Duration::ZERO };
+                    released_at = released_at.max(free_at.plus(trip / 2 + again));
+                }
+                sent += frame;
+                told_at = released_at.max(told_at.plus(Duration::from_millis(5)));
+                words.push_back((told_at.plus(trip / 2), sent));
+            }
+            let (at, mut got) = words.pop_front().expect("something is under way");
+            now = at;
+            while let Some((_, more)) = words.pop_front_if(|(later, _)| *later <= at) {
+                got = more;
+            }
+            assert!(flow.got(got, now));
+            got_rate_max = got_rate_max.max(flow.rate().unwrap_or_default());
+        }
+        let got = flow.got;
+        (flow, got, got_rate_max)
+    }
+
+    #[test]
+    fn losses_neither_starve_the_line_nor_make_it_seem_fast() {
+        for known in
+            [None, Some(KnownLine { bytes_per_second: 2_500_000, shortest_trip: Duration::from_millis(100) })]
+        {
+            let (flow, got, fastest) = run_with_losses(known, 60);
+
+            assert!(got >= 2_500_000 * 60 * 9 / 10, "{got} bytes in a minute");
+            assert!(fastest <= 2_500_000 * 5 / 4, "{fastest} bytes a second were thought to come");
+        }
+    }
+
     #[test]
     fn a_line_that_is_known_is_filled_at_once_and_not_flooded() {
         let trip = Duration::from_millis(100);
@@ -324,7 +405,7 @@ mod tests {
 
         let flow = Flow::new(Some(known), Timestamp(0));
 
-        assert_eq!(flow.window(), 375_000, "one and a half times what is on the way");
+        assert_eq!(flow.window(), 333_333, "a third more than is on the way");
     }
 
     #[test]

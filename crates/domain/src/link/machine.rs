@@ -407,8 +407,8 @@ impl Link {
         let tell_at = self.incoming.tell_at().filter(|_| self.speaks(FEEDBACK_REVISION));
         // Without an item there is nothing that the shaper could let go.
         let ready_at = self.shaper.ready_at().filter(|at| *at > now && !self.outgoing.is_empty());
-        let others = [pings.then_some(self.ping_at), tell_at, ready_at];
-        Some(others.into_iter().flatten().fold(dead_at, Timestamp::min))
+        let all = [pings.then_some(self.ping_at), tell_at, ready_at];
+        Some(all.into_iter().flatten().fold(dead_at, Timestamp::min))
     }
 
     /// Asks the peer whether it lives, or finds that it does not.

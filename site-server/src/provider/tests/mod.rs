@@ -5,6 +5,7 @@ mod enrolment;
 mod offers;
 mod packages;
 mod points;
+mod queue;
 mod statuses;
 mod uploads;
 

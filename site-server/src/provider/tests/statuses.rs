@@ -66,7 +66,7 @@ async fn queue(world: &World, package: &str, number: u8, state: SendingState) {
     tx.commit().await.unwrap();
 }
 
-async fn arrive(world: &World, package: &str, number: u8, state: ArrivalState) {
+pub(super) async fn arrive(world: &World, package: &str, number: u8, state: ArrivalState) {
     let mut tx = world.site.store.begin().await.unwrap();
     let arrival = Arrival {
         item: ItemId::of(&digest(number)),

@@ -5,16 +5,21 @@ mod hostile;
 mod link;
 mod parent;
 mod peer;
+mod queue;
 mod relay;
+mod repair;
 mod retry;
 mod skew;
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
-use packhorse_domain::link::Frame;
+use packhorse_domain::link::{Frame, ItemId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +33,12 @@ use crate::{store::neighbours::Relation, testing::Node};
 pub(super) struct Line {
     /// Data frames that went down: offset and length.
     pub(super) data: Arc<Mutex<Vec<(u64, u64)>>>,
+    /// The item of each of them.
+    pub(super) items: Arc<Mutex<Vec<ItemId>>>,
+    /// How long it rests after each of them.
+    rest_ms: Arc<AtomicU64>,
+    /// Comparisons and listings, both ways.
+    pub(super) compared: Arc<Mutex<Vec<Frame>>>,
     cut: CancellationToken,
 }
 
@@ -37,9 +48,28 @@ impl Line {
         Line::with(parent, child, u64::MAX)
     }
 
+    /// As [`Line::new`], but it rests after each frame of data, until it is told to hurry.
+    pub(super) fn slow(parent: &Node, child: &Node) -> Line {
+        Line::made(parent, child, u64::MAX, 20)
+    }
+
+    pub(super) fn hurry(&self) {
+        self.rest_ms.store(0, Ordering::SeqCst);
+    }
+
     /// As [`Line::new`], but it is cut after so many bytes of data.
     pub(super) fn with(parent: &Node, child: &Node, bytes_max: u64) -> Line {
-        let line = Line { data: Arc::default(), cut: CancellationToken::new() };
+        Line::made(parent, child, bytes_max, 0)
+    }
+
+    fn made(parent: &Node, child: &Node, bytes_max: u64, rest_ms: u64) -> Line {
+        let line = Line {
+            data: Arc::default(),
+            items: Arc::default(),
+            compared: Arc::default(),
+            rest_ms: Arc::new(AtomicU64::new(rest_ms)),
+            cut: CancellationToken::new(),
+        };
         let (from_parent, to_child) = line.way(parent, bytes_max);
         let (from_child, to_parent) = line.way(child, u64::MAX);
         for (node, peer, relation, outbound, inbound) in [
@@ -59,14 +89,24 @@ impl Line {
         let (outbound, mut frames) = mpsc::channel::<Frame>(OUTBOUND_FRAMES_MAX);
         let (sender, inbound) = mpsc::channel::<Arrived>(64);
         let (cut, data, sent) = (self.cut.clone(), self.data.clone(), AtomicU64::new(0));
+        let (items, rest_ms) = (self.items.clone(), self.rest_ms.clone());
+        let compared = self.compared.clone();
         node.lifecycle.spawn_finite("line", async move {
             while let Some(Some(frame)) = cut.run_until_cancelled(frames.recv()).await {
-                if let Frame::Data { offset, bytes, .. } = &frame {
+                if let Frame::Data { item, offset, bytes } = &frame {
                     let length = bytes.len() as u64;
                     if sent.fetch_add(length, Ordering::SeqCst) + length > bytes_max {
                         return cut.cancel();
                     }
+                    items.lock().unwrap().push(*item);
                     data.lock().unwrap().push((*offset, length));
+                    let rest = Duration::from_millis(rest_ms.load(Ordering::SeqCst));
+                    if !rest.is_zero() {
+                        tokio::time::sleep(rest).await;
+                    }
+                }
+                if matches!(frame, Frame::Compare(_) | Frame::Listing(_)) {
+                    compared.lock().unwrap().push(frame.clone());
                 }
                 if sender.send(Ok(frame).into()).await.is_err() {
                     return;
