@@ -102,6 +102,22 @@ pub struct LinkSettings {
     pub sendings_max: usize,
     pub sendings_per_site_max: usize,
     pub compare_every: Duration,
+    pub patience: Patience,
+}
+
+/// How long a neighbour is waited for. It is part of the protocol and stands in no file; tests have less of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Until its hello.
+    pub hello: Duration,
+    /// Without a frame.
+    pub silence: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience { hello: Duration::from_secs(30), silence: Duration::from_secs(60) }
+    }
 }
 
 fn congestion_control() -> String {
@@ -181,6 +197,7 @@ impl Link {
             sendings_max: self.sendings_max as usize,
             sendings_per_site_max: self.sendings_per_site_max as usize,
             compare_every: Duration::from_secs(u64::from(self.compare_every_s)),
+            patience: Patience::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 use packhorse_domain::{
     id::{PackageId, SiteCode},
     object::ObjectKind,
-    status::PackageStatus,
+    status::{Event, PackageStatus},
 };
 use packhorse_proto::{
     object::v1 as wire,
@@ -42,7 +42,12 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn central(clock: Arc<dyn Clock>) -> Node {
-        Node::make("CEN", None, clock, |_| {}).await
+        Node::central_with(clock, |_| {}).await
+    }
+
+    /// As [`Node::central`], with other settings.
+    pub(crate) async fn central_with(clock: Arc<dyn Clock>, change: impl FnOnce(&mut Settings)) -> Node {
+        Node::make("CEN", None, clock, change).await
     }
 
     /// A child that joined over the parent's own enrolment service.
@@ -55,7 +60,7 @@ impl Node {
         &self,
         code: &str,
         clock: Arc<dyn Clock>,
-        change: fn(&mut Settings),
+        change: impl FnOnce(&mut Settings),
     ) -> Node {
         let request = CreateSiteTokenRequest { code: code.to_owned(), valid_s: 0 };
         let sites = provider::Sites::new(self.site.clone());
@@ -70,7 +75,7 @@ impl Node {
         code: &str,
         join: Option<PathBuf>,
         clock: Arc<dyn Clock>,
-        change: fn(&mut Settings),
+        change: impl FnOnce(&mut Settings),
     ) -> Node {
         let directory = tempfile::tempdir().expect("a directory");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -186,9 +191,17 @@ impl Node {
     }
 
     pub(crate) async fn events(&self) -> Vec<String> {
+        self.events_where(|_| true).await
+    }
+
+    pub(crate) async fn events_about(&self, subject: &str) -> Vec<String> {
+        self.events_where(|event| event.subject == subject).await
+    }
+
+    async fn events_where(&self, wanted: impl Fn(&Event) -> bool) -> Vec<String> {
         let mut tx = self.site.store.read().await.expect("read");
-        let events = record::list::<wire::Event, packhorse_domain::status::Event>(&mut tx, ObjectKind::Event);
-        events.await.expect("read").into_iter().map(|(_, event)| event.text).collect()
+        let events = record::list::<wire::Event, Event>(&mut tx, ObjectKind::Event).await.expect("read");
+        events.into_iter().map(|(_, event)| event).filter(wanted).map(|event| event.text).collect()
     }
 }
 

@@ -162,6 +162,7 @@ impl World<'_> {
             }
             Event::PeerHello { .. }
             | Event::Pong { .. }
+            | Event::UnknownKind { .. }
             | Event::Outlined(_)
             | Event::Compared(_)
             | Event::Listed(_) => Ok(()),

@@ -359,6 +359,7 @@ impl<'p> World<'p> {
             config.pace = plan.pace;
             config.ping_every = std::time::Duration::from_secs(2);
             config.silence = std::time::Duration::from_secs(7);
+            config.hello_within = config.silence;
             let link = Link::new(config, self.now);
             let session = Session {
                 link,

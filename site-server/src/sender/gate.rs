@@ -36,6 +36,11 @@ impl Gate {
         &self.wire
     }
 
+    /// Whether all that was handed over has left.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.wire.flushed().is_none_or(|flushed| flushed >= self.handed)
+    }
+
     /// Resolves when the connection has passed something on.
     pub(super) async fn moved(&self) {
         self.wire.moved().await;

@@ -8,11 +8,13 @@ mod apply;
 mod arriving;
 mod deliver;
 mod dial;
+mod fault;
 mod gate;
 mod inbound;
 mod meter;
 mod receive;
 mod recover;
+mod refused;
 mod relay;
 mod repair;
 mod send;
@@ -34,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use accept::LinkServer;
 pub(crate) use apply::parents;
 pub(crate) use dial::dial_parent;
+pub(crate) use fault::MESSAGE_BYTES_MAX;
 pub(crate) use relay::Relays;
 
 /// A link as people see it.

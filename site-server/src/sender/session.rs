@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use packhorse_domain::{
     Timestamp,
     id::{AddressName, SiteCode},
-    link::{Event, Frame, Gauges, KnownLine, Link, LinkConfig, PeerSilent, Send, Violation},
+    link::{Event, Frame, Gauges, KnownLine, Link, LinkConfig, Send},
 };
 use packhorse_runtime::Wire;
 use tokio::{
@@ -20,6 +20,7 @@ use crate::{
     monitor::Wakers,
     sender::{
         LinkView, Moving,
+        fault::{self, SessionError},
         gate::Gate,
         inbound::{Arrived, Inbound},
         meter::Meters,
@@ -29,7 +30,10 @@ use crate::{
         terms::LinkTerms,
     },
     site::Site,
-    store::neighbours::{self, Relation},
+    store::{
+        neighbours::{self, Relation},
+        refusals,
+    },
 };
 
 /// Frames taken in together, so that their effects share one commit.
@@ -42,21 +46,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 /// Received bytes become durable at the latest after this time.
 const SYNC_EVERY: Duration = Duration::from_millis(200);
-
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SessionError {
-    #[error("the peer broke the protocol")]
-    Violation(#[source] Violation),
-    #[error(transparent)]
-    Silent(#[from] PeerSilent),
-    #[error("a frame does not decode: {0}")]
-    Frame(String),
-    #[error("the stream was cut: {0}")]
-    Cut(String),
-    #[error("the link failed")]
-    Own(#[from] Error),
-}
 
 /// One end of a link.
 pub(super) struct Session {
@@ -109,6 +98,8 @@ impl Session {
         let mut config = LinkConfig::new(site.code().clone(), peer.clone());
         config.epoch.clone_from(&site.epoch);
         config.lower_share_percent = site.settings.link.lower_share_percent;
+        let patience = site.settings.link.patience;
+        (config.hello_within, config.silence) = (patience.hello, patience.silence);
         config.known = site.links(|links| links.get(&peer).map(|view| known_line(&view.gauges)));
         let ticks = Ticks { began: Instant::now(), at: site.now() };
         Session {
@@ -137,15 +128,18 @@ impl Session {
     pub(super) async fn run(
         mut self,
         counter: Arc<Wire>,
-        inbound: Inbound,
+        mut inbound: Inbound,
         outbound: mpsc::Sender<Frame>,
         stop: CancellationToken,
     ) -> Result<(), SessionError> {
-        let (wire, gate) = (counter.clone(), Gate::new(counter.clone()));
+        let (wire, mut gate) = (counter.clone(), Gate::new(counter.clone()));
         let token = self.register(counter, &stop);
         tracing::info!(target: "sender", peer = %self.peer, "the link is up");
-        let result = self.exchange(inbound, (outbound, gate), &token).await;
+        let result = self.exchange(&mut inbound, (&outbound, &mut gate), &token).await;
         self.receiver.close().await;
+        if let Err(error) = &result {
+            fault::settle(&self.site, &self.peer, error, (inbound, outbound, &mut gate)).await;
+        }
         self.site.sendings.withdraw(&self.peer);
         if let Err(error) = self.terms.record(&wire).await {
             let error = packhorse_runtime::error_chain(&error);
@@ -165,8 +159,8 @@ impl Session {
 
     async fn exchange(
         &mut self,
-        mut inbound: Inbound,
-        (outbound, mut gate): (mpsc::Sender<Frame>, Gate),
+        inbound: &mut Inbound,
+        (outbound, gate): (&mpsc::Sender<Frame>, &mut Gate),
         token: &CancellationToken,
     ) -> Result<(), SessionError> {
         let mut look_at = Instant::now();
@@ -181,7 +175,7 @@ impl Session {
             if terms_due.is_some_and(|at| at <= Instant::now()) {
                 self.terms.check(&mut self.link, gate.wire(), self.ticks.now()).await?;
             }
-            let pause = self.pump(&outbound, &mut gate).await?;
+            let pause = self.pump(outbound, gate).await?;
             if ending && pause == Pause::Idle {
                 return Ok(());
             }
@@ -201,7 +195,7 @@ impl Session {
                 }
                 first = inbound.recv() => match first {
                     None => return Ok(()),
-                    Some(first) => self.take_in(first, &mut inbound).await?,
+                    Some(first) => self.take_in(first, inbound).await?,
                 },
                 () = gate.moved(), if pause == Pause::Gate => {}
                 permit = outbound.reserve(), if pause == Pause::Stream => {
@@ -294,16 +288,27 @@ impl Session {
     }
 
     async fn take_in(&mut self, first: Arrived, inbound: &mut Inbound) -> Result<(), SessionError> {
-        let mut events = Vec::new();
+        let (mut events, mut failure) = (Vec::new(), Ok(()));
         let mut next = Some(first);
         for _ in 0..BATCH_FRAMES_MAX {
             let Some(arrived) = next.take().or_else(|| inbound.try_recv().ok()) else {
                 break;
             };
             let now = self.ticks.now();
-            events.extend(self.link.receive(arrived.frame?, now).map_err(SessionError::Violation)?);
+            let taken = arrived
+                .frame
+                .and_then(|frame| self.link.receive(frame, now).map_err(SessionError::Violation));
+            match taken {
+                Ok(asked) => events.extend(asked),
+                Err(error) => {
+                    failure = Err(error);
+                    break;
+                }
+            }
         }
-        self.handle(events).await
+        // What was said before it counts.
+        self.handle(events).await?;
+        failure
     }
 
     async fn handle(&mut self, events: Vec<Event>) -> Result<(), SessionError> {
@@ -318,7 +323,8 @@ impl Session {
                     let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
                     self.view(|view| view.round_trip_us = us);
                 }
-                Event::PeerGoodbye { reason } => {
+                Event::PeerGoodbye { reason, at_fault: true } => return Err(SessionError::Accused(reason)),
+                Event::PeerGoodbye { reason, at_fault: false } => {
                     tracing::info!(target: "sender", peer = %self.peer, reason, "the peer leaves");
                 }
                 Event::Compared(compare) => self.repair.compared(&compare, &mut self.link).await?,
@@ -329,6 +335,7 @@ impl Session {
                 event @ (Event::Offered(_)
                 | Event::Write { .. }
                 | Event::Outlined(_)
+                | Event::UnknownKind { .. }
                 | Event::Cancelled { .. }) => incoming.push(event),
                 event @ (Event::Wanted { .. }
                 | Event::Acked { .. }
@@ -351,6 +358,7 @@ impl Session {
             tracing::warn!(target: "sender", peer = %self.peer, "the peer's database is another one: it is told everything again");
             crate::store::objects::forget_acknowledged(&mut tx, &self.peer).await?;
         }
+        refusals::end_all_waits(&mut tx, &self.peer).await?;
         neighbours::met(&mut tx, &self.peer, epoch, self.site.now()).await?;
         tx.commit().await?;
         self.sender.fill(&mut self.link).await

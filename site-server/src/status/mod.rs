@@ -2,12 +2,16 @@
 //!
 //! State that people count on is not here: it is written as objects by whoever knows it.
 
+mod complaints;
+
 use packhorse_domain::{
     id::SiteCode,
     object::ObjectKind,
     status::{Event, EventType, Severity, cut},
 };
 use packhorse_proto::object::v1 as wire;
+
+pub(crate) use complaints::{Complaints, complain, kind_of};
 
 use crate::{
     error::Error,

@@ -17,6 +17,7 @@ pub(crate) mod objects;
 pub(crate) mod offers;
 pub(crate) mod points;
 pub(crate) mod queue;
+pub(crate) mod refusals;
 #[cfg(test)]
 mod restore;
 mod schema;

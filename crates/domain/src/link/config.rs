@@ -28,6 +28,8 @@ pub struct LinkConfig {
     pub ping_every: Duration,
     /// After so long without a frame the peer counts as gone. It must be longer than a frame takes on the line.
     pub silence: Duration,
+    /// Who has not said its hello by then is not waited for.
+    pub hello_within: Duration,
 }
 
 /// A line as an earlier stream measured it.
@@ -64,6 +66,7 @@ impl LinkConfig {
             lower_share_percent: 5,
             ping_every: Duration::from_secs(15),
             silence: Duration::from_secs(60),
+            hello_within: Duration::from_secs(30),
         }
     }
 

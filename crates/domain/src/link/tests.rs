@@ -5,8 +5,8 @@ mod rules;
 use std::time::Duration;
 
 use super::{
-    Allowance, AnswerError, Event, Frame, Hello, ItemId, ItemKind, Link, LinkConfig, ObjectState, Offer,
-    OfferError, Offering, Open, OutItem, Pace, REVISION, RefuseReason, Send, Violation, limits,
+    Allowance, AnswerError, Event, Frame, Hello, ItemId, ItemKind, Link, LinkConfig, Lost, ObjectState,
+    Offer, OfferError, Offering, Open, OutItem, Pace, REVISION, RefuseReason, Send, Violation, limits,
 };
 use crate::{Digest, Priority, Timestamp, id::SiteCode};
 
@@ -412,7 +412,8 @@ fn the_lower_revision_is_spoken_and_unknown_things_are_ignored() {
     assert_eq!(link.receive(Frame::Unknown, NOW), Ok(vec![]));
     frames(&mut link);
     let item = ItemId([7; 16]);
-    assert_eq!(link.receive(Frame::UnknownOffer { item, inline_bytes: 0 }, NOW), Ok(vec![]));
+    let offer = Frame::UnknownOffer { item, inline_bytes: 0 };
+    assert_eq!(link.receive(offer, NOW), Ok(vec![Event::UnknownKind { item }]));
     let reason = RefuseReason::UnknownKind;
     assert!(matches!(&frames(&mut link)[..], [Send::Frame(Frame::Refuse { reason: r, .. })] if *r == reason));
 }
@@ -442,6 +443,16 @@ fn a_silent_peer_is_asked_and_then_given_up() {
 }
 
 #[test]
+fn who_says_no_hello_is_not_waited_for_as_long() {
+    let mut link = Link::new(config("CEN", "PAR"), NOW);
+    let at = |seconds| NOW.plus(Duration::from_secs(seconds));
+
+    assert_eq!(link.next_wake(NOW), Some(at(30)));
+    assert_eq!(link.wake(at(29)), Ok(()));
+    assert!(matches!(link.wake(at(30)), Err(Lost::NoHello { .. })));
+}
+
+#[test]
 fn after_goodbye_answers_leave_and_nothing_new() {
     let mut link = open_link();
     let item = ItemId([1; 16]);
@@ -458,6 +469,6 @@ fn after_goodbye_answers_leave_and_nothing_new() {
     );
     let mut other = open_link();
     other.offer(bundle(2, 10)).expect("room");
-    other.receive(Frame::Goodbye { reason: String::new() }, NOW).expect("allowed");
+    other.receive(Frame::Goodbye { reason: String::new(), at_fault: false }, NOW).expect("allowed");
     assert_eq!(frames(&mut other), [], "it would be lost");
 }

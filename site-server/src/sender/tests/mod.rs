@@ -1,10 +1,15 @@
 //! The link between real sites: over channels where frames are counted and cut, and over TLS.
 
 mod apply;
+mod hostile;
 mod link;
+mod parent;
+mod peer;
 mod queue;
 mod relay;
 mod repair;
+mod retry;
+mod skew;
 
 use std::{
     sync::{
