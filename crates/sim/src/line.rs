@@ -278,6 +278,7 @@ impl World<'_> {
         config.pace = plan.pace;
         config.ping_every = Duration::from_secs(2);
         config.silence = Duration::from_secs(7);
+        config.hello_within = config.silence;
         if self.has(Mutation::StarveAClass) {
             config.lower_share_percent = 0;
         }
