@@ -149,6 +149,14 @@ impl Arriving {
         });
     }
 
+    /// Cuts off what is damaged, so that it comes again. Nobody may write meanwhile: what went beyond the cut would leave
+    /// a hole before it.
+    pub(super) async fn cut_off(self, at: u64) -> io::Result<()> {
+        let file = self.file;
+        let cut = move || file.set_len(at).and_then(|()| file.sync_all());
+        tokio::task::spawn_blocking(cut).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
     /// Takes note of a sync. True: another is due.
     pub(super) fn synced(&mut self, synced: Synced) -> Result<bool, SyncError> {
         self.is_syncing = false;
@@ -159,7 +167,7 @@ impl Arriving {
     }
 }
 
-/// Checks the parts that are whole now and were not before. What has the wrong hash is cut off, so that it comes again.
+/// Checks the parts that are whole now and were not before.
 fn check_parts(
     file: &File,
     outline: &Outline,
@@ -188,8 +196,6 @@ fn check_parts(
             from += piece.len() as u64;
         }
         if !check.passes() {
-            file.set_len(at)?;
-            file.sync_all()?;
             return Err(SyncError::Damaged { at });
         }
         at = end;

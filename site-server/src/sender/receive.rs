@@ -156,7 +156,7 @@ impl Receiver {
                     SyncError::Damaged { .. } => RefuseReason::Damaged,
                 };
                 settled(link.refuse(item, reason, error_chain(&error)));
-                self.close_bundle(&item);
+                self.give_up(&item, &error).await;
             }
         }
         Ok(())
@@ -192,6 +192,16 @@ impl Receiver {
         let mut tx = self.site.store.begin().await?;
         arrivals::put(&mut tx, &arrival).await?;
         Ok(tx.commit().await?)
+    }
+
+    /// A bundle goes no further on this link. What is whole of it stays; what is damaged comes again.
+    async fn give_up(&mut self, item: &ItemId, error: &SyncError) {
+        let Some(arriving) = self.bundles.remove(item) else { return };
+        if let SyncError::Damaged { at } = error
+            && let Err(error) = arriving.cut_off(*at).await
+        {
+            tracing::warn!(target: "receiver", %item, error = error_chain(&error), "a damaged part cannot be cut off");
+        }
     }
 
     /// What is on the disk stays for the next offer.
@@ -247,7 +257,7 @@ impl Receiver {
                 // The next session meets it again and says so to the peer.
                 Err(error) => {
                     tracing::warn!(target: "receiver", %item, error = error_chain(&error), "a bundle stays as it was");
-                    self.bundles.remove(&item);
+                    self.give_up(&item, &error).await;
                 }
             }
         }
