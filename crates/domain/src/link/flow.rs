@@ -391,7 +391,7 @@ mod tests {
         for known in
             [None, Some(KnownLine { bytes_per_second: 2_500_000, shortest_trip: Duration::from_millis(100) })]
         {
-            let (flow, got, fastest) = run_with_losses(known, 60);
+            let (_, got, fastest) = run_with_losses(known, 60);
 
             assert!(got >= 2_500_000 * 60 * 9 / 10, "{got} bytes in a minute");
             assert!(fastest <= 2_500_000 * 5 / 4, "{fastest} bytes a second were thought to come");
