@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
-use packhorse_domain::id::SiteCode;
+use packhorse_domain::{id::SiteCode, link::limits};
 use packhorse_runtime::{
     CongestionControl,
     config::{self, ConfigError, Problems},
@@ -61,6 +61,10 @@ pub struct Link {
     /// Bundles that are open at once to one site.
     #[serde(default = "sendings_per_site_max")]
     pub sendings_per_site_max: u32,
+    /// Further connections that carry bundles between this site and a neighbour, 0 to 8; the lower of what the two are
+    /// set to counts.
+    #[serde(default = "lanes")]
+    pub lanes: u32,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -98,6 +102,7 @@ pub struct LinkSettings {
     pub lower_share_percent: u8,
     pub sendings_max: usize,
     pub sendings_per_site_max: usize,
+    pub lanes: u32,
 }
 
 fn congestion_control() -> String {
@@ -114,6 +119,10 @@ fn sendings_max() -> u32 {
 
 fn sendings_per_site_max() -> u32 {
     3
+}
+
+fn lanes() -> u32 {
+    4
 }
 
 fn bundle_level() -> i32 {
@@ -139,6 +148,7 @@ impl Default for Link {
             lower_share_percent: lower_share_percent(),
             sendings_max: sendings_max(),
             sendings_per_site_max: sendings_per_site_max(),
+            lanes: lanes(),
         }
     }
 }
@@ -161,11 +171,13 @@ impl Link {
         );
         let per_site = (1..=256).contains(&self.sendings_per_site_max);
         problems.require("link.sendings_per_site_max", per_site, "1 to 256 is expected");
+        problems.require("link.lanes", self.lanes <= limits::LANES_MAX, "0 to 8 is expected");
         LinkSettings {
             congestion_control,
             lower_share_percent: self.lower_share_percent,
             sendings_max: self.sendings_max as usize,
             sendings_per_site_max: self.sendings_per_site_max as usize,
+            lanes: self.lanes.min(limits::LANES_MAX),
         }
     }
 }

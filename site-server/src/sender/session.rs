@@ -1,12 +1,14 @@
 //! One stream with one neighbour: frames from the wire into the protocol, and what the protocol says onto the wire
 //! and onto the disk. Nothing here waits for a disk or for the line while something else could go on.
 
+mod pump;
+
 use std::{sync::Arc, time::Duration};
 
 use packhorse_domain::{
     Timestamp,
     id::{AddressName, SiteCode},
-    link::{Event, Frame, Gauges, KnownLine, Link, LinkConfig, PeerSilent, Send, Violation},
+    link::{Event, Frame, Gauges, KnownLine, LaneOffer, Link, LinkConfig, PeerSilent, Violation},
 };
 use packhorse_runtime::Wire;
 use tokio::{
@@ -20,8 +22,9 @@ use crate::{
     monitor::Wakers,
     sender::{
         LinkView, Moving,
-        gate::Gate,
-        inbound::{Arrived, Inbound},
+        inbound::Inbound,
+        lanes::{Lanes, Opener},
+        lines::{Came, Line, Lines},
         meter::Meters,
         receive::Receiver,
         send::Sender,
@@ -31,8 +34,6 @@ use crate::{
     store::neighbours::{self, Relation},
 };
 
-/// Frames taken in together, so that their effects share one commit.
-const BATCH_FRAMES_MAX: usize = 256;
 /// Frames that wait for the wire: what lies there cannot be overtaken.
 pub(super) const OUTBOUND_FRAMES_MAX: usize = 1;
 /// At most so long after a change the queue is looked at again, whoever forgot to wake us.
@@ -71,6 +72,9 @@ pub(super) struct Session {
     terms: LinkTerms,
     ticks: Ticks,
     meters: Meters,
+    lanes: Lanes,
+    /// What this side takes.
+    lane_offer: Option<LaneOffer>,
     /// Others are sent to; it is asked again soon.
     waits_for_turn: bool,
 }
@@ -91,23 +95,17 @@ fn known_line(gauges: &Gauges) -> KnownLine {
     KnownLine { bytes_per_second: gauges.bytes_per_second, shortest_trip: gauges.shortest_trip }
 }
 
-/// Why nothing more is handed to the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pause {
-    /// The protocol has nothing that may leave now.
-    Idle,
-    /// The connection still holds the last frame.
-    Gate,
-    /// The stream has not taken the last frame.
-    Stream,
-}
-
 impl Session {
     pub(super) fn new(site: Arc<Site>, peer: SiteCode, relation: Relation, wakers: &Wakers) -> Self {
         let mut config = LinkConfig::new(site.code().clone(), peer.clone());
         config.epoch.clone_from(&site.epoch);
         config.lower_share_percent = site.settings.link.lower_share_percent;
         config.known = site.links(|links| links.get(&peer).map(|view| known_line(&view.gauges)));
+        // A session of its own: a lane of an older one finds no door.
+        let lanes = site.settings.link.lanes;
+        config.lanes = (relation == Relation::Child && lanes > 0)
+            .then(|| LaneOffer { lanes, session: uuid::Uuid::new_v4().into_bytes() });
+        let lane_offer = config.lanes;
         let ticks = Ticks { began: Instant::now(), at: site.now() };
         Session {
             link: Link::new(config, ticks.now()),
@@ -120,6 +118,8 @@ impl Session {
             woken: wakers.link.subscribe(),
             ticks,
             meters: Meters::default(),
+            lanes: Lanes::new(),
+            lane_offer,
             waits_for_turn: false,
         }
     }
@@ -127,6 +127,12 @@ impl Session {
     /// Says by which address the peer was dialled.
     pub(super) fn by(mut self, address: Option<AddressName>) -> Self {
         self.terms = LinkTerms::new(self.site.clone(), self.peer.clone(), address);
+        self
+    }
+
+    /// Says how lanes to the peer are opened.
+    pub(super) fn with_lanes(mut self, opener: Opener) -> Self {
+        self.lanes.open_with(opener);
         self
     }
 
@@ -138,13 +144,16 @@ impl Session {
         outbound: mpsc::Sender<Frame>,
         stop: CancellationToken,
     ) -> Result<(), SessionError> {
-        let (wire, gate) = (counter.clone(), Gate::new(counter.clone()));
-        let token = self.register(counter, &stop);
+        let token = self.register(counter.clone(), &stop);
         tracing::info!(target: "sender", peer = %self.peer, "the link is up");
-        let result = self.exchange(inbound, (outbound, gate), &token).await;
+        let mut lines = Lines::new(Line { counter, inbound, outbound });
+        let mut result = self.exchange(&mut lines, &token).await;
+        if matches!(result, Ok(()) | Err(SessionError::Cut(_))) && !token.is_cancelled() {
+            result = self.take_rest(&mut lines).await.and(result);
+        }
         self.receiver.close().await;
         self.site.sendings.withdraw(&self.peer);
-        if let Err(error) = self.terms.record(&wire).await {
+        if let Err(error) = self.terms.record(lines.outs.bytes()).await {
             let error = packhorse_runtime::error_chain(&error);
             tracing::warn!(target: "sender", peer = %self.peer, error, "what went over the line was not counted");
         }
@@ -160,26 +169,21 @@ impl Session {
         result
     }
 
-    async fn exchange(
-        &mut self,
-        mut inbound: Inbound,
-        (outbound, mut gate): (mpsc::Sender<Frame>, Gate),
-        token: &CancellationToken,
-    ) -> Result<(), SessionError> {
+    async fn exchange(&mut self, lines: &mut Lines, token: &CancellationToken) -> Result<(), SessionError> {
         let mut look_at = Instant::now();
         let mut shown_at = look_at;
         let mut ending = false;
         loop {
             if !ending && look_at <= Instant::now() {
-                self.look(gate.wire()).await?;
+                self.look(lines).await?;
                 look_at = Instant::now() + LOOK_AGAIN;
             }
             let terms_due = self.terms.due_at().filter(|_| !ending);
             if terms_due.is_some_and(|at| at <= Instant::now()) {
-                self.terms.check(&mut self.link, gate.wire(), self.ticks.now()).await?;
+                self.terms.check(&mut self.link, lines.outs.bytes(), self.ticks.now()).await?;
             }
-            let pause = self.pump(&outbound, &mut gate).await?;
-            if ending && pause == Pause::Idle {
+            self.pump(&mut lines.outs).await?;
+            if ending && lines.outs.is_idle() {
                 return Ok(());
             }
             if shown_at.elapsed() >= SHOW_EVERY {
@@ -187,6 +191,7 @@ impl Session {
                 self.take_turn();
                 shown_at = Instant::now();
             }
+            self.open_lanes(token);
             let sync_at = self.receiver.unsynced_since().map(|since| since + SYNC_EVERY);
             // At the end nothing is looked for any more: what is overdue must not keep this from sleeping.
             let next_look = if ending { Instant::now() + LOOK_AGAIN } else { self.next_look(look_at) };
@@ -196,16 +201,14 @@ impl Session {
                     self.link.goodbye("the site server stops or a newer connection took over");
                     ending = true;
                 }
-                first = inbound.recv() => match first {
-                    None => return Ok(()),
-                    Some(first) => self.take_in(first, &mut inbound).await?,
+                came = lines.ins.next() => match came {
+                    Came::End { on_lane: false } => return Ok(()),
+                    came => self.take_in(came, &mut lines.ins).await?,
                 },
-                () = gate.moved(), if pause == Pause::Gate => {}
-                permit = outbound.reserve(), if pause == Pause::Stream => {
-                    if permit.is_err() {
-                        return Ok(());
-                    }
-                }
+                line = self.lanes.next(), if !ending => self.attach(line, lines),
+                can = lines.outs.can_take() => if !can {
+                    return Ok(());
+                },
                 synced = self.receiver.synced() => self.receiver.was_synced(synced, &mut self.link).await?,
                 Ok(()) = self.woken.changed() => look_at = Instant::now(),
                 Ok(()) = self.relayed.changed() => self.sender.relay(&mut self.link),
@@ -220,8 +223,8 @@ impl Session {
     }
 
     /// Looks at what changed outside: the terms, what there is to send, what Despooler is done with.
-    async fn look(&mut self, wire: &Wire) -> Result<(), SessionError> {
-        self.terms.check(&mut self.link, wire, self.ticks.now()).await?;
+    async fn look(&mut self, lines: &Lines) -> Result<(), SessionError> {
+        self.terms.check(&mut self.link, lines.outs.bytes(), self.ticks.now()).await?;
         self.sender.fill(&mut self.link).await?;
         self.receiver.answer_despooled(&mut self.link).await?;
         self.take_turn();
@@ -254,59 +257,14 @@ impl Session {
         link.min(look_at).min(sync_at.unwrap_or(look_at))
     }
 
-    /// Hands the connection what it can take at once.
-    async fn pump(&mut self, outbound: &mpsc::Sender<Frame>, gate: &mut Gate) -> Result<Pause, SessionError> {
-        gate.adjust(&self.link.gauges());
-        loop {
-            if !gate.is_open() {
-                return Ok(Pause::Gate);
-            }
-            let permit = match outbound.try_reserve() {
-                Ok(permit) => permit,
-                Err(mpsc::error::TrySendError::Full(())) => return Ok(Pause::Stream),
-                Err(mpsc::error::TrySendError::Closed(())) => return Ok(Pause::Idle),
-            };
-            let now = self.ticks.now();
-            if let Some(carried) = gate.carried() {
-                self.link.carried(carried, now);
-            }
-            let frame = match self.link.next_send(now) {
-                None => return Ok(Pause::Idle),
-                Some(Send::Frame(frame)) => frame,
-                Some(Send::Data { item, offset, length }) => {
-                    match self.sender.read(item, offset, length).await {
-                        Ok(bytes) => Frame::Data { item, offset, bytes: bytes.into() },
-                        Err(error) => {
-                            self.sender.unreadable(item, &error).await?;
-                            self.link.cancel(item);
-                            continue;
-                        }
-                    }
-                }
-            };
-            gate.handed(frame.bytes());
-            permit.send(frame);
-        }
-    }
-
-    async fn take_in(&mut self, first: Arrived, inbound: &mut Inbound) -> Result<(), SessionError> {
-        let mut events = Vec::new();
-        let mut next = Some(first);
-        for _ in 0..BATCH_FRAMES_MAX {
-            let Some(arrived) = next.take().or_else(|| inbound.try_recv().ok()) else {
-                break;
-            };
-            let now = self.ticks.now();
-            events.extend(self.link.receive(arrived.frame?, now).map_err(SessionError::Violation)?);
-        }
-        self.handle(events).await
-    }
-
     async fn handle(&mut self, events: Vec<Event>) -> Result<(), SessionError> {
         let (mut incoming, mut outgoing) = (Vec::new(), Vec::new());
         for event in events {
             match event {
-                Event::PeerHello { epoch, .. } => self.met(&epoch).await?,
+                Event::PeerHello { epoch, lanes, .. } => {
+                    self.lanes.offered(lanes);
+                    self.met(&epoch).await?;
+                }
                 Event::Pong { round_trip } => {
                     let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
                     self.view(|view| view.round_trip_us = us);
@@ -351,9 +309,11 @@ impl Session {
         self.site.links(|links| {
             let view = links.entry(self.peer.clone()).or_default();
             view.session.cancel();
-            view.sent_before += view.counter.sent();
-            view.received_before += view.counter.received();
+            view.sent_before += view.sent();
+            view.received_before += view.received();
             view.counter = counter;
+            view.lanes.clear();
+            view.door = self.lane_offer.map(|offer| self.lanes.door(offer));
             view.address = self.terms.name();
             view.up = true;
             view.since = self.site.now();
@@ -365,6 +325,7 @@ impl Session {
     fn deregister(&self, error: &str) {
         self.view(|view| {
             view.up = false;
+            view.door = None;
             view.since = self.site.now();
             view.moving.clear();
             error.clone_into(&mut view.last_error);

@@ -1,9 +1,10 @@
 //! The link between real sites: over channels where frames are counted and cut, and over TLS.
 
 mod apply;
+mod lanes;
 mod link;
-mod relay;
 mod queue;
+mod relay;
 
 use std::{
     sync::{
