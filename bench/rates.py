@@ -24,8 +24,11 @@ ETHERNET_BYTES = 14
 HEADER_BYTES = 52
 # More than this within two samples is no acknowledgement and no ping.
 BULK_BYTES = 1000
-# A rate holds when every window from there on is that near.
+# A rate holds when every window is that near that begins from there on, and not so long after the change that it has to
+# do with something else. A window is a second, or as long as so many bytes take.
 NEAR = 0.15
+NEAR_BYTES = 32_000
+NEAR_FOR_S = 4.0
 
 
 def sample(interface, path, every_ms="20"):
@@ -141,10 +144,10 @@ def pulse(path, begin, end, block, pause, limit=None):
 def change(path, at, upto, limit):
     times, sent, _ = read(path, at, upto)
     # Of the slowest rates a second is a handful of packets.
-    length = 1.0 if limit > 50_000 else 2.0
+    length = max(1.0, NEAR_BYTES / limit)
     held_at = at
     for begin, one in windows(times, sent, length):
-        if abs(one / limit - 1) > NEAR:
+        if begin <= at + NEAR_FOR_S and abs(one / limit - 1) > NEAR:
             held_at = begin
     tell(s=held_at - at)
 

@@ -8,16 +8,16 @@
 #           setting and its end the worst counts, above and below
 # pulse     the same with pulses. The average of a pulse is a block per pause and time of the block (at its rate, if it has
 #           one, else as it was seen); windows are whole cycles, as many as take 10 s
-# change    from one rate to another: how long after the command begins every second (at 64 kbit/s: every two seconds) is
+# change    from one rate to another: how long after the command begins every second (at 64 kbit/s: every four seconds) is
 #           within 15 % of the new rate
 # calendar  closed while a package is on its way, and opened again, twice: how long after the command begins the last
 #           packet of more than an acknowledgement leaves, and what the connection carried in all for a file that arrives
-# hour      not by default: a calendar's hour that closes by the clock; waits for one, up to half an hour
+# hour      the same by the clock: an hour of the calendar begins in which the line is closed, and ends again
 #
 # The line is a pair of interfaces with nothing between: what limits is Packhorse alone. Counted are bytes of IP that leave
 # the parent's interface, every 20 ms. The package is incompressible.
 #
-# Needs: root; cargo build --release or PACKHORSE_BIN; see line.sh.
+# Needs: root; cargo build --release or PACKHORSE_BIN; zic for hour; see line.sh.
 source "$(dirname "$0")/line.sh"
 source "$(dirname "$0")/hierarchy.sh"
 
@@ -27,7 +27,6 @@ samples=$site_dir.samples
 stop() {
   site_clean
   line_clean
-  if [[ -n ${KEEP_SAMPLES:-} ]]; then cp "$samples" "$KEEP_SAMPLES"; fi
   rm -rf "$site_dir" "$line_dir" "$figures" "$samples"
 }
 trap stop EXIT
@@ -46,13 +45,14 @@ while [[ $# -gt 0 ]]; do
   esac
   shift 2
 done
-if [[ ${#only[@]} -eq 0 ]]; then only=(rates pulse change calendar); fi
+if [[ ${#only[@]} -eq 0 ]]; then only=(rates pulse change calendar hour); fi
 if [[ ${#rates[@]} -eq 0 ]]; then rates=(64kbit/s 256kbit/s 1Mbit/s 10Mbit/s 100Mbit/s); fi
 if [[ ${#pulses[@]} -eq 0 ]]; then pulses=(50kB/2s 5kB/1s 50kB/2s@256kbit/s); fi
 wanted() { [[ " ${only[*]} " == *" $1 "* ]]; }
 
 line_need
 site_need
+if wanted hour; then line_need zic; fi
 
 declare -A sizes=([bit]=1 [kbit]=1000 [Mbit]=1000000 [B]=8 [kB]=8000 [MB]=8000000)
 bytes_of() { # AMOUNT, as 64kbit/s or 50kB
@@ -150,7 +150,7 @@ run_change() {
   for rate in "${steps[@]:1}"; do
     at=$(now)
     address --rate "$rate"
-    sleep 6
+    sleep 10
     still_going "$before to $rate"
     measure change "$at" "$(now)" "$(bytes_of "$rate")" | note "change_$(name_of "$before")_to_$(name_of "$rate")"
     before=$rate
@@ -187,7 +187,7 @@ arrive() { # NAME MB BEGAN
   local there
   local -i tries=0
   until
-    there=$(find "$site_dir/point-PAR" -type f -name file -size "${2}000000c")
+    there=$(find "$site_dir/point-PAR" -type f -name file -not -path '*/part/*' -size "${2}000000c")
     [[ -n $there ]]
   do
     if ((++tries == 2400)); then
@@ -204,34 +204,51 @@ arrive() { # NAME MB BEGAN
     '{ print "data_bytes", $2; printf "more_than_the_file_percent %.3f\n", 100 * ($2 / file - 1) }' | note "$1"
 }
 
-# Some zones are not whole hours away from others: so an hour begins somewhere at least every half.
+# A zone whose clock is put on by an hour twice, as if for summer: so hours end when it suits.
+hours_zone() { # NAME CLOSES_AT OPENS_AT
+  local offset=$((10 * 3600 + 20 * 60 - $2 % 86400)) at
+  if ((offset < -12 * 3600)); then offset=$((offset + 86400)); fi
+  hours_of() { # SECONDS
+    local seconds=$1 sign=
+    if ((seconds < 0)); then seconds=$((-seconds)) sign=-; fi
+    printf '%s%d:%02d:%02d' "$sign" $((seconds / 3600)) $((seconds / 60 % 60)) $((seconds % 60))
+  }
+  at='+%Y %b %d %H:%M:%Su'
+  {
+    echo "Zone $1 $(hours_of "$offset") - AAA $(LC_ALL=C date -u -d "@$2" "$at")"
+    echo "  $(hours_of $((offset + 3600))) - BBB $(LC_ALL=C date -u -d "@$3" "$at")"
+    echo "  $(hours_of $((offset + 7200))) - CCC"
+  } >"$site_dir/zone"
+  zic -d "$site_dir/zones" "$site_dir/zone"
+}
+
 run_hour() {
-  local mb=30 minute wait zone began hour closes_at
-  minute=$((10#$(date -u +%M)))
-  if ((minute < 13)); then wait=$((15 - minute)) zone=Asia/Kathmandu
-  elif ((minute < 28)); then wait=$((30 - minute)) zone=Asia/Kolkata
-  elif ((minute < 58)); then wait=$((60 - minute)) zone=UTC
-  else wait=$((75 - minute)) zone=Asia/Kathmandu; fi
-  closes_at=$(($(date +%s) / 60 * 60 + wait * 60))
-  hour=$((10#$(TZ=$zone date -d "@$closes_at" +%H)))
-  echo "hour: waits until $hour o'clock in $zone, $wait minutes"
-  sleep $((closes_at - $(date +%s) - 50))
+  local mb=30 closes_at opens_at began
+  closes_at=$(($(date +%s) + 60))
+  opens_at=$((closes_at + 10))
+  hours_zone Bench/Hours "$closes_at" "$opens_at"
+  export TZDIR=$site_dir/zones
   begin "$mb"
-  address --rate 10Mbit/s --time-zone "$zone" \
-    --calendar "$(printf '%02d:00-%02d:00 closed' "$hour" $(((hour + 1) % 24)))"
-  sleep "$(awk -v at="$closes_at" -v now="$(now)" 'BEGIN { print at - now - 12 }')"
+  unset TZDIR
+  address --rate 10Mbit/s --time-zone Bench/Hours --calendar '11:00-12:00 closed'
+  wait_until $((closes_at - 8))
   began=$(now)
   send
-  sleep "$(awk -v at="$closes_at" -v now="$(now)" 'BEGIN { print at - now + 6 }')"
+  wait_until $((opens_at + 2))
   still_going hour
-  local opened_at
-  opened_at=$(now)
-  address --open-always
-  sleep 2
-  measure stop "$closes_at" "$opened_at" | note hour
-  measure start "$opened_at" "$(now)" | note hour
+  measure stop "$closes_at" "$opens_at" | note hour
+  measure start "$opens_at" "$(now)" | note hour
   arrive hour "$mb" "$began"
   finish
+}
+wait_until() { # TIME
+  local left
+  left=$(awk -v at="$1" -v now="$(now)" 'BEGIN { print at - now }')
+  if [[ $left == -* ]]; then
+    echo "this machine was too slow to be ready when the hour ended" >&2
+    exit 1
+  fi
+  sleep "$left"
 }
 
 if wanted rates; then run_rates; fi

@@ -55,7 +55,7 @@ by() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.3f", a / b }'; }
 watch_point() { # CODE
   local there
   until
-    there=$(find "$site_dir/point-$1" -type f -name file -size "${bytes}c" 2>/dev/null)
+    there=$(find "$site_dir/point-$1" -type f -name file -not -path '*/part/*' -size "${bytes}c" 2>/dev/null)
     [[ -n $there ]]
   do sleep 0.1; done
   date +%s%6N >"$site_dir/point-$1.time"
@@ -116,7 +116,7 @@ run() { # NAME SITE_WITH_POINT...
       until [[ -s $site_dir/point-$child.time ]]; do sleep 0.1; done
       on_point=$(seconds "$committed" "$(cat "$site_dir/point-$child.time")")
       echo "${name}_${child}_point_s $on_point" >>"$figures"
-      cmp "$site_dir/source/file" "$(find "$site_dir/point-$child" -type f -name file)"
+      cmp "$site_dir/source/file" "$(find "$site_dir/point-$child" -type f -name file -not -path '*/part/*')"
     fi
     held=$(seconds "$committed" "$held")
     echo "${name}_${child}_library_s $held" >>"$figures"

@@ -29,7 +29,7 @@ use crate::{
     provider,
     record::{self, Body},
     replication::ReplicationManager,
-    sender::{LinkServer, dial_parent},
+    sender::{LinkServer, MESSAGE_BYTES_MAX, dial_parent},
     site::Site,
 };
 
@@ -108,7 +108,7 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
     let inbox = InboxManager { site: site.clone(), lifecycle: lifecycle.clone(), wakers: wakers.clone() };
     let content = ContentServer::new(site.library.clone()).with_damage_waker(wakers.damage.clone());
     Routes::new(EnrollServiceServer::new(enroll::Enrollment::new(site.clone())))
-        .add_service(LinkServiceServer::new(link))
+        .add_service(LinkServiceServer::new(link).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(CapServiceServer::new(inbox))
         .add_service(ContentServiceServer::new(content))
         .add_service(api::site_service_server::SiteServiceServer::new(provider::Sites::new(site.clone())))

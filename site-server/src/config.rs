@@ -65,6 +65,9 @@ pub struct Link {
     /// set to counts.
     #[serde(default = "lanes")]
     pub lanes: u32,
+    /// How often what a neighbour holds is compared with what it should hold, besides on connect.
+    #[serde(default = "compare_every_s")]
+    pub compare_every_s: u32,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -103,6 +106,23 @@ pub struct LinkSettings {
     pub sendings_max: usize,
     pub sendings_per_site_max: usize,
     pub lanes: u32,
+    pub compare_every: Duration,
+    pub patience: Patience,
+}
+
+/// How long a neighbour is waited for. It is part of the protocol and stands in no file; tests have less of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Until its hello.
+    pub hello: Duration,
+    /// Without a frame.
+    pub silence: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience { hello: Duration::from_secs(30), silence: Duration::from_secs(60) }
+    }
 }
 
 fn congestion_control() -> String {
@@ -133,6 +153,10 @@ fn instruction_validity_h() -> u32 {
     72
 }
 
+fn compare_every_s() -> u32 {
+    600
+}
+
 fn log_format() -> String {
     "text".to_owned()
 }
@@ -149,6 +173,7 @@ impl Default for Link {
             sendings_max: sendings_max(),
             sendings_per_site_max: sendings_per_site_max(),
             lanes: lanes(),
+            compare_every_s: compare_every_s(),
         }
     }
 }
@@ -172,12 +197,19 @@ impl Link {
         let per_site = (1..=256).contains(&self.sendings_per_site_max);
         problems.require("link.sendings_per_site_max", per_site, "1 to 256 is expected");
         problems.require("link.lanes", self.lanes <= limits::LANES_MAX, "0 to 8 is expected");
+        problems.require(
+            "link.compare_every_s",
+            (10..=86_400).contains(&self.compare_every_s),
+            "10 seconds to a day is expected",
+        );
         LinkSettings {
             congestion_control,
             lower_share_percent: self.lower_share_percent,
             sendings_max: self.sendings_max as usize,
             sendings_per_site_max: self.sendings_per_site_max as usize,
             lanes: self.lanes.min(limits::LANES_MAX),
+            compare_every: Duration::from_secs(u64::from(self.compare_every_s)),
+            patience: Patience::default(),
         }
     }
 }
@@ -269,11 +301,11 @@ mod tests {
 
     #[test]
     fn every_problem_is_reported_at_once() {
-        let error = load("code = 'cen'\nname = ''\nlisten = 'here'\nendpoints = []\nbundle_level = 99\n")
+        let error = load("code = 'cen'\nname = ''\nlisten = 'here'\nendpoints = []\nbundle_level = 99\n[link]\ncompare_every_s = 1\n")
             .expect_err("bad");
 
         let text = error.to_string();
-        for setting in ["code", "name", "listen", "endpoints", "bundle_level"] {
+        for setting in ["code", "name", "listen", "endpoints", "bundle_level", "link.compare_every_s"] {
             assert!(text.contains(setting), "{setting} is missing in: {text}");
         }
     }
@@ -294,5 +326,6 @@ mod tests {
 
         assert_eq!(settings.bundle_level, 3);
         assert_eq!(settings.instruction_validity, Duration::from_secs(72 * 3600));
+        assert_eq!(settings.link.compare_every, Duration::from_secs(600));
     }
 }

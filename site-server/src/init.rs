@@ -26,7 +26,7 @@ use packhorse_trust::{
 };
 
 use crate::{
-    config::{Config, Parent, Telemetry},
+    config::{Config, Link, Parent, Telemetry},
     directories::Directories,
     store::{Store, Tx, delegations, neighbours, objects, settings},
 };
@@ -107,7 +107,7 @@ pub async fn init(plan: &Plan, clock: &dyn Clock) -> Result<(), InitError> {
         bundle_level: 3,
         instruction_validity_h: 72,
         parent,
-        link: crate::config::Link::default(),
+        link: Link::default(),
         telemetry: Telemetry::default(),
     };
     let text = toml::to_string(&config).map_err(step("write site.toml"))?;

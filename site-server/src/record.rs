@@ -71,21 +71,22 @@ pub(crate) async fn write(
     Ok(true)
 }
 
-/// Writes a version that its maker counted; an older one than is held changes nothing. Says whether it was news.
-#[expect(clippy::too_many_arguments, reason = "an object has this many parts")]
-pub(crate) async fn write_version(
+/// Writes an own object anew as it is, above a version of which somebody holds another content. Says whether it did:
+/// it may have been done.
+pub(crate) async fn raise(
     site: &Site,
     tx: &mut Tx,
     kind: ObjectKind,
     id: &str,
-    version: u64,
-    body: Vec<u8>,
+    forked: u64,
 ) -> Result<bool, Error> {
-    if objects::held(tx, kind, id).await?.is_some_and(|held| held.version >= version) {
-        return Ok(false);
+    match objects::get(tx, kind, id).await? {
+        Some(held) if held.version == forked && held.owner == *site.code() => {
+            put(site, tx, kind, id, forked + 1, held.body, held.deleted).await?;
+            Ok(true)
+        }
+        _ => Ok(false),
     }
-    put(site, tx, kind, id, version, body, false).await?;
-    Ok(true)
 }
 
 #[expect(clippy::too_many_arguments, reason = "an object has this many parts")]
@@ -258,9 +259,23 @@ pub(crate) async fn put_advertisement_status(
     tx: &mut Tx,
     status: &AdvertisementStatus,
 ) -> Result<bool, Error> {
+    let kind = ObjectKind::AdvertisementStatus;
     let id = format!("{}/{}", status.advertisement, status.client);
+    let version = match objects::get(tx, kind, &id).await? {
+        None => status.generation,
+        Some(held) if held.deleted => status.generation.max(held.version + 1),
+        Some(held) => {
+            let last = read::<wire::AdvertisementStatus, AdvertisementStatus>(&held)?;
+            if last.generation >= status.generation {
+                return Ok(false);
+            }
+            // The client counts, but its count may have been overtaken when two contents of a version met.
+            status.generation.max(held.version + 1)
+        }
+    };
     let body = convert::encode::<wire::AdvertisementStatus, _>(status);
-    write_version(site, tx, ObjectKind::AdvertisementStatus, &id, status.generation, body).await
+    put(site, tx, kind, &id, version, body, false).await?;
+    Ok(true)
 }
 
 /// The time of an object's last change, for people.

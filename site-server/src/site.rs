@@ -18,6 +18,7 @@ use crate::{
     error::Error,
     scheduler::Sendings,
     sender::{LinkView, Relays},
+    status::Complaints,
     store::{Store, delegations, objects, settings},
 };
 
@@ -44,6 +45,8 @@ pub(crate) struct Site {
     pub(crate) relays: Relays,
     /// Whose turn it is to be sent bundles.
     pub(crate) sendings: Sendings,
+    /// What people were told of neighbours lately.
+    pub(crate) complaints: Complaints,
 }
 
 /// Why a site cannot start.
@@ -115,6 +118,7 @@ impl Site {
             links: Mutex::default(),
             relays: Relays::default(),
             sendings: Sendings::default(),
+            complaints: Complaints::default(),
         })
     }
 

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 use packhorse_domain::{
     id::{PackageId, SiteCode},
     object::ObjectKind,
-    status::PackageStatus,
+    status::{Event, PackageStatus},
 };
 use packhorse_proto::{
     object::v1 as wire,
@@ -24,7 +24,7 @@ use tonic::{IntoRequest as _, Request};
 
 use crate::{
     app,
-    config::Config,
+    config::{Config, Settings},
     init::{Plan, init},
     monitor::Wakers,
     provider, record,
@@ -42,21 +42,41 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn central(clock: Arc<dyn Clock>) -> Node {
-        Node::make("CEN", None, clock).await
+        Node::central_with(clock, |_| {}).await
+    }
+
+    /// As [`Node::central`], with other settings.
+    pub(crate) async fn central_with(clock: Arc<dyn Clock>, change: impl FnOnce(&mut Settings)) -> Node {
+        Node::make("CEN", None, clock, change).await
     }
 
     /// A child that joined over the parent's own enrolment service.
     pub(crate) async fn child(&self, code: &str, clock: Arc<dyn Clock>) -> Node {
+        self.child_with(code, clock, |_| {}).await
+    }
+
+    /// As [`Node::child`], with other settings.
+    pub(crate) async fn child_with(
+        &self,
+        code: &str,
+        clock: Arc<dyn Clock>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Node {
         let request = CreateSiteTokenRequest { code: code.to_owned(), valid_s: 0 };
         let sites = provider::Sites::new(self.site.clone());
         let token = sites.create_site_token(self.asked(request)).await.expect("a token").into_inner().token;
         let path = self.path("token");
         fs::write(&path, token).expect("written");
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
-        Node::make(code, Some(path), clock).await
+        Node::make(code, Some(path), clock, change).await
     }
 
-    async fn make(code: &str, join: Option<PathBuf>, clock: Arc<dyn Clock>) -> Node {
+    async fn make(
+        code: &str,
+        join: Option<PathBuf>,
+        clock: Arc<dyn Clock>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Node {
         let directory = tempfile::tempdir().expect("a directory");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -69,7 +89,8 @@ impl Node {
             join,
         };
         init(&plan, &*clock).await.expect("a site");
-        let settings = Config::load(&plan.directory.join("site.toml")).expect("settings");
+        let mut settings = Config::load(&plan.directory.join("site.toml")).expect("settings");
+        change(&mut settings);
         let site = Arc::new(Site::open(&plan.directory, settings, clock.clone()).await.expect("opened"));
         app::describe(&site).await.expect("described");
         let (wakers, lifecycle) = (Wakers::default(), Lifecycle::with_clock(clock));
@@ -170,15 +191,24 @@ impl Node {
     }
 
     pub(crate) async fn events(&self) -> Vec<String> {
+        self.events_where(|_| true).await
+    }
+
+    pub(crate) async fn events_about(&self, subject: &str) -> Vec<String> {
+        self.events_where(|event| event.subject == subject).await
+    }
+
+    async fn events_where(&self, wanted: impl Fn(&Event) -> bool) -> Vec<String> {
         let mut tx = self.site.store.read().await.expect("read");
-        let events = record::list::<wire::Event, packhorse_domain::status::Event>(&mut tx, ObjectKind::Event);
-        events.await.expect("read").into_iter().map(|(_, event)| event.text).collect()
+        let events = record::list::<wire::Event, Event>(&mut tx, ObjectKind::Event).await.expect("read");
+        events.into_iter().map(|(_, event)| event).filter(wanted).map(|event| event.text).collect()
     }
 }
 
 /// Waits until a condition holds.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    // Only what never comes takes so long, also on a machine that is busy.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(90);
     while !condition().await {
         assert!(tokio::time::Instant::now() < deadline, "in vain: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -22,7 +22,7 @@ pub(crate) fn build(release: bool) -> Result<()> {
     if release {
         arguments.extend(["--release", "--exclude", "xtask"]);
     }
-    cargo(&arguments)
+    run(&arguments)
 }
 
 /// End-to-end tests find the programs beside themselves, so the programs are built first.
@@ -30,23 +30,27 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     build(false)?;
     let mut all = vec!["test", "--workspace"];
     all.extend(arguments.iter().map(String::as_str));
-    cargo(&all)
+    run(&all)
 }
 
 pub(crate) fn lint() -> Result<()> {
-    cargo(&["fmt", "--all", "--check"])?;
-    cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+    run(&["fmt", "--all", "--check"])?;
+    run(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])?;
+    run(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
 }
 
-fn cargo(arguments: &[&str]) -> Result<()> {
+/// Cargo in the folder of the workspace, shown.
+pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let line = format!("cargo {}", arguments.join(" "));
     say(&format!("$ {line}"));
-    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(program)
-        .args(arguments)
-        .current_dir(workspace())
-        .status()
-        .with_context(|| format!("cannot run `{line}`"))?;
+    let status = command(arguments).status().with_context(|| format!("cannot run `{line}`"))?;
     ensure!(status.success(), "`{line}` failed: {status}");
     Ok(())
+}
+
+/// The same, not yet run and not shown.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments).current_dir(workspace());
+    command
 }

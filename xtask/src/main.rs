@@ -2,6 +2,7 @@
 
 mod cargo;
 mod demo;
+mod fuzz;
 
 use std::{
     io::{self, Write as _},
@@ -34,6 +35,8 @@ enum Command {
     },
     /// Check the format and run clippy; warnings are errors
     Lint,
+    /// Feed the formats and the link with bytes that nobody meant; what breaks them is kept in `fuzz/artifacts`
+    Fuzz(Fuzz),
 }
 
 #[derive(Debug, Args)]
@@ -47,6 +50,15 @@ struct Demo {
     /// Build and run with optimisation
     #[arg(long)]
     release: bool,
+}
+
+#[derive(Debug, Args)]
+struct Fuzz {
+    /// One of `fuzz/fuzz_targets` [default: each in turn]
+    target: Option<String>,
+    /// How long, for each target
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
 }
 
 fn main() -> ExitCode {
@@ -68,6 +80,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Test { arguments } => cargo::test(&arguments),
         Command::Lint => cargo::lint(),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Demo(demo) => {
             let interrupt = interrupt_on_signal()?;
             let result = demo::run(&demo, &interrupt);

@@ -18,10 +18,8 @@ pub(crate) const PACK_LENGTH: u64 = 512 * 1024 * 1024;
 pub(crate) const PACK_CHUNKS: usize = 256 * 1024;
 /// The compression level of blocks.
 pub(crate) const BLOCK_LEVEL: i32 = 3;
-/// The fewest bytes of a part of an outline.
-pub(crate) const OUTLINE_PART_BYTES_MIN: u64 = 1024 * 1024;
-/// The most: 4,096 such parts are all that 64 bits can count.
-pub(crate) const OUTLINE_PART_BYTES_MAX: u64 = 1 << 52;
+/// The most bytes of a part of an outline: 4,096 such parts are all that 64 bits can count.
+pub(crate) const PART_BYTES_MAX: u64 = 1 << 52;
 
 /// What a reader of manifests and bundles accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,12 +10,12 @@
 use std::{fs::File, io, os::unix::fs::FileExt};
 
 use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
-use packhorse_domain::{Digest, link::limits::OUTLINE_HASHES_MAX};
-
-use crate::{
-    limits::{OUTLINE_PART_BYTES_MAX, OUTLINE_PART_BYTES_MIN},
-    wire::Fields,
+use packhorse_domain::{
+    Digest,
+    link::limits::{OUTLINE_HASHES_MAX, PART_BYTES_MIN},
 };
+
+use crate::{limits::PART_BYTES_MAX, wire::Fields};
 
 const MAGIC: [u8; 4] = *b"PHOL";
 const VERSION: u16 = 1;
@@ -50,7 +50,7 @@ pub enum OutlineError {
 
 /// The bytes of each part but the last, of an item of that length: as few as give at most 4,096 parts.
 pub fn part_bytes(length: u64) -> u64 {
-    part_bytes_from(OUTLINE_PART_BYTES_MIN, length)
+    part_bytes_from(PART_BYTES_MIN, length)
 }
 
 fn part_bytes_from(min: u64, length: u64) -> u64 {
@@ -63,7 +63,7 @@ impl Outline {
 
     /// An outline that came from outside.
     pub fn new(part_bytes: u64, hashes: Vec<Digest>) -> Result<Self, OutlineError> {
-        let fits = (OUTLINE_PART_BYTES_MIN..=OUTLINE_PART_BYTES_MAX).contains(&part_bytes);
+        let fits = (PART_BYTES_MIN..=PART_BYTES_MAX).contains(&part_bytes);
         if !fits || !part_bytes.is_power_of_two() {
             return Err(OutlineError::PartBytes(part_bytes));
         }
@@ -177,7 +177,7 @@ impl Default for Outliner {
 
 impl Outliner {
     pub fn new() -> Self {
-        Outliner::with_part_bytes(OUTLINE_PART_BYTES_MIN)
+        Outliner::with_part_bytes(PART_BYTES_MIN)
     }
 
     fn with_part_bytes(part_bytes: u64) -> Self {

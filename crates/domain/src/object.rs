@@ -153,6 +153,9 @@ fn way(kind: ObjectKind) -> &'static str {
 }
 
 /// Whether a peer may hand over an object of this kind and owner to the site at the end of `path`.
+///
+/// Against their way objects come back to who lost them: what goes down, and is signed by its owner, from a child; what
+/// goes up to its very owner. Messages do not: each site forgets old ones by itself.
 pub fn admit(kind: ObjectKind, owner: &SiteCode, from: &From<'_>, path: &SitePath) -> Result<(), NotAllowed> {
     match (kind.direction(), from) {
         (Direction::Down, From::Parent)
@@ -162,6 +165,12 @@ pub fn admit(kind: ObjectKind, owner: &SiteCode, from: &From<'_>, path: &SitePat
         }
         (Direction::Down, From::Parent) => {
             Err(NotAllowed::OwnerNotAbove { kind, owner: owner.clone(), path: path.clone() })
+        }
+        (Direction::Down, From::Child(_)) if path.is_under(owner) => Ok(()),
+        (Direction::Up, From::Parent)
+            if path.parent().is_some() && path.site() == owner && kind != ObjectKind::Event =>
+        {
+            Ok(())
         }
         (Direction::Up, From::Child(below)) if below.contains(owner) => Ok(()),
         (Direction::Up, From::Child(_)) => Err(NotAllowed::OwnerNotBelow { kind, owner: owner.clone() }),
@@ -212,6 +221,24 @@ mod tests {
             admit(ObjectKind::PackageStatus, &code("CEN"), &From::Parent, &here),
             Err(NotAllowed::WrongWay { .. })
         ));
+    }
+
+    #[test]
+    fn what_was_lost_comes_back_against_its_way() {
+        let here = path(&["CEN", "PAR"]);
+        let child = From::Child(&[]);
+
+        assert!(admit(ObjectKind::Package, &code("CEN"), &child, &here).is_ok());
+        assert!(admit(ObjectKind::Package, &code("PAR"), &child, &here).is_ok());
+        assert!(admit(ObjectKind::Client, &code("PAR"), &From::Parent, &here).is_ok());
+        for (kind, owner) in
+            [(ObjectKind::Event, "PAR"), (ObjectKind::Client, "LYO"), (ObjectKind::Client, "CEN")]
+        {
+            let result = admit(kind, &code(owner), &From::Parent, &here);
+            assert!(matches!(result, Err(NotAllowed::WrongWay { .. })), "{kind:?} of {owner}");
+        }
+        let central = path(&["CEN"]);
+        assert!(admit(ObjectKind::Client, &code("CEN"), &From::Parent, &central).is_err());
     }
 
     #[test]

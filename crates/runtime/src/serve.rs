@@ -38,7 +38,6 @@ use crate::{
 const STREAMS_MAX: u32 = 256;
 const FRAME_MAX: u32 = 256 * 1024;
 const HEADERS_MAX: u32 = 16 * 1024;
-const KEEPALIVE: Duration = Duration::from_secs(20);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What an HTTP/2 client says first.
 const PREFACE_LENGTH: u64 = 24;
@@ -71,6 +70,8 @@ pub struct ServerOptions {
     /// For TLS, and then again for the caller's first word.
     pub handshake_timeout: Duration,
     pub handshakes_max: usize,
+    /// How often a caller is asked whether it lives, and how long its answer may take.
+    pub keepalive: Duration,
     /// More callers wait until others leave.
     pub connections_max: usize,
     /// Callers without a certificate; more are turned away.
@@ -101,6 +102,7 @@ impl Default for ServerOptions {
             connection_window: 2 * 1024 * 1024,
             handshake_timeout: Duration::from_secs(10),
             handshakes_max: 256,
+            keepalive: Duration::from_secs(20),
             connections_max: 8192,
             anonymous_max: 256,
             congestion_control: CongestionControl::default(),
@@ -132,8 +134,8 @@ pub async fn serve(
     let serving = tonic::transport::Server::builder()
         .trace_fn(rpc_span)
         .max_concurrent_streams(STREAMS_MAX)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .http2_keepalive_interval(Some(options.keepalive))
+        .http2_keepalive_timeout(Some(options.keepalive))
         .http2_max_header_list_size(HEADERS_MAX)
         .max_frame_size(FRAME_MAX)
         .initial_stream_window_size(options.stream_window)

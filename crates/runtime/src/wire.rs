@@ -23,6 +23,10 @@ use tokio::{
 /// little enough to be overtaken.
 const UNSENT_BYTES: u32 = 32 * 1024;
 
+/// A packet carries so many bytes of the connection, and has headers of IP and TCP of so many.
+const PACKET_PAYLOAD_BYTES: u64 = 1448;
+const PACKET_HEADER_BYTES: u64 = 52;
+
 /// How a kernel decides what a path can take: `bbr` finds it on lines that lose packets, where the usual ones do not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum CongestionControl {
@@ -42,6 +46,8 @@ pub struct Wire {
     received: AtomicU64,
     /// Of `sent`: when nothing was held back above the kernel, at the last time that this was so.
     flushed: AtomicU64,
+    /// About how many packets left: with bytes, and to confirm what came.
+    packets: AtomicU64,
     unsent_max: AtomicU32,
     moved: Notify,
 }
@@ -61,6 +67,11 @@ impl Wire {
 
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
+    }
+
+    /// About how many bytes the line carried for it, the headers of IP and TCP included.
+    pub fn on_line(&self) -> u64 {
+        self.sent() + self.packets.load(Ordering::Relaxed) * PACKET_HEADER_BYTES
     }
 
     /// Bytes that the kernel had taken when, at last, nothing was held back above it. `None`: no connection counts here.
@@ -122,6 +133,7 @@ impl Counted {
     fn count_sent(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(length)) = result {
             self.wire.sent.fetch_add(length as u64, Ordering::Relaxed);
+            self.wire.packets.fetch_add((length as u64).div_ceil(PACKET_PAYLOAD_BYTES), Ordering::Relaxed);
         }
         result
     }
@@ -135,7 +147,10 @@ impl AsyncRead for Counted {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.wire.received.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        let length = (buf.filled().len() - before) as u64;
+        self.wire.received.fetch_add(length, Ordering::Relaxed);
+        // What came is confirmed by a packet without bytes, unless some were about to leave.
+        self.wire.packets.fetch_add(u64::from(length > 0), Ordering::Relaxed);
         result
     }
 }

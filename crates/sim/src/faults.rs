@@ -1,6 +1,10 @@
-//! The faults: cuts, power cuts, full disks, and sites that take things back.
+//! The faults: cuts, power cuts, full disks, clocks that are set, and sites that take things back.
+
+use packhorse_domain::link::ItemId;
 
 use crate::{
+    Mutation,
+    disk::Row,
     plan::Fault,
     world::{Happening, World},
 };
@@ -32,7 +36,48 @@ impl World<'_> {
                 }
                 self.pump((line, side))
             }
+            Fault::Spoil { line, side, how } => {
+                self.lines[line].spoil[side] = Some(how);
+                Ok(())
+            }
+            Fault::Clock { site, by_us } => {
+                self.sites[site].clock_us += by_us;
+                Ok(())
+            }
+            Fault::Allow { line, side, allowance } => {
+                self.sites[line + side].allowed.entry(line).or_default().allowance = allowance;
+                self.allow((line, side))
+            }
+            Fault::Bundles { line, side, most } => {
+                self.sites[line + side].allowed.entry(line).or_default().bundles_max = most;
+                self.allow((line, side))
+            }
+            Fault::Snapshot { site } => {
+                self.sites[site].disk.take_snapshot();
+                Ok(())
+            }
+            Fault::Rollback { site } => {
+                self.crash(site);
+                self.roll_back_objects(site);
+                Ok(())
+            }
         }
+    }
+
+    /// The link hears at once of what its address allows now.
+    fn allow(&mut self, (line, side): (usize, usize)) -> Result<(), String> {
+        let now = self.now;
+        let allowed = self.sites[line + side].allowed.get(&line).copied().unwrap_or_default();
+        let ignore = self.has(Mutation::IgnoreHours);
+        let is_bundle =
+            |item: &ItemId| self.watch.spec_of(item).is_ok_and(|at| self.plan.items[at].is_bundle());
+        let Some(session) = self.sites[line + side].sessions.get_mut(&line) else { return Ok(()) };
+        if !ignore {
+            session.link.allow(allowed.allowance, now);
+        }
+        session.link.set_bundles_max(allowed.bundles_max);
+        session.urgent.take_if(|urgent| is_bundle(&urgent.item));
+        self.pump((line, side))
     }
 
     fn cut(&mut self, line: usize, silent: bool) {
@@ -67,16 +112,16 @@ impl World<'_> {
     }
 
     fn cancel(&mut self, site: usize, nth: u64) -> Result<(), String> {
-        let rows = self.sites[site].disk.outbox.len() as u64;
-        if rows == 0 {
-            return Ok(());
-        }
-        let Some(&(line, item)) = self.sites[site].disk.outbox.keys().nth((nth % rows) as usize) else {
+        let sessions = self.sites[site].sessions.iter();
+        let sent = sessions.flat_map(|(line, session)| session.link.progress().map(|of| (*line, of.item)));
+        let sent: Vec<_> = sent.collect();
+        let Some(&(line, item)) = sent.get((nth % sent.len().max(1) as u64) as usize) else {
             return Ok(());
         };
         self.expect_no_more((line, site - line), item);
         if let Some(session) = self.session((line, site - line)) {
             session.link.cancel(item);
+            session.taken_back.insert(item);
         }
         let soon = nth % 3 * 100_000;
         self.after(soon, Happening::OfferAgain { site, line, item });
@@ -87,12 +132,13 @@ impl World<'_> {
     fn restore(&mut self, site: usize) -> Result<(), String> {
         for spec in 0..self.plan.items.len() {
             let item = self.plan.items[spec].item.id;
-            let Some(line) = self.line_onward(site, spec) else { continue };
+            let Some(line) = self.plan.items[spec].line_onward(site) else { continue };
             let next = if line == site { site + 1 } else { site - 1 };
             let passed =
                 self.plan.items[spec].from == site || self.sites[site].disk.applied.contains_key(&item);
             if passed && self.sites[next].disk.applied.contains_key(&item) {
-                self.sites[site].disk.outbox.insert((line, item), spec);
+                let row = Row { spec, queued_at: self.clock(site) };
+                self.sites[site].disk.outbox.insert((line, item), row);
                 self.offer_again((site, line), item)?;
             }
         }

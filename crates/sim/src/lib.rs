@@ -3,17 +3,23 @@
 //! A run is a pure function of its [`Plan`]; a failure names the seed, and the seed gives the same run again.
 
 mod disk;
+mod draw;
 mod driver;
 mod faults;
 mod history;
+mod line;
 mod mutation;
+mod objects;
 mod plan;
+mod receiving;
 mod rng;
+mod sending;
+mod share;
 mod watch;
 mod world;
 
 pub use history::Record;
 pub use mutation::Mutation;
-pub use plan::{DiskPlan, Fault, LinePlan, Plan, Spec};
+pub use plan::{DiskPlan, Fault, LinePlan, Plan, Spec, Spoil};
 pub use rng::Rng;
-pub use world::{Failure, Report, run, run_recorded};
+pub use world::{Failure, Report, Seen, run, run_recorded};

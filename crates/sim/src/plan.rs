@@ -3,21 +3,21 @@
 use std::sync::OnceLock;
 
 use packhorse_domain::{
-    Digest, Priority, Timestamp,
-    link::{ItemId, ItemKind, ObjectState, OutItem, Pace},
+    Timestamp,
+    link::{Allowance, ItemKind, OutItem, Pace},
+    object::ObjectKind,
+    reconcile::Side,
 };
 
 use crate::rng::{Rng, mix};
 
-/// Microseconds per second.
-const SECOND: u64 = 1_000_000;
 /// The longest item.
-const ITEM_BYTES_MAX: usize = 400_000;
+pub(crate) const ITEM_BYTES_MAX: usize = 400_000;
 
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub seed: u64,
-    /// Line `n` joins site `n` and site `n + 1`.
+    /// Line `n` joins site `n` and site `n + 1`; of the two, site `n` is the parent.
     pub lines: Vec<LinePlan>,
     /// One per site.
     pub disks: Vec<DiskPlan>,
@@ -29,6 +29,8 @@ pub struct Plan {
 pub struct LinePlan {
     pub latency_us: u64,
     pub bytes_per_second: u64,
+    /// Bytes that wait somewhere on the way before the sender is held up; nothing overtakes them.
+    pub queue_bytes: u64,
     pub window_bytes: u64,
     pub pace: Pace,
 }
@@ -46,6 +48,10 @@ pub struct Spec {
     pub from: usize,
     pub to: usize,
     pub born: Timestamp,
+    /// A site between passes it on while it still comes in.
+    pub cut_through: bool,
+    /// The state of an object that it carries is that the object is gone.
+    pub deleted: bool,
     /// Where its bytes begin in the pool.
     pool_at: usize,
 }
@@ -56,7 +62,7 @@ pub enum Fault {
     Cut { line: usize, silent: bool },
     /// Power cut: what is not durable is gone.
     Crash { site: usize },
-    /// The `nth` item of the outbox is taken back, and offered again later.
+    /// The `nth` item that a site sends is taken back, and offered again later.
     Cancel { site: usize, nth: u64 },
     /// The next offer or data frame finds a full disk.
     Full { site: usize },
@@ -64,22 +70,32 @@ pub enum Fault {
     Restore { site: usize },
     /// One side ends the stream in good order.
     Goodbye { line: usize, side: usize },
+    /// Something between the sites spoils the next frame of one side.
+    Spoil { line: usize, side: usize, how: Spoil },
+    /// The time of day is set. What counts for the protocol goes on as before.
+    Clock { site: usize, by_us: i64 },
+    /// The hours of an address begin or end, or its rate changes.
+    Allow { line: usize, side: usize, allowance: Allowance },
+    /// How many bundles may be open at once.
+    Bundles { line: usize, side: usize, most: usize },
+    /// The objects of a site are copied.
+    Snapshot { site: usize },
+    /// Power cut, and the site comes back with its objects as they were at the snapshot, and does not know.
+    Rollback { site: usize },
+}
+
+/// What can happen to a single frame where no connection keeps them in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoil {
+    Drop,
+    Duplicate,
+    /// It arrives behind the frame that follows it.
+    Swap,
+    /// One of its bytes is another.
+    Damage,
 }
 
 impl Plan {
-    pub fn from_seed(seed: u64) -> Self {
-        let mut rng = Rng::new(mix(seed));
-        let sites = if rng.percent(30) { 3 } else { 2 };
-        let lines: Vec<_> = (1..sites).map(|_| line(&mut rng)).collect();
-        let disks = (0..sites).map(|_| disk(&mut rng)).collect();
-        let spell = rng.pick(&[SECOND, 5 * SECOND, 30 * SECOND]);
-        let frame = u64::from(lines[0].pace.frame_bytes);
-        let items = (0..rng.within(2, 12)).map(|nth| spec(&mut rng, nth, sites, spell, frame)).collect();
-        let faults = if rng.percent(10) { 0 } else { rng.within(1, 8) };
-        let faults = (0..faults).map(|_| fault(&mut rng, sites, spell)).collect();
-        Plan { seed, lines, disks, items, faults }
-    }
-
     /// From then on nothing breaks and nothing new comes.
     pub(crate) fn calm_at(&self) -> Timestamp {
         let faults = self.faults.iter().map(|(at, _)| *at);
@@ -91,7 +107,7 @@ impl Spec {
     pub fn new(item: OutItem, (from, to): (usize, usize), born: Timestamp) -> Self {
         assert!(item.length <= ITEM_BYTES_MAX as u64, "the pool has no more");
         let pool_at = (mix(u64::from(item.id.0[0]) << 8 | u64::from(item.id.0[1])) % 50_000) as usize;
-        Spec { item, from, to, born, pool_at }
+        Spec { item, from, to, born, cut_through: false, deleted: false, pool_at }
     }
 
     pub fn bytes(&self) -> &'static [u8] {
@@ -111,86 +127,32 @@ impl Spec {
             std::cmp::Ordering::Greater => Some(at - 1),
         }
     }
-}
 
-/// The name of the `nth` item of a plan.
-pub(crate) fn item_id(nth: u64) -> ItemId {
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&mix(nth + 1).to_be_bytes());
-    id[8..].copy_from_slice(&nth.to_be_bytes());
-    ItemId(id)
-}
-
-fn line(rng: &mut Rng) -> LinePlan {
-    let frame = rng.pick(&[512, 2048, 8192]);
-    let frames_per_second = rng.pick(&[8, 50, 1000]);
-    LinePlan {
-        latency_us: rng.pick(&[200, 20_000, 300_000]),
-        bytes_per_second: frame * frames_per_second,
-        window_bytes: rng.pick(&[2 * frame, 6 * frame, 16 * frame, 0]),
-        pace: Pace { frame_bytes: frame as u32, in_flight_bytes: 64 * frame, inline_bytes: frame as u32 },
+    /// The line over which it leaves a site.
+    pub(crate) fn line_onward(&self, site: usize) -> Option<usize> {
+        self.next_hop(site).map(|next| site.min(next))
     }
-}
 
-fn disk(rng: &mut Rng) -> DiskPlan {
-    let sync_us_min = rng.pick(&[50, 2_000, 50_000]);
-    DiskPlan { sync_us_min, sync_us_max: sync_us_min * rng.pick(&[1, 3, 8]) }
-}
-
-fn spec(rng: &mut Rng, nth: u64, sites: usize, spell: u64, frame: u64) -> Spec {
-    let id = item_id(nth);
-    let born = Timestamp(rng.within(0, spell) as i64);
-    let kind = if rng.percent(50) { ItemKind::Object } else { ItemKind::Bundle };
-    let length = match kind {
-        ItemKind::Object => rng.within(0, frame),
-        ItemKind::Bundle => rng.within(0, 24 * frame),
-    };
-    let ends = if rng.percent(65) { (0, sites - 1) } else { (sites - 1, 0) };
-    // Versions grow with time, as those of a real object do.
-    let state = (kind == ItemKind::Object && rng.percent(40)).then(|| ObjectState {
-        object: format!("collection/CEN{:05}", 2 * rng.within(0, 1) + u64::from(ends.0 == 0)),
-        version: born.0 as u64 * 16 + nth,
-    });
-    let mut digest = [0; 32];
-    digest[..16].copy_from_slice(&id.0);
-    let mut item = OutItem {
-        id,
-        kind,
-        priority: rng.pick(&Priority::ALL),
-        length,
-        digest: Digest(digest),
-        subject: format!("item {nth}"),
-        target: None,
-        bases: Vec::new(),
-        rank: 0,
-        deadline: None,
-        queued_at: born,
-        available: length,
-        inline: None,
-        state,
-    };
-    let mut spec = Spec::new(item.clone(), ends, born);
-    if kind == ItemKind::Object && rng.percent(70) {
-        item.inline = Some(spec.bytes().to_vec());
-        spec.item = item;
+    /// The line over which it comes to a site.
+    pub(crate) fn line_from(&self, site: usize) -> usize {
+        if self.from < self.to { site - 1 } else { site }
     }
-    spec
-}
 
-fn fault(rng: &mut Rng, sites: usize, spell: u64) -> (Timestamp, Fault) {
-    let at = Timestamp(rng.within(0, spell * 3 / 2) as i64);
-    let line = rng.within(0, sites as u64 - 2) as usize;
-    let site = rng.within(0, sites as u64 - 1) as usize;
-    let fault = match rng.within(0, 9) {
-        0 | 1 => Fault::Cut { line, silent: false },
-        2 => Fault::Cut { line, silent: true },
-        3..=5 => Fault::Crash { site },
-        6 => Fault::Cancel { site, nth: rng.number() },
-        7 => Fault::Full { site },
-        8 => Fault::Restore { site },
-        _ => Fault::Goodbye { line, side: rng.within(0, 1) as usize },
-    };
-    (at, fault)
+    /// The side of a line whose set it belongs to.
+    pub(crate) fn sender(&self) -> Side {
+        if self.from < self.to { Side::Parent } else { Side::Child }
+    }
+
+    pub(crate) fn object_kind(&self) -> ObjectKind {
+        match self.sender() {
+            Side::Parent => ObjectKind::Collection,
+            Side::Child => ObjectKind::Client,
+        }
+    }
+
+    pub(crate) fn is_bundle(&self) -> bool {
+        self.item.kind == ItemKind::Bundle
+    }
 }
 
 fn pool() -> &'static [u8] {

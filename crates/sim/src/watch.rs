@@ -19,9 +19,22 @@ pub(crate) struct Watch {
     lengths: BTreeMap<ItemId, u64>,
     /// Durable bytes of an item at a site, as the site was told.
     durable: BTreeMap<(usize, ItemId), u64>,
-    /// Acknowledged bytes of an item, as its sender was told.
-    acked: BTreeMap<(usize, ItemId), u64>,
-    superseded: BTreeSet<ItemId>,
+    /// Acknowledged bytes of an item, as its sender was told over a line.
+    acked: BTreeMap<(usize, usize, ItemId), u64>,
+    /// Items that something on their way has damaged.
+    damaged: BTreeSet<ItemId>,
+    /// The states of each object.
+    objects: BTreeMap<String, Vec<State>>,
+    /// The newest state of an object that a site has held.
+    seen: BTreeMap<(usize, String), u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    version: u64,
+    deleted: bool,
+    /// It was at one site only, whose objects came back from an older copy.
+    lost: bool,
 }
 
 /// An urgent item that waits for its offer, or whose data are wanted, and how much of the lower classes went
@@ -41,13 +54,22 @@ impl Urgent {
 impl Watch {
     pub(crate) fn new(plan: &Plan) -> Self {
         let items = || plan.items.iter().map(|spec| &spec.item);
+        let mut objects: BTreeMap<String, Vec<State>> = BTreeMap::new();
+        for spec in &plan.items {
+            if let Some(state) = &spec.item.state {
+                let state_of = State { version: state.version, deleted: spec.deleted, lost: false };
+                objects.entry(state.object.clone()).or_default().push(state_of);
+            }
+        }
         Watch {
             specs: items().enumerate().map(|(at, item)| (item.id, at)).collect(),
             priorities: items().map(|item| (item.id, item.priority)).collect(),
             lengths: items().map(|item| (item.id, item.length)).collect(),
             durable: BTreeMap::new(),
             acked: BTreeMap::new(),
-            superseded: BTreeSet::new(),
+            damaged: BTreeSet::new(),
+            objects,
+            seen: BTreeMap::new(),
         }
     }
 
@@ -63,8 +85,57 @@ impl Watch {
         self.lengths.get(item).copied().unwrap_or(0)
     }
 
-    pub(crate) fn superseded(&mut self, item: ItemId) {
-        self.superseded.insert(item);
+    pub(crate) fn damaged(&mut self, item: ItemId) {
+        self.damaged.insert(item);
+    }
+
+    pub(crate) fn is_damaged(&self, item: &ItemId) -> bool {
+        self.damaged.contains(item)
+    }
+
+    /// A site gives up what it has of an item, and may ask for it from the beginning.
+    pub(crate) fn give_up(&mut self, site: usize, item: ItemId) {
+        self.durable.remove(&(site, item));
+        self.acked.retain(|(of, _, about), _| (*of, *about) != (site, item));
+    }
+
+    pub(crate) fn has_objects(&self) -> bool {
+        !self.objects.is_empty()
+    }
+
+    /// The newest state of each object that was not lost: its version, and whether the object is gone.
+    pub(crate) fn newest(&self) -> impl Iterator<Item = (&String, Option<(u64, bool)>)> {
+        self.objects.iter().map(|(name, states)| {
+            let kept = states.iter().filter(|state| !state.lost);
+            (name, kept.map(|state| (state.version, state.deleted)).max())
+        })
+    }
+
+    /// States newer than what is left, up to what was held, are gone for good.
+    pub(crate) fn lost(&mut self, object: &str, left: Option<u64>, held: u64) {
+        for state in self.objects.get_mut(object).into_iter().flatten() {
+            state.lost |= Some(state.version) > left && state.version <= held;
+        }
+    }
+
+    /// A site has lost objects: it may want them again, and holds older ones for a while.
+    pub(crate) fn rolled_back(&mut self, site: usize, plan: &Plan) {
+        self.seen.retain(|(of, _), _| *of != site);
+        for spec in plan.items.iter().filter(|spec| spec.item.state.is_some()) {
+            for site in 0..plan.disks.len() {
+                self.give_up(site, spec.item.id);
+            }
+        }
+    }
+
+    /// A site holds this state of an object now.
+    pub(crate) fn object(&mut self, site: usize, name: &str, version: u64) -> Result<(), String> {
+        let seen = self.seen.entry((site, name.to_owned())).or_default();
+        if version < *seen {
+            return Err(format!("site {site} went back to version {version} of {name} from {seen}"));
+        }
+        *seen = version;
+        Ok(())
     }
 
     pub(crate) fn durable(&mut self, site: usize, item: ItemId, upto: u64) {
@@ -81,14 +152,19 @@ impl Watch {
         }
     }
 
-    pub(crate) fn acked(&mut self, site: usize, item: ItemId, offset: u64) {
-        let acked = self.acked.entry((site, item)).or_default();
+    pub(crate) fn acked(&mut self, (site, line): (usize, usize), item: ItemId, offset: u64) {
+        let acked = self.acked.entry((site, line, item)).or_default();
         *acked = offset.max(*acked);
     }
 
-    pub(crate) fn wanted(&self, site: usize, item: ItemId, offset: u64) -> Result<(), String> {
-        match self.acked.get(&(site, item)) {
-            Some(acked) if offset < *acked => {
+    pub(crate) fn wanted(
+        &self,
+        (site, line): (usize, usize),
+        item: ItemId,
+        offset: u64,
+    ) -> Result<(), String> {
+        match self.acked.get(&(site, line, item)) {
+            Some(acked) if offset < *acked && !self.is_damaged(&item) => {
                 Err(format!("{item} was acknowledged to {acked} and is wanted from {offset}: bytes are lost"))
             }
             _ => Ok(()),
@@ -115,7 +191,7 @@ impl Watch {
             waiting.bytes_before = 0;
         } else {
             // Each of the two lower classes may be owed a frame, and no more.
-            waiting.bytes_before += crate::world::wire_bytes(frame);
+            waiting.bytes_before += crate::line::wire_bytes(frame);
             if waiting.bytes_before > 2 * (frame_bytes + OVERHEAD_BYTES_MAX) * 21 / 20 {
                 return Err(format!(
                     "the urgent {} waits behind {} bytes",
@@ -133,20 +209,10 @@ impl Watch {
         Ok(())
     }
 
-    /// At the end: every item has had its effect once where it was to go, or a newer state had.
+    /// At the end: every item has had its effect once where it was to go. Of objects only the newest state has to.
     pub(crate) fn finish(&self, plan: &Plan, applied: &[&BTreeMap<ItemId, u32>]) -> Result<(), String> {
-        for spec in &plan.items {
+        for spec in plan.items.iter().filter(|spec| spec.item.state.is_none()) {
             let id = spec.item.id;
-            let newest = spec.item.state.as_ref().is_none_or(|state| {
-                !plan
-                    .items
-                    .iter()
-                    .filter_map(|other| other.item.state.as_ref())
-                    .any(|other| other.object == state.object && other.version > state.version)
-            });
-            if self.superseded.contains(&id) && !newest {
-                continue;
-            }
             if applied[spec.to].get(&id) != Some(&1) {
                 return Err(format!("{id} from site {} was never delivered at site {}", spec.from, spec.to));
             }

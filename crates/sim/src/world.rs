@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use packhorse_domain::{
     Timestamp,
-    id::SiteCode,
-    link::{Frame, ItemId, Link, LinkConfig, Offer, Send},
+    link::{Allowance, Frame, ItemId},
 };
 
 use crate::{
     Mutation,
     disk::Disk,
     history::{History, Record},
+    line::{Line, Session},
     plan::{Fault, Plan},
     rng::{Rng, mix},
-    watch::{Urgent, Watch},
+    watch::Watch,
 };
 
 /// How long after the last fault everything must have arrived.
@@ -35,6 +35,22 @@ pub struct Report {
     pub digest: u64,
     pub ended_at: Timestamp,
     pub frames: u64,
+    pub seen: Seen,
+}
+
+/// How often something rare came about: a fault that never bites proves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// Connections that ended because one side said something that cannot be.
+    pub broken_off: u64,
+    /// Data frames of an item that was still coming in.
+    pub passed_on_early: u64,
+    /// Items that went on in the middle.
+    pub resumed: u64,
+    /// Items whose bytes were not what was sent, and that were sent anew.
+    pub damaged: u64,
+    /// Objects that a comparison brought back.
+    pub repaired: u64,
 }
 
 #[derive(Debug)]
@@ -47,7 +63,8 @@ pub(crate) struct World<'p> {
     pub(crate) rng: Rng,
     pub(crate) lines: Vec<Line>,
     pub(crate) history: History,
-    frames: u64,
+    pub(crate) frames: u64,
+    pub(crate) seen: Seen,
     queue: BTreeMap<(Timestamp, u64), Happening>,
     next_happening: u64,
 }
@@ -61,28 +78,23 @@ pub(crate) struct Site {
     pub(crate) up: bool,
     /// Counts the starts: what an earlier one began is not told to a later one.
     pub(crate) boot: u32,
+    /// How far its time of day is beside the true one.
+    pub(crate) clock_us: i64,
+    /// What it lets each of its lines carry.
+    pub(crate) allowed: BTreeMap<usize, Allowed>,
 }
 
-/// One side of a connection.
-#[derive(Debug)]
-pub(crate) struct Session {
-    pub(crate) link: Link,
-    /// Offers of items that the disk is busy with.
-    pub(crate) deferred: BTreeMap<ItemId, Offer>,
-    pub(crate) urgent: Option<Urgent>,
-    /// One side said goodbye: nothing new leaves.
-    pub(crate) ending: bool,
-    pub(crate) connection: u64,
-    busy: bool,
-    wake_at: Option<Timestamp>,
+/// What an address lets a line carry now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Allowed {
+    pub(crate) allowance: Allowance,
+    pub(crate) bundles_max: usize,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Line {
-    /// The connection whose frames arrive.
-    pub(crate) carries: Option<u64>,
-    connecting: bool,
-    connections: u64,
+impl Default for Allowed {
+    fn default() -> Self {
+        Allowed { allowance: Allowance::default(), bundles_max: usize::MAX }
+    }
 }
 
 #[derive(Debug)]
@@ -114,6 +126,12 @@ pub(crate) enum Happening {
     },
     Connect {
         line: usize,
+    },
+    /// A side shows its tree.
+    Compare {
+        line: usize,
+        side: usize,
+        connection: u64,
     },
     Restart {
         site: usize,
@@ -153,6 +171,7 @@ impl<'p> World<'p> {
             lines: plan.lines.iter().map(|_| Line::default()).collect(),
             history: History::new(keep_records),
             frames: 0,
+            seen: Seen::default(),
             queue: BTreeMap::new(),
             next_happening: 0,
         };
@@ -172,7 +191,7 @@ impl<'p> World<'p> {
         let outcome = self.run_to_the_end();
         let (seed, at) = (self.plan.seed, self.now);
         let (digest, records) = self.history.finish();
-        let report = Report { digest, ended_at: at, frames: self.frames };
+        let report = Report { digest, ended_at: at, frames: self.frames, seen: self.seen };
         (outcome.map(|()| report).map_err(|what| Failure { seed, at, what }), records)
     }
 
@@ -184,7 +203,10 @@ impl<'p> World<'p> {
                 self.finish()?;
                 return Err("it never comes to rest".to_owned());
             }
-            let may_be_last = matches!(happening, Happening::Durable { .. } | Happening::Wake { .. });
+            let may_be_last = matches!(
+                happening,
+                Happening::Durable { .. } | Happening::Wake { .. } | Happening::Compare { .. }
+            );
             self.happen(happening)?;
             if may_be_last && at > calm_at && self.is_at_rest() {
                 return self.finish();
@@ -197,11 +219,13 @@ impl<'p> World<'p> {
         let busy = |happening: &Happening| matches!(happening, Happening::Restart { .. });
         self.sites.iter().all(|site| site.disk.outbox.is_empty() && site.disk.is_idle())
             && !self.queue.values().any(busy)
+            && self.check_objects().is_ok()
     }
 
     fn finish(&self) -> Result<(), String> {
         let applied: Vec<_> = self.sites.iter().map(|site| &site.disk.applied).collect();
-        self.watch.finish(self.plan, &applied)
+        self.watch.finish(self.plan, &applied)?;
+        self.check_objects()
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), String> {
@@ -213,26 +237,21 @@ impl<'p> World<'p> {
                 }
                 Ok(())
             }
-            Happening::Free { line, side, connection } => {
-                if self.is_open(line, side, connection) {
-                    self.session((line, side)).expect("it is open").busy = false;
-                    self.pump((line, side))?;
-                }
+            Happening::Free { line, side, connection }
+            | Happening::Wake { line, side, connection }
+            | Happening::Lost { line, side, connection }
+            | Happening::Compare { line, side, connection }
+                if !self.is_open(line, side, connection) =>
+            {
                 Ok(())
             }
-            Happening::Wake { line, side, connection } => {
-                if self.is_open(line, side, connection) {
-                    self.wake((line, side))
-                } else {
-                    Ok(())
-                }
-            }
-            Happening::Lost { line, side, connection } => {
-                if self.is_open(line, side, connection) {
-                    self.end((line, side));
-                }
+            Happening::Free { line, side, .. } => self.free((line, side)),
+            Happening::Wake { line, side, .. } => self.wake((line, side)),
+            Happening::Lost { line, side, .. } => {
+                self.end((line, side));
                 Ok(())
             }
+            Happening::Compare { line, side, .. } => self.compare((line, side)),
             Happening::Connect { line } => self.connect(line),
             Happening::Restart { site } => {
                 self.sites[site].up = true;
@@ -250,33 +269,13 @@ impl<'p> World<'p> {
         }
     }
 
-    /// Sends what the link has, one frame at a time, as fast as the line takes it.
-    pub(crate) fn pump(&mut self, (line, side): (usize, usize)) -> Result<(), String> {
-        let now = self.now;
-        let Some(session) = self.sites[line + side].sessions.get_mut(&line) else { return Ok(()) };
-        if session.busy {
-            return Ok(());
-        }
-        let connection = session.connection;
-        if let Some(send) = session.link.next_send(now) {
-            session.busy = true;
-            let frame = match send {
-                Send::Frame(frame) => frame,
-                Send::Data { item, offset, length } => self.read(item, offset, length)?,
-            };
-            let session = self.sites[line + side].sessions.get_mut(&line).expect("it is still open");
-            self.history.left(now, (line, side), &frame);
-            let frame_bytes = u64::from(self.plan.lines[line].pace.frame_bytes);
-            self.watch.left(&frame, frame_bytes, &mut session.urgent)?;
-            self.frames += 1;
-            let plan = self.plan.lines[line];
-            let sent_in = 1 + wire_bytes(&frame) * 1_000_000 / plan.bytes_per_second;
-            self.after(sent_in, Happening::Free { line, side, connection });
-            let arrive = Happening::Arrive { line, side: 1 - side, connection, frame };
-            self.after(sent_in + plan.latency_us, arrive);
-        }
-        self.plan_wake((line, side));
-        Ok(())
+    /// What the clock on the wall of a site shows.
+    pub(crate) fn clock(&self, site: usize) -> Timestamp {
+        Timestamp(self.now.0 + self.sites[site].clock_us)
+    }
+
+    pub(crate) fn has(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
     }
 
     pub(crate) fn session(&mut self, (line, side): (usize, usize)) -> Option<&mut Session> {
@@ -295,103 +294,8 @@ impl<'p> World<'p> {
         self.at(Timestamp(self.now.0 + microseconds as i64), happening);
     }
 
-    fn at(&mut self, at: Timestamp, happening: Happening) {
+    pub(crate) fn at(&mut self, at: Timestamp, happening: Happening) {
         self.next_happening += 1;
         self.queue.insert((at, self.next_happening), happening);
     }
-
-    fn is_open(&self, line: usize, side: usize, connection: u64) -> bool {
-        self.sites[line + side].sessions.get(&line).is_some_and(|session| session.connection == connection)
-    }
-
-    fn arrive(&mut self, (line, side): (usize, usize), frame: Frame) -> Result<(), String> {
-        let now = self.now;
-        let session = self.session((line, side)).expect("it is open");
-        let events = session.link.receive(frame, now).map_err(|violation| violation.to_string())?;
-        for event in events {
-            self.event((line, side), event)?;
-        }
-        self.pump((line, side))
-    }
-
-    fn wake(&mut self, (line, side): (usize, usize)) -> Result<(), String> {
-        let now = self.now;
-        let session = self.session((line, side)).expect("it is open");
-        session.wake_at = None;
-        if session.link.next_wake(now).is_some_and(|at| at <= now) && session.link.wake(now).is_err() {
-            self.end((line, side));
-            return Ok(());
-        }
-        self.pump((line, side))
-    }
-
-    fn plan_wake(&mut self, (line, side): (usize, usize)) {
-        let now = self.now;
-        let Some(session) = self.session((line, side)) else { return };
-        let Some(at) = session.link.next_wake(now).map(|at| at.max(now)) else { return };
-        if session.wake_at.is_none_or(|planned| at < planned) {
-            session.wake_at = Some(at);
-            let connection = session.connection;
-            self.at(at, Happening::Wake { line, side, connection });
-        }
-    }
-
-    pub(crate) fn connect_in(&mut self, line: usize, microseconds: u64) {
-        if !self.lines[line].connecting {
-            self.lines[line].connecting = true;
-            self.after(microseconds, Happening::Connect { line });
-        }
-    }
-
-    fn connect(&mut self, line: usize) -> Result<(), String> {
-        self.lines[line].connecting = false;
-        if !(self.sites[line].up && self.sites[line + 1].up) {
-            self.connect_in(line, 200_000);
-            return Ok(());
-        }
-        self.lines[line].connections += 1;
-        let connection = self.lines[line].connections;
-        self.lines[line].carries = Some(connection);
-        for side in [0, 1] {
-            let plan = self.plan.lines[line];
-            let mut config = LinkConfig::new(code(line + side), code(line + 1 - side));
-            config.window_bytes = plan.window_bytes;
-            config.pace = plan.pace;
-            config.ping_every = std::time::Duration::from_secs(2);
-            config.silence = std::time::Duration::from_secs(7);
-            let link = Link::new(config, self.now);
-            let session = Session {
-                link,
-                deferred: BTreeMap::new(),
-                urgent: None,
-                ending: false,
-                connection,
-                busy: false,
-                wake_at: None,
-            };
-            self.sites[line + side].sessions.insert(line, session);
-        }
-        for side in [0, 1] {
-            self.connected((line, side))?;
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, (line, side): (usize, usize)) {
-        self.sites[line + side].sessions.remove(&line);
-        let backoff = self.rng.within(10_000, 500_000);
-        self.connect_in(line, backoff);
-    }
-}
-
-pub(crate) fn wire_bytes(frame: &Frame) -> u64 {
-    match frame {
-        Frame::Data { bytes, .. } => 40 + bytes.len() as u64,
-        Frame::Offer(offer) => 150 + offer.inline.as_ref().map_or(0, |bytes| bytes.len() as u64),
-        _ => 30,
-    }
-}
-
-fn code(site: usize) -> SiteCode {
-    format!("S{site:02}").parse().expect("a site code of three characters")
 }

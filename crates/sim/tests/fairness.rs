@@ -12,7 +12,13 @@ const SECOND: i64 = 1_000_000;
 /// 8 KiB a second, so that a frame takes an eighth of a second.
 fn modem(items: Vec<Spec>) -> Plan {
     let pace = Pace { frame_bytes: FRAME as u32, in_flight_bytes: 64 * FRAME, inline_bytes: 512 };
-    let line = LinePlan { latency_us: 100_000, bytes_per_second: 8 * FRAME, window_bytes: 64 * FRAME, pace };
+    let line = LinePlan {
+        latency_us: 100_000,
+        bytes_per_second: 8 * FRAME,
+        queue_bytes: 0,
+        window_bytes: 64 * FRAME,
+        pace,
+    };
     let disk = DiskPlan { sync_us_min: 1000, sync_us_max: 1000 };
     Plan { seed: 1, lines: vec![line], disks: vec![disk, disk], items, faults: Vec::new() }
 }

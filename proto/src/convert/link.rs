@@ -58,7 +58,7 @@ impl From<Frame> for wire::Frame {
             Frame::Ack { item, offset } => Some(Body::Ack(wire::Ack { item: id(item), offset })),
             Frame::Receipt { item } => Some(Body::Receipt(wire::Receipt { item: id(item) })),
             Frame::Cancel { item } => Some(Body::Cancel(wire::Cancel { item: id(item) })),
-            Frame::Goodbye { reason } => Some(Body::Goodbye(wire::Goodbye { reason })),
+            Frame::Goodbye { reason, at_fault } => Some(Body::Goodbye(wire::Goodbye { reason, at_fault })),
             Frame::Ping { value } => Some(Body::Ping(wire::Ping { value })),
             Frame::Pong { value } => Some(Body::Pong(wire::Pong { value })),
             Frame::Got { bytes } => Some(Body::Got(wire::Got { bytes })),
@@ -138,7 +138,7 @@ impl TryFrom<wire::Frame> for Frame {
             Some(Body::Cancel(cancel)) => Frame::Cancel { item: item(&cancel.item)? },
             Some(Body::Goodbye(goodbye)) => {
                 limited("reason", goodbye.reason.as_bytes(), limits::TEXT_BYTES_MAX)?;
-                Frame::Goodbye { reason: goodbye.reason }
+                Frame::Goodbye { reason: goodbye.reason, at_fault: goodbye.at_fault }
             }
             Some(Body::Ping(ping)) => Frame::Ping { value: ping.value },
             Some(Body::Pong(pong)) => Frame::Pong { value: pong.value },

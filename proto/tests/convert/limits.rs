@@ -440,7 +440,8 @@ fn of_the_other_frames() {
     let refuse = |length: usize| {
         frame(Body::Refuse(link::Refuse { item: item.clone(), reason: 1, text: text(length) }))
     };
-    let goodbye = |length: usize| frame(Body::Goodbye(link::Goodbye { reason: text(length) }));
+    let goodbye =
+        |length: usize| frame(Body::Goodbye(link::Goodbye { reason: text(length), at_fault: false }));
     assert_eq!(refused::<_, Frame>(data(256 * 1024)), None);
     assert_eq!(refused::<_, Frame>(data(256 * 1024 + 1)), Some("bytes"));
     assert_eq!(refused::<_, Frame>(refuse(512)), None);

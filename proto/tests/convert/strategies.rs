@@ -465,7 +465,7 @@ pub(super) fn frame() -> impl Strategy<Value = Frame> {
         (item(), any::<u64>()).prop_map(|(item, offset)| Frame::Ack { item, offset }),
         item().prop_map(|item| Frame::Receipt { item }),
         item().prop_map(|item| Frame::Cancel { item }),
-        ".{0,100}".prop_map(|reason| Frame::Goodbye { reason }),
+        (".{0,100}", any::<bool>()).prop_map(|(reason, at_fault)| Frame::Goodbye { reason, at_fault }),
         any::<u64>().prop_map(|value| Frame::Ping { value }),
         any::<u64>().prop_map(|value| Frame::Pong { value }),
         any::<u64>().prop_map(|bytes| Frame::Got { bytes }),

@@ -16,6 +16,7 @@ use crate::{
     distribution::View,
     error::Error,
     record::{self, PackageRecord},
+    scheduler,
     site::Site,
     store::{
         Tx,
@@ -97,7 +98,7 @@ async fn targets_in(
     let mut found = HashSet::new();
     for sending in bundles::sendings(tx).await? {
         if is_such(sending.state)
-            && let Some(bundle) = bundles::get(tx, &sending.digest).await?
+            && let Some(bundle) = scheduler::bundle_of(tx, &sending.digest).await?
         {
             found.insert((sending.peer, bundle.target));
         }

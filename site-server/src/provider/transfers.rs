@@ -97,7 +97,7 @@ impl Board {
         let mut entries = Vec::new();
         for sending in bundles::sendings(tx).await? {
             // It may have gone meanwhile.
-            let Some(bundle) = bundles::get(tx, &sending.digest).await? else {
+            let Some(bundle) = scheduler::bundle_of(tx, &sending.digest).await? else {
                 continue;
             };
             let priority = scheduler::bundle_priority(tx, &bundle).await?;

@@ -72,6 +72,7 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
     let mut tx = site.store.read().await?;
     let orders = queue::of(&mut tx, peer).await?;
     let mut jobs = objects_lacking(&mut tx, peer, direction(relation), &orders).await?;
+    let deadlines = deadlines(&mut tx).await?;
     for sending in bundles::sendings(&mut tx).await? {
         let due = match sending.state {
             SendingState::Queued => true,
@@ -85,6 +86,7 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
             let priority = bundle_priority(&mut tx, &bundle).await?;
             let mut job = bundle_job(bundle, priority, sending.changed_at);
             job.item.available = available;
+            job.item.deadline = deadlines.get(&job.item.subject).copied();
             jobs.push(job);
         }
     }
@@ -99,6 +101,28 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
         places.insert(job.item.id, Some((job.item.priority, job.item.rank)));
     }
     Ok(Admitted { jobs, places })
+}
+
+/// When the content of each package that clients must run is needed, by the package's id: at the earliest start of such
+/// an advertisement, which may be long ago.
+pub(crate) async fn deadlines(tx: &mut Tx) -> Result<HashMap<String, Timestamp>, Error> {
+    let mut deadlines = HashMap::new();
+    let all = record::list::<wire::Advertisement, Advertisement>(tx, ObjectKind::Advertisement).await?;
+    for (object, advertisement) in all.into_iter().filter(|(_, advertisement)| advertisement.required) {
+        let at = advertisement.start_at.unwrap_or(object.changed_at);
+        let known = deadlines.entry(advertisement.package.to_string()).or_insert(at);
+        *known = at.min(*known);
+    }
+    Ok(deadlines)
+}
+
+/// A bundle that is in the spool, or still comes in and goes on meanwhile.
+pub(crate) async fn bundle_of(tx: &mut Tx, digest: &Digest) -> Result<Option<BundleRow>, Error> {
+    if let Some(bundle) = bundles::get(tx, digest).await? {
+        return Ok(Some(bundle));
+    }
+    let arrival = arrivals::get(tx, &ItemId::of(digest)).await?.filter(Arrival::may_go_on);
+    Ok(arrival.map(Arrival::into_bundle))
 }
 
 /// A bundle in the spool, and how much of it can be sent: one that is still coming in goes on as far as it was checked.
@@ -161,7 +185,8 @@ pub(crate) async fn bundle_priority(tx: &mut Tx, bundle: &BundleRow) -> Result<P
     Ok(package.map_or(Priority::Medium, |package| package.definition.priority))
 }
 
-fn object_job(object: StoredObject) -> Result<Job, Error> {
+/// The mini-job that sends an object as it is.
+pub(crate) fn object_job(object: StoredObject) -> Result<Job, Error> {
     let item = object_item(&object)?;
     let content = JobContent::Object {
         kind: object.kind,

@@ -15,7 +15,7 @@ use crate::{
         inbound::read_frames,
         lanes::session_of,
         lines::Line,
-        session::{OUTBOUND_FRAMES_MAX, Session, SessionError},
+        session::{OUTBOUND_FRAMES_MAX, Session},
     },
     site::Site,
     store::neighbours::{self, Relation},
@@ -64,19 +64,10 @@ impl LinkService for LinkServer {
         let stop = self.lifecycle.stopping();
         self.lifecycle.spawn_finite("link", async move {
             if let Err(error) = session.run(counter, inbound, outbound, stop).await {
-                drop(failed.send(status_of(&error)));
+                drop(failed.send(error.status()));
             }
         });
         let end = futures::stream::once(failure).filter_map(|end| end.ok().map(Err));
         Ok(Response::new(Box::pin(answers.chain(end))))
-    }
-}
-
-fn status_of(error: &SessionError) -> Status {
-    let text = packhorse_runtime::error_chain(error);
-    match error {
-        SessionError::Violation(_) | SessionError::Frame(_) => Status::invalid_argument(text),
-        SessionError::Silent(_) | SessionError::Cut(_) => Status::unavailable(text),
-        SessionError::Own(_) => Status::internal("the site server failed; its log says how"),
     }
 }

@@ -7,7 +7,7 @@ use packhorse_domain::{
     distribution::Distribution,
     id::SiteCode,
     link::RefuseReason,
-    object::{From, Merge, NotAllowed, Object, ObjectKind, admit, merge},
+    object::{Direction, From, Merge, NotAllowed, Object, ObjectKind, admit, merge},
     package::PackageDefinition,
     site::{SiteFact, SitePath},
     status::{AdvertisementStatus, Event, PackageStatus, PointFact},
@@ -24,6 +24,7 @@ use tracing::Instrument as _;
 use crate::{
     error::Error,
     record,
+    sender::recover,
     site::Site,
     status,
     store::{
@@ -81,7 +82,7 @@ pub(super) async fn apply(
     let held = objects::held(tx, object.kind, &object.id).await?;
     match merge(held.as_ref(), &object.owner, object.version, &digest) {
         Merge::Held => Ok(()),
-        Merge::Conflict => Err(Rejection::Conflict),
+        Merge::Conflict => recover::settle(site, tx, &object).await,
         Merge::Adopt => {
             if object.kind == ObjectKind::Trust {
                 site.change_trust(|trust| trust.update_trust_file(&object.body))
@@ -100,13 +101,24 @@ pub(super) async fn apply(
             if object.kind == ObjectKind::Event {
                 status::trim(tx, &object.owner, &object.id).await?;
             }
+            if object.kind.direction() != way(relation) {
+                recover::came_back(site, tx, peer, &object).await?;
+            }
             Ok(())
         }
     }
 }
 
-/// Decodes and checks who may say this: down only from the parent and signed by its owner above, up only from the
-/// child that it lies under.
+/// Which way objects of this peer go, but for those that come back.
+fn way(relation: Relation) -> Direction {
+    match relation {
+        Relation::Parent => Direction::Down,
+        Relation::Child => Direction::Up,
+    }
+}
+
+/// Decodes and checks who may say this. What goes down is signed by its owner above, whoever hands it over; what goes up
+/// is not, and the child that it lies under speaks for it.
 async fn open(
     site: &Site,
     tx: &mut Tx,
@@ -114,26 +126,29 @@ async fn open(
     relation: Relation,
     content: &[u8],
 ) -> Result<Object, Rejection> {
-    match relation {
-        Relation::Parent => {
-            let signed = wire::Signed::decode(content)
-                .map_err(|source| Rejection::Decode(ConvertError::Decode(source)))?;
-            let claimed: Object =
-                convert::decode::<wire::Object, Object>(&signed.payload).map_err(Rejection::Decode)?;
-            admit(claimed.kind, &claimed.owner, &From::Parent, site.path())?;
-            site.trust(|trust| trust.open_by_site(SignedType::Object, content, &claimed.owner, site.now()))
+    // No object decodes as an envelope: where that has its type, an object has a number.
+    let signed = wire::Signed::decode(content).ok().filter(|signed| !signed.r#type.is_empty());
+    let payload = signed.as_ref().map_or(content, |signed| &signed.payload);
+    let object: Object = convert::decode::<wire::Object, Object>(payload).map_err(Rejection::Decode)?;
+    let direction = object.kind.direction();
+    let owner = std::slice::from_ref(&object.owner);
+    let from = match relation {
+        Relation::Parent => From::Parent,
+        Relation::Child if direction == Direction::Up && lies_under(site, tx, peer, &object).await? => {
+            From::Child(owner)
+        }
+        Relation::Child => From::Child(&[]),
+    };
+    admit(object.kind, &object.owner, &from, site.path())?;
+    match (direction, signed) {
+        (Direction::Down, _) => {
+            site.trust(|trust| trust.open_by_site(SignedType::Object, content, &object.owner, site.now()))
                 .map_err(Rejection::Signature)?;
-            Ok(claimed)
         }
-        Relation::Child => {
-            let object: Object =
-                convert::decode::<wire::Object, Object>(content).map_err(Rejection::Decode)?;
-            let owner = std::slice::from_ref(&object.owner);
-            let below = if lies_under(site, tx, peer, &object).await? { owner } else { &[] };
-            admit(object.kind, &object.owner, &From::Child(below), site.path())?;
-            Ok(object)
-        }
+        (Direction::Up, None) => {}
+        (Direction::Up, Some(_)) => return Err(Rejection::OtherName),
     }
+    Ok(object)
 }
 
 /// Whether the owner of an object lies under the child that sent it. A new site makes itself known: its own fact names

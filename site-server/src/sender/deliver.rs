@@ -3,57 +3,51 @@
 use std::time::Duration;
 
 use packhorse_domain::{
+    Timestamp,
     id::SiteCode,
-    link::RefuseReason,
-    object::ObjectKind,
+    link::{ItemId, RefuseReason},
     status::{EventType, Severity},
 };
 
 use crate::{
     error::Error,
     scheduler::{Job, JobContent},
+    sender::refused,
     site::Site,
     status,
     store::{
         Tx,
         bundles::{self, BundleRow, Sending, SendingState},
-        objects, queue,
+        objects, queue, refusals,
     },
 };
 
 const NO_SPACE_WAIT: Duration = Duration::from_secs(600);
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
-const DAMAGED_WAIT: Duration = Duration::from_secs(5);
+/// A wrong part is cut off by the peer and comes again: the first time at once.
+const DAMAGED_WAIT: Duration = Duration::from_secs(1);
 /// What is refused again and again is tried less and less often, down to this.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 
-/// Records receipts and refusals in one transaction.
+/// Records receipts and refusals in one transaction. Returns the objects among the refused, and when each is offered
+/// again; `None`: not on this link.
 pub(super) async fn record(
     site: &Site,
     peer: &SiteCode,
     delivered: &[Job],
     refused: &[(Job, RefuseReason, String)],
-) -> Result<(), Error> {
+) -> Result<Vec<(ItemId, Option<Timestamp>)>, Error> {
     let mut tx = site.store.begin().await?;
     for job in delivered {
         held(site, &mut tx, peer, job).await?;
     }
-    let mut broken = Vec::new();
+    let (mut broken, mut waiting) = (Vec::new(), Vec::new());
     for (job, reason, text) in refused {
         match (&job.content, reason) {
             (_, RefuseReason::Held) => held(site, &mut tx, peer, job).await?,
-            (JobContent::Object { kind, id, version, .. }, _) => {
-                if *reason == RefuseReason::NotAllowed {
-                    // Offered again it would be refused again: it counts as seen, and the alarm stays.
-                    objects::acknowledge(&mut tx, peer, *kind, id, *version).await?;
-                }
-                let text = format!("site {peer} refused it ({reason}): {text}");
-                if *kind == ObjectKind::Event {
-                    // A message about a message could go on for ever.
-                    tracing::warn!(target: "sender", peer = %peer, subject = job.item.subject, text, "refused");
-                } else {
-                    alarm(site, &mut tx, &job.item.subject, &text).await?;
-                }
+            (JobContent::Object { .. }, _) => {
+                let retry_at = refused::record(site, &mut tx, peer, job, (*reason, text)).await?;
+                waiting.push((job.item.id, retry_at));
             }
             (JobContent::Bundle(bundle), RefuseReason::Damaged) => {
                 alarm(
@@ -89,7 +83,7 @@ pub(super) async fn record(
     for bundle in broken {
         remake(site, peer, bundle, "the peer found it damaged").await?;
     }
-    Ok(())
+    Ok(waiting)
 }
 
 async fn held(site: &Site, tx: &mut Tx, peer: &SiteCode, job: &Job) -> Result<(), Error> {
@@ -97,6 +91,7 @@ async fn held(site: &Site, tx: &mut Tx, peer: &SiteCode, job: &Job) -> Result<()
     match &job.content {
         JobContent::Object { kind, id, version, .. } => {
             objects::acknowledge(tx, peer, *kind, id, *version).await?;
+            refusals::remove(tx, peer, *kind, id).await?;
         }
         JobContent::Bundle(bundle) => {
             put(site, tx, peer, bundle, SendingState::Done, "", Duration::ZERO).await?;

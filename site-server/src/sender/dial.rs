@@ -15,9 +15,10 @@ use crate::{
     monitor::Wakers,
     scheduler::addresses::{self, Dial},
     sender::{
+        fault::{MESSAGE_BYTES_MAX, SessionError},
         inbound::read_frames,
         lanes::Opener,
-        session::{OUTBOUND_FRAMES_MAX, Session, SessionError},
+        session::{OUTBOUND_FRAMES_MAX, Session},
     },
     site::Site,
     store::neighbours::Relation,
@@ -25,6 +26,8 @@ use crate::{
 
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// After an end broke the protocol: coming back at once would bring the same again.
+const DEFECT_WAIT: Duration = Duration::from_secs(60);
 /// What HTTP/2 lets come before it is read, so that it never is what holds a fast and long line back.
 const WINDOW: u32 = 4 * 1024 * 1024;
 /// How long no address is looked for while all are closed.
@@ -43,6 +46,12 @@ pub(super) enum DialError {
     Refused(#[source] Box<Status>),
     #[error("the link ended")]
     Session(#[from] SessionError),
+}
+
+impl DialError {
+    fn is_defect(&self) -> bool {
+        matches!(self, DialError::Session(error) if error.is_defect())
+    }
 }
 
 /// Keeps the link to the parent open until the process stops.
@@ -76,13 +85,14 @@ pub(crate) async fn dial_parent(site: Arc<Site>, lifecycle: Lifecycle, wakers: W
                 wait = RETRY_FIRST;
                 failed.clear();
             }
+            let is_defect = result.as_ref().is_err_and(DialError::is_defect);
             if let Err(error) = result {
                 failed.extend(dial.address.clone().filter(|name| !was_good && !failed.contains(name)));
                 let (endpoint, text) = (&dial.endpoint, error_chain(&error));
                 tracing::warn!(target: "sender", peer = %parent, endpoint, error = text, "no link to the parent; trying again");
                 show(&site, &parent, text);
             }
-            if pause(jittered(wait), &stop).await {
+            if pause(rest(wait, is_defect), &stop).await {
                 return;
             }
             wait = (wait * 2).min(RETRY_MAX);
@@ -106,6 +116,11 @@ async fn pause(wait: Duration, stop: &CancellationToken) -> bool {
     }
 }
 
+/// How long nobody is dialled after an attempt.
+fn rest(wait: Duration, is_defect: bool) -> Duration {
+    if is_defect { DEFECT_WAIT + jittered(wait) } else { jittered(wait) }
+}
+
 /// Half to the whole of the wait, so that many children do not come back at once.
 fn jittered(wait: Duration) -> Duration {
     let random = u128::from(uuid::Uuid::new_v4().as_u64_pair().0 % 1000);
@@ -126,7 +141,8 @@ async fn attempt(
         .map(|frame: packhorse_domain::link::Frame| ExchangeRequest { frame: Some(frame.into()) });
     let call = async {
         let channel = channel(site, parent, &dial.endpoint, counter.clone()).await?;
-        let answer = LinkServiceClient::new(channel).exchange(requests).await;
+        let mut client = LinkServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let answer = client.exchange(requests).await;
         answer.map_err(|status| DialError::Refused(Box::new(status)))
     };
     let answers = tokio::select! {

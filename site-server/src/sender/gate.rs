@@ -36,6 +36,11 @@ impl Gate {
         &self.wire
     }
 
+    /// Whether all that was handed over has left.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.wire.flushed().is_none_or(|flushed| flushed >= self.handed)
+    }
+
     /// Resolves when the connection has passed something on.
     pub(super) async fn moved(&self) {
         self.wire.moved().await;
@@ -46,9 +51,10 @@ impl Gate {
         self.handed = self.handed.max(self.wire.sent()) + bytes as u64;
     }
 
-    /// Everything that the connection has carried, if it holds nothing back.
+    /// Everything that the line has carried, if the connection holds nothing back.
     pub(super) fn carried(&self) -> Option<u64> {
-        self.wire.flushed().filter(|flushed| *flushed == self.wire.sent() && *flushed >= self.handed)
+        let flushed = self.wire.flushed()?;
+        (flushed == self.wire.sent() && flushed >= self.handed).then(|| self.wire.on_line())
     }
 
     /// As fast as the line is: what waits in the kernel is worth a moment and no more.

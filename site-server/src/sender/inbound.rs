@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 
-use crate::sender::session::SessionError;
+use crate::sender::fault::SessionError;
 
 /// Frames read ahead of the protocol; the rest waits in HTTP/2's window, at the peer.
 const FRAMES_MAX: usize = 256;
@@ -51,8 +51,12 @@ where
             let Some(message) = message else { return };
             let arrived = read(&room, message).await;
             let ends = arrived.frame.is_err();
-            if sender.send(arrived).await.is_err() || ends {
+            if sender.send(arrived).await.is_err() {
                 return;
+            }
+            if ends {
+                // Dropped before the session has had its last word, the stream would take that along.
+                return sender.closed().await;
             }
         }
     });
@@ -62,7 +66,7 @@ where
 async fn read(room: &Arc<Semaphore>, message: Result<Option<wire::Frame>, Status>) -> Arrived {
     let frame = match message {
         Ok(frame) => frame.unwrap_or_default(),
-        Err(status) => return Err(SessionError::Cut(status.message().to_owned())).into(),
+        Err(status) => return Err(SessionError::of_status(&status)).into(),
     };
     // One frame always fits, however long it is: the decoder has a limit of its own.
     let bytes = u32::try_from(frame.encoded_len().clamp(1, BYTES_MAX)).unwrap_or(1);

@@ -26,6 +26,7 @@ use tonic::{
 use crate::{
     sender::{
         dial::{DialError, channel},
+        fault::MESSAGE_BYTES_MAX,
         inbound::read_frames,
         lines::Line,
         session::OUTBOUND_FRAMES_MAX,
@@ -167,7 +168,8 @@ async fn open(
     let mut request = Request::new(frames);
     let name = AsciiMetadataValue::from_str(&hex::encode(session)).expect("digits are ASCII");
     request.metadata_mut().insert(LANE, name);
-    let answer = LinkServiceClient::new(channel).exchange(request).await;
+    let mut client = LinkServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let answer = client.exchange(request).await;
     let answers = answer.map_err(|status| DialError::Refused(Box::new(status)))?.into_inner();
     let inbound = read_frames(lifecycle, answers.map(|message| message.map(|message| message.frame)));
     Ok(Line { counter, inbound, outbound })

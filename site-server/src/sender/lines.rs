@@ -71,6 +71,12 @@ impl Lines {
         lines
     }
 
+    /// The main line alone, unless it has ended.
+    pub(super) fn into_main(self) -> Option<(Inbound, mpsc::Sender<Frame>, Gate)> {
+        let main = self.outs.lines.into_iter().next()?;
+        Some((self.ins.lines.into_iter().next()?, main.outbound, main.gate))
+    }
+
     pub(super) fn add(&mut self, line: Line) {
         self.ins.lines.push(line.inbound);
         let gate = Gate::new(line.counter);

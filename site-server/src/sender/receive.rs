@@ -15,7 +15,6 @@ use packhorse_domain::{
     id::{PackageId, SiteCode},
     link::{self, AnswerError, Event, ItemId, ItemKind, Link, Offer, Ranges, RefuseReason, Stage, limits},
     object::BODY_LENGTH_MAX,
-    status::{EventType, Severity},
 };
 use packhorse_runtime::error_chain;
 use tokio::{sync::mpsc, time::Instant};
@@ -28,7 +27,7 @@ use crate::{
         spooled::{Opened, Spool},
     },
     site::Site,
-    status,
+    status::{complain, kind_of},
     store::{
         arrivals::{self, Arrival, ArrivalState},
         contents,
@@ -40,9 +39,6 @@ use crate::{
 const OBJECT_LENGTH_MAX: u64 = BODY_LENGTH_MAX as u64 + 64 * 1024;
 /// What a bundle leaves free on the disk, for the database, the library and status messages.
 const DISK_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
-
-/// Status messages for objects refused in one go; the rest is for the log.
-const ALARMS_MAX: usize = 4;
 
 /// The items that the peer is sending.
 pub(super) struct Receiver {
@@ -89,7 +85,7 @@ impl Receiver {
         for event in events {
             match event {
                 Event::Offered(offer) => match offer.kind {
-                    ItemKind::Object => whole.extend(self.object_offered(offer, link)),
+                    ItemKind::Object => whole.extend(self.object_offered(offer, link).await?),
                     ItemKind::Bundle => self.bundle_offered(offer, link).await?,
                 },
                 Event::Write { item, offset, bytes } => {
@@ -100,6 +96,7 @@ impl Receiver {
                     }
                 }
                 Event::Outlined(outline) => self.outlined(outline, link).await?,
+                Event::UnknownKind { item } => self.unknown_kind(item).await?,
                 Event::Cancelled { item } => {
                     self.objects.remove(&item);
                     self.close_bundle(&item);
@@ -279,17 +276,21 @@ impl Receiver {
             .collect()
     }
 
-    fn object_offered(&mut self, offer: Offer, link: &mut Link) -> Option<(ItemId, Vec<u8>)> {
+    async fn object_offered(
+        &mut self,
+        offer: Offer,
+        link: &mut Link,
+    ) -> Result<Option<(ItemId, Vec<u8>)>, Error> {
         if let Some(bytes) = offer.inline {
-            return Some((offer.item, bytes));
+            return Ok(Some((offer.item, bytes)));
         }
         if offer.length == 0 || offer.length > OBJECT_LENGTH_MAX {
-            settled(link.refuse(offer.item, RefuseReason::NotAllowed, "an object has at most 1 MiB"));
-            return None;
+            self.turn_away(offer.item, "an object has at most 1 MiB", link).await?;
+            return Ok(None);
         }
         self.objects.insert(offer.item, Partial { length: offer.length, bytes: Vec::new() });
         settled(link.accept(offer.item, 0));
-        None
+        Ok(None)
     }
 
     fn object_bytes(&mut self, item: ItemId, bytes: &[u8]) -> Option<(ItemId, Vec<u8>)> {
@@ -305,22 +306,16 @@ impl Receiver {
     async fn apply(&mut self, whole: Vec<(ItemId, Vec<u8>)>, link: &mut Link) -> Result<(), Error> {
         let mut tx = self.site.store.begin().await?;
         let mut answers = Vec::new();
-        let mut refused = 0;
         for (item, bytes) in whole {
             let result = match ItemId::of(&crate::record::digest(&bytes)) == item {
                 true => apply::apply(&self.site, &mut tx, &self.peer, self.relation, &bytes).await,
                 false => Err(apply::Rejection::OtherName),
             };
             if let Err(rejection) = &result {
-                refused += 1;
                 let text =
                     format!("an object from site {} was refused: {}", self.peer, error_chain(rejection));
-                if refused > ALARMS_MAX {
-                    tracing::warn!(target: "receiver", "{text}");
-                } else {
-                    let class = (Severity::Warning, EventType::Milestone);
-                    status::report(&self.site, &mut tx, "receiver", class, self.peer.as_str(), &text).await?;
-                }
+                let kind = kind_of(rejection);
+                complain(&self.site, &mut tx, "receiver", (&self.peer, &kind), &text).await?;
             }
             answers.push((item, result));
         }
@@ -334,16 +329,33 @@ impl Receiver {
         Ok(())
     }
 
+    /// Refuses an offer that this peer may not make, and tells people.
+    async fn turn_away(&self, item: ItemId, why: &str, link: &mut Link) -> Result<(), Error> {
+        settled(link.refuse(item, RefuseReason::NotAllowed, why));
+        let text = format!("an offer from site {} was refused: {why}", self.peer);
+        let mut tx = self.site.store.begin().await?;
+        complain(&self.site, &mut tx, "receiver", (&self.peer, why), &text).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// It is refused already; the rest of the link goes on.
+    async fn unknown_kind(&self, item: ItemId) -> Result<(), Error> {
+        let peer = &self.peer;
+        let text =
+            format!("site {peer} offers items of a kind that this version does not know, {item} for one");
+        let mut tx = self.site.store.begin().await?;
+        complain(&self.site, &mut tx, "receiver", (peer, "UnknownKind"), &text).await?;
+        Ok(tx.commit().await?)
+    }
+
     async fn bundle_offered(&mut self, offer: Offer, link: &mut Link) -> Result<(), Error> {
         let item = offer.item;
         let refuse = |link: &mut Link, reason, text: &str| settled(link.refuse(item, reason, text));
         if self.relation != Relation::Parent {
-            refuse(link, RefuseReason::NotAllowed, "content comes from the parent only");
-            return Ok(());
+            return self.turn_away(item, "content comes from the parent only", link).await;
         }
         let (Some(target), Ok(package)) = (offer.target, offer.subject.parse::<PackageId>()) else {
-            refuse(link, RefuseReason::NotAllowed, "a bundle names its package and its target");
-            return Ok(());
+            return self.turn_away(item, "a bundle names its package and its target", link).await;
         };
         let mut tx = self.site.store.read().await?;
         let held = contents::of(&mut tx, &package).await?.iter().any(|held| held.manifest == target);

@@ -10,9 +10,9 @@ use std::{
 
 use packhorse_content::Outline;
 use packhorse_domain::{
-    Priority,
+    Priority, Timestamp,
     id::SiteCode,
-    link::{self, Event, ItemId, Link, OfferError, Open, RefuseReason, Stage},
+    link::{self, Event, ItemId, Link, OfferError, Open, Stage},
     object::ObjectKind,
 };
 
@@ -23,11 +23,8 @@ use crate::{
     scheduler::{self, Job, JobContent},
     sender::{Moving, deliver},
     site::Site,
-    store::neighbours::Relation,
+    store::{neighbours::Relation, refusals},
 };
-
-/// How long an object that was refused for now waits.
-const REFUSED_WAIT: Duration = Duration::from_secs(60);
 
 /// The items that this side has handed to the link.
 pub(super) struct Sender {
@@ -35,8 +32,8 @@ pub(super) struct Sender {
     peer: SiteCode,
     relation: Relation,
     jobs: HashMap<ItemId, OpenJob>,
-    /// Refused for now; not offered again before this time.
-    waiting: HashMap<ItemId, Instant>,
+    /// Objects refused on this link; not offered again before this time, or not on this link.
+    waiting: HashMap<ItemId, Option<Timestamp>>,
     /// When the peer last took something of a bundle.
     moved_at: Option<Instant>,
 }
@@ -54,8 +51,7 @@ impl Sender {
 
     /// Hands the link what Scheduler admits.
     pub(super) async fn fill(&mut self, link: &mut Link) -> Result<(), Error> {
-        let now = Instant::now();
-        self.waiting.retain(|_, until| *until > now);
+        self.offer_again().await?;
         let admitted = scheduler::admit(&self.site, &self.peer, self.relation).await?;
         let gone: Vec<ItemId> =
             self.jobs.iter().filter(|(_, open)| admitted.takes_back(&open.job)).map(|(id, _)| *id).collect();
@@ -63,7 +59,13 @@ impl Sender {
             link.cancel(id);
             self.jobs.remove(&id);
         }
-        for job in admitted.jobs {
+        self.hand(admitted.jobs, link);
+        Ok(())
+    }
+
+    /// Hands the link mini-jobs; what it has no room for is left out.
+    pub(super) fn hand(&mut self, jobs: Vec<Job>, link: &mut Link) {
+        for job in jobs {
             let id = job.item.id;
             // What is still coming in here may have come further.
             link.available(id, job.item.available);
@@ -85,7 +87,18 @@ impl Sender {
                 }
             }
         }
-        Ok(())
+    }
+
+    /// What was refused and has waited long enough is offered again.
+    async fn offer_again(&mut self) -> Result<(), Error> {
+        let (now, waiting) = (self.site.now(), self.waiting.len());
+        self.waiting.retain(|_, until| until.is_none_or(|until| until > now));
+        if self.waiting.len() == waiting {
+            return Ok(());
+        }
+        let mut tx = self.site.store.begin().await?;
+        refusals::end_waits(&mut tx, &self.peer, now).await?;
+        Ok(tx.commit().await?)
     }
 
     /// More of what is still coming in here can go on.
@@ -186,14 +199,7 @@ impl Sender {
                 Event::Acked { .. } => self.moved_at = Some(Instant::now()),
                 Event::Delivered { item } => delivered.extend(self.jobs.remove(&item).map(|open| open.job)),
                 Event::Refused { item, reason, text } => {
-                    if let Some(open) = self.jobs.remove(&item) {
-                        if matches!(open.job.content, JobContent::Object { .. })
-                            && !matches!(reason, RefuseReason::Held | RefuseReason::NotAllowed)
-                        {
-                            self.waiting.insert(item, Instant::now() + REFUSED_WAIT);
-                        }
-                        refused.push((open.job, reason, text));
-                    }
+                    refused.extend(self.jobs.remove(&item).map(|open| (open.job, reason, text)));
                 }
                 _ => {}
             }
@@ -201,7 +207,7 @@ impl Sender {
         if delivered.is_empty() && refused.is_empty() {
             return Ok(false);
         }
-        deliver::record(&self.site, &self.peer, &delivered, &refused).await?;
+        self.waiting.extend(deliver::record(&self.site, &self.peer, &delivered, &refused).await?);
         Ok(true)
     }
 

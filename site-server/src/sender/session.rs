@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use packhorse_domain::{
     Timestamp,
     id::{AddressName, SiteCode},
-    link::{Event, Frame, Gauges, KnownLine, LaneOffer, Link, LinkConfig, PeerSilent, Violation},
+    link::{Event, Frame, Gauges, KnownLine, LaneOffer, Link, LinkConfig},
 };
 use packhorse_runtime::Wire;
 use tokio::{
@@ -22,16 +22,21 @@ use crate::{
     monitor::Wakers,
     sender::{
         LinkView, Moving,
+        fault::{self, SessionError},
         inbound::Inbound,
         lanes::{Lanes, Opener},
         lines::{Came, Line, Lines},
         meter::Meters,
         receive::Receiver,
+        repair::Repair,
         send::Sender,
         terms::LinkTerms,
     },
     site::Site,
-    store::neighbours::{self, Relation},
+    store::{
+        neighbours::{self, Relation},
+        refusals,
+    },
 };
 
 /// Frames that wait for the wire: what lies there cannot be overtaken.
@@ -43,21 +48,6 @@ const SHOW_EVERY: Duration = Duration::from_millis(200);
 /// Received bytes become durable at the latest after this time.
 const SYNC_EVERY: Duration = Duration::from_millis(200);
 
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SessionError {
-    #[error("the peer broke the protocol")]
-    Violation(#[source] Violation),
-    #[error(transparent)]
-    Silent(#[from] PeerSilent),
-    #[error("a frame does not decode: {0}")]
-    Frame(String),
-    #[error("the stream was cut: {0}")]
-    Cut(String),
-    #[error("the link failed")]
-    Own(#[from] Error),
-}
-
 /// One end of a link.
 pub(super) struct Session {
     site: Arc<Site>,
@@ -65,6 +55,7 @@ pub(super) struct Session {
     link: Link,
     sender: Sender,
     receiver: Receiver,
+    repair: Repair,
     /// Changes of what the peer may lack.
     woken: watch::Receiver<u64>,
     /// What is coming in at this site came further.
@@ -100,6 +91,8 @@ impl Session {
         let mut config = LinkConfig::new(site.code().clone(), peer.clone());
         config.epoch.clone_from(&site.epoch);
         config.lower_share_percent = site.settings.link.lower_share_percent;
+        let patience = site.settings.link.patience;
+        (config.hello_within, config.silence) = (patience.hello, patience.silence);
         config.known = site.links(|links| links.get(&peer).map(|view| known_line(&view.gauges)));
         // A session of its own: a lane of an older one finds no door.
         let lanes = site.settings.link.lanes;
@@ -111,6 +104,7 @@ impl Session {
             link: Link::new(config, ticks.now()),
             sender: Sender::new(site.clone(), peer.clone(), relation),
             receiver: Receiver::new(site.clone(), peer.clone(), relation),
+            repair: Repair::new(site.clone(), peer.clone(), relation),
             terms: LinkTerms::new(site.clone(), peer.clone(), None),
             relayed: site.relays.subscribe(),
             site,
@@ -152,8 +146,12 @@ impl Session {
             result = self.take_rest(&mut lines).await.and(result);
         }
         self.receiver.close().await;
+        let bytes = lines.outs.bytes();
+        if let (Err(error), Some(main)) = (&result, lines.into_main()) {
+            fault::settle(&self.site, &self.peer, error, main).await;
+        }
         self.site.sendings.withdraw(&self.peer);
-        if let Err(error) = self.terms.record(lines.outs.bytes()).await {
+        if let Err(error) = self.terms.record(bytes).await {
             let error = packhorse_runtime::error_chain(&error);
             tracing::warn!(target: "sender", peer = %self.peer, error, "what went over the line was not counted");
         }
@@ -227,6 +225,7 @@ impl Session {
         self.terms.check(&mut self.link, lines.outs.bytes(), self.ticks.now()).await?;
         self.sender.fill(&mut self.link).await?;
         self.receiver.answer_despooled(&mut self.link).await?;
+        self.repair.tend(&mut self.link).await?;
         self.take_turn();
         Ok(())
     }
@@ -264,19 +263,25 @@ impl Session {
                 Event::PeerHello { epoch, lanes, .. } => {
                     self.lanes.offered(lanes);
                     self.met(&epoch).await?;
+                    self.repair.begin(&mut self.link).await?;
                 }
                 Event::Pong { round_trip } => {
                     let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
                     self.view(|view| view.round_trip_us = us);
                 }
-                Event::PeerGoodbye { reason } => {
+                Event::PeerGoodbye { reason, at_fault: true } => return Err(SessionError::Accused(reason)),
+                Event::PeerGoodbye { reason, at_fault: false } => {
                     tracing::info!(target: "sender", peer = %self.peer, reason, "the peer leaves");
                 }
-                // Nobody compares yet.
-                Event::Compared(_) | Event::Listed(_) => {}
+                Event::Compared(compare) => self.repair.compared(&compare, &mut self.link).await?,
+                Event::Listed(listing) => {
+                    let jobs = self.repair.listed(&listing, &mut self.link).await?;
+                    self.sender.hand(jobs, &mut self.link);
+                }
                 event @ (Event::Offered(_)
                 | Event::Write { .. }
                 | Event::Outlined(_)
+                | Event::UnknownKind { .. }
                 | Event::Cancelled { .. }) => incoming.push(event),
                 event @ (Event::Wanted { .. }
                 | Event::Acked { .. }
@@ -299,6 +304,7 @@ impl Session {
             tracing::warn!(target: "sender", peer = %self.peer, "the peer's database is another one: it is told everything again");
             crate::store::objects::forget_acknowledged(&mut tx, &self.peer).await?;
         }
+        refusals::end_all_waits(&mut tx, &self.peer).await?;
         neighbours::met(&mut tx, &self.peer, epoch, self.site.now()).await?;
         tx.commit().await?;
         self.sender.fill(&mut self.link).await

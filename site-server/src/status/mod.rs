@@ -2,12 +2,16 @@
 //!
 //! State that people count on is not here: it is written as objects by whoever knows it.
 
+mod complaints;
+
 use packhorse_domain::{
     id::SiteCode,
     object::ObjectKind,
     status::{Event, EventType, Severity, cut},
 };
 use packhorse_proto::object::v1 as wire;
+
+pub(crate) use complaints::{Complaints, complain, kind_of};
 
 use crate::{
     error::Error,
@@ -58,4 +62,17 @@ pub(crate) async fn trim(tx: &mut Tx, owner: &SiteCode, newest: &str) -> Result<
         objects::trim(tx, ObjectKind::Event, owner, EVENTS_MAX).await?;
     }
     Ok(())
+}
+
+/// A neighbour holds another message under a number of this site: it was given before the database was restored.
+/// Numbers go on beyond all that the neighbour can hold, and what is said from now on is not lost.
+pub(crate) async fn skip_used(site: &Site, tx: &mut Tx, refused: &str) -> Result<(), StoreError> {
+    let sequence = refused.split_once('/').and_then(|(owner, sequence)| {
+        let sequence = sequence.parse::<u64>().ok()?;
+        (owner == site.code().as_str()).then_some(sequence)
+    });
+    match sequence {
+        Some(sequence) => tx.skip_numbers("event", sequence.saturating_add(2 * EVENTS_MAX as u64)).await,
+        None => Ok(()),
+    }
 }

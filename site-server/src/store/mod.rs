@@ -9,6 +9,7 @@ pub(crate) mod arrivals;
 pub(crate) mod bundles;
 pub(crate) mod caps;
 pub(crate) mod clients;
+pub(crate) mod compared;
 pub(crate) mod contents;
 pub(crate) mod delegations;
 pub(crate) mod neighbours;
@@ -16,6 +17,9 @@ pub(crate) mod objects;
 pub(crate) mod offers;
 pub(crate) mod points;
 pub(crate) mod queue;
+pub(crate) mod refusals;
+#[cfg(test)]
+mod restore;
 mod schema;
 pub(crate) mod settings;
 #[cfg(test)]
@@ -148,6 +152,20 @@ impl Tx {
         .await
         .map_err(failed("draw a number"))?;
         Ok(u64::try_from(value).unwrap_or_default())
+    }
+
+    /// Numbers up to this one are not drawn any more: somebody has seen them used.
+    pub(crate) async fn skip_numbers(&mut self, counter: &str, used: u64) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO counter (name, value) VALUES ($1, $2)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE counter.value < excluded.value",
+        )
+        .bind(counter)
+        .bind(count(used))
+        .execute(self.connection())
+        .await
+        .map_err(failed("skip numbers"))?;
+        Ok(())
     }
 }
 

@@ -149,9 +149,11 @@ pub(crate) async fn put(
 
 /// Forgets an object altogether; only for what nobody else holds.
 pub(crate) async fn remove(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<(), StoreError> {
-    for statement in
-        ["DELETE FROM object WHERE kind = $1 AND id = $2", "DELETE FROM replica WHERE kind = $1 AND id = $2"]
-    {
+    for statement in [
+        "DELETE FROM object WHERE kind = $1 AND id = $2",
+        "DELETE FROM replica WHERE kind = $1 AND id = $2",
+        "DELETE FROM refusal WHERE kind = $1 AND id = $2",
+    ] {
         sqlx::query(statement)
             .bind(kind.as_str())
             .bind(id)
@@ -162,8 +164,9 @@ pub(crate) async fn remove(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<()
     Ok(())
 }
 
-/// Objects that go one way and whose newest version the peer has not acknowledged. A macro, since SQL is checked to
-/// be fixed text.
+/// Objects that go one way and whose newest version the peer has not acknowledged, without those that it refused and
+/// that wait: as many as may be offered at once would take all others' place. A macro, since SQL is checked to be fixed
+/// text.
 macro_rules! lacking {
     (down, $order:literal) => {
         lacking!("'package', 'distribution', 'collection', 'advertisement', 'trust'", $order)
@@ -180,7 +183,10 @@ macro_rules! lacking {
              FROM object o LEFT JOIN replica r ON r.peer = $1 AND r.kind = o.kind AND r.id = o.id
              WHERE o.kind IN (",
             $kinds,
-            ") AND (r.version IS NULL OR r.version < o.version) ORDER BY ",
+            ") AND (r.version IS NULL OR r.version < o.version)
+             AND NOT EXISTS (SELECT 1 FROM refusal f WHERE f.peer = $1 AND f.kind = o.kind AND f.id = o.id
+                 AND f.version = o.version AND f.waits)
+             ORDER BY ",
             $order,
             " LIMIT $2"
         )
@@ -264,17 +270,21 @@ pub(crate) async fn of_items(
     .collect()
 }
 
-/// Whether the peer has not acknowledged this version or a newer one.
+/// Whether the peer has not acknowledged this version or a newer one, and may be offered it.
 pub(crate) async fn lacks(tx: &mut Tx, peer: &SiteCode, object: &StoredObject) -> Result<bool, StoreError> {
-    let acknowledged: Option<i64> =
-        sqlx::query_scalar("SELECT version FROM replica WHERE peer = $1 AND kind = $2 AND id = $3")
-            .bind(peer.as_str())
-            .bind(object.kind.as_str())
-            .bind(&object.id)
-            .fetch_optional(tx.connection())
-            .await
-            .map_err(failed("read an acknowledgement"))?;
-    Ok(acknowledged.is_none_or(|version| uncount(version) < object.version))
+    sqlx::query_scalar(
+        "SELECT NOT EXISTS (SELECT 1 FROM replica
+                 WHERE peer = $1 AND kind = $2 AND id = $3 AND version >= $4)
+             AND NOT EXISTS (SELECT 1 FROM refusal
+                 WHERE peer = $1 AND kind = $2 AND id = $3 AND version = $4 AND waits)",
+    )
+    .bind(peer.as_str())
+    .bind(object.kind.as_str())
+    .bind(&object.id)
+    .bind(count(object.version))
+    .fetch_one(tx.connection())
+    .await
+    .map_err(failed("read an acknowledgement"))
 }
 
 /// The peer holds this version, or a newer one.
@@ -302,11 +312,13 @@ pub(crate) async fn acknowledge(
 
 /// The peer's database is another one: it must be sent everything again.
 pub(crate) async fn forget_acknowledged(tx: &mut Tx, peer: &SiteCode) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM replica WHERE peer = $1")
-        .bind(peer.as_str())
-        .execute(tx.connection())
-        .await
-        .map_err(failed("forget acknowledgements"))?;
+    for statement in ["DELETE FROM replica WHERE peer = $1", "DELETE FROM refusal WHERE peer = $1"] {
+        sqlx::query(statement)
+            .bind(peer.as_str())
+            .execute(tx.connection())
+            .await
+            .map_err(failed("forget acknowledgements"))?;
+    }
     Ok(())
 }
 

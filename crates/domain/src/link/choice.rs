@@ -2,7 +2,10 @@
 //!
 //! Only what the line can take at once is handed out, so that an urgent item waits for one frame at most.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use crate::{
     Priority, Timestamp,
@@ -209,10 +212,13 @@ pub(super) fn choose(classes: &mut [Class; 3], items: &BTreeMap<ItemId, Out>, ro
             Some(_) if lower == rank => {
                 class.credit[account] = class.credit[account].saturating_sub(unit.cost() * 100);
             }
-            // More than one frame is never owed: a burst of owed frames would hold up what is urgent.
+            // Not much more than one frame is ever owed: a burst of owed frames would hold up what is urgent. What was
+            // earned while something longer waited is kept, and so is the rest that the last frame brought too much.
             Some(waiting) if lower > rank => {
                 let more = unit.cost() * room.share_percent;
-                class.credit[account] = (class.credit[account] + more).min(waiting.cost() * 100);
+                let most = waiting.cost() * 100 + more;
+                let credit = class.credit[account];
+                class.credit[account] = credit.max((credit + more).min(most));
             }
             Some(_) => {}
         }
@@ -222,19 +228,25 @@ pub(super) fn choose(classes: &mut [Class; 3], items: &BTreeMap<ItemId, Out>, ro
 
 fn rank_of_next(classes: &[Class; 3], units: &[Option<Unit>; 3], room: &Room, waiting: u64) -> Option<usize> {
     let in_flight = |from: usize| classes[from..].iter().map(|class| class.in_flight).sum::<u64>();
-    let fits = |rank: usize, unit: Unit| {
-        // The caps are of a class together with those below it; the topmost is the window itself.
-        (0..=rank).all(|rank| in_flight(rank) + unit.bytes() <= room.cap(room.window, rank))
-            && room.path_has_room(rank, unit.bytes() + waiting)
+    // The caps are of a class together with those below it; the topmost is the window itself.
+    let within = |ranks: RangeInclusive<usize>, unit: Unit| {
+        ranks.into_iter().all(|rank| in_flight(rank) + unit.bytes() <= room.cap(room.window, rank))
     };
     let account = usize::from(room.carries == Carries::Bulk);
 
     let owed = (1..3).rev().find(|&rank| {
-        units[rank].is_some_and(|unit| classes[rank].credit[account] >= unit.cost() * 100 && fits(rank, unit))
+        units[rank]
+            .is_some_and(|unit| classes[rank].credit[account] >= unit.cost() * 100 && within(1..=rank, unit))
     });
-    let rank = owed.or_else(|| (0..3).find(|&rank| units[rank].is_some()))?;
+    let (rank, path_rank) = match owed {
+        // On the path the room above a lower class is not kept from what it is owed: a steady stream of urgent bytes
+        // never leaves that room free, and the class would get nothing.
+        Some(rank) => (rank, 0),
+        None => (0..3).find(|&rank| units[rank].is_some()).map(|rank| (rank, rank))?,
+    };
+    let unit = units[rank]?;
     // What is first waits for its room; something smaller behind it would take the room away again and again.
-    fits(rank, units[rank]?).then_some(rank)
+    (within(0..=rank, unit) && room.path_has_room(path_rank, unit.bytes() + waiting)).then_some(rank)
 }
 
 /// By rank.
@@ -245,5 +257,96 @@ pub(super) fn rank(priority: Priority) -> usize {
         Priority::High => 0,
         Priority::Medium => 1,
         Priority::Low => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Digest,
+        link::{OutItem, Ranges},
+    };
+
+    const FRAME: u64 = 1000;
+
+    fn out(priority: Priority, inline: Option<Vec<u8>>) -> Out {
+        let length = inline.as_ref().map_or(1_000_000, |bytes| bytes.len() as u64);
+        let stage = if inline.is_some() { Stage::Queued } else { Stage::Sending { next: 0, acked: 0 } };
+        let item = OutItem {
+            id: ItemId([rank(priority) as u8; 16]),
+            kind: ItemKind::Bundle,
+            priority,
+            length,
+            digest: Digest([0; 32]),
+            subject: String::new(),
+            target: None,
+            bases: Vec::new(),
+            rank: 0,
+            deadline: None,
+            queued_at: Timestamp(0),
+            available: length,
+            inline,
+            state: None,
+        };
+        Out { item, stage, held: Ranges::default(), want: 0 }
+    }
+
+    fn place(item: &OutItem) -> Place {
+        let deadline = Timestamp(i64::MAX);
+        Place { rank: 0, kind: item.kind, deadline, queued_at: item.queued_at, item: item.id }
+    }
+
+    /// How many of a thousand frames are not of the highest class, where something comes free only as the peer says
+    /// that something came.
+    fn lower_of_a_thousand(low: Out, room: Room) -> usize {
+        let outs = [out(Priority::High, None), low];
+        let mut classes: [Class; 3] = Default::default();
+        for out in &outs {
+            let class = &mut classes[rank(out.item.priority)];
+            let places = if out.stage == Stage::Queued { &mut class.small } else { &mut class.sending };
+            places.insert(place(&out.item));
+        }
+        let items: BTreeMap<_, _> = outs.into_iter().map(|out| (out.item.id, out)).collect();
+        let (mut lower, mut under_way) = (0, std::collections::VecDeque::new());
+        for _ in 0..1000 {
+            let unit = loop {
+                let bytes = under_way.iter().map(|(_, bytes)| bytes).sum();
+                classes[0].in_flight = under_way.iter().filter(|(low, _)| !low).map(|(_, bytes)| bytes).sum();
+                classes[2].in_flight = bytes - classes[0].in_flight;
+                match choose(&mut classes, &items, &Room { under_way: bytes, ..room }) {
+                    Some(unit) => break unit,
+                    None => under_way.pop_front().expect("with nothing under way something leaves"),
+                };
+            };
+            let is_low = matches!(unit, Unit::Data { item, .. } | Unit::Offer { item, .. } if item.0[0] == 2);
+            lower += usize::from(is_low);
+            under_way.push_back((is_low, unit.bytes()));
+        }
+        lower
+    }
+
+    #[test]
+    fn a_lower_class_gets_its_share_where_urgent_bytes_fill_the_path_or_the_window() {
+        let room = Room {
+            window: 100 * FRAME,
+            path: 100 * FRAME,
+            under_way: 0,
+            frame: FRAME,
+            inline: 4 * FRAME,
+            share_percent: 5,
+            open: Open::All,
+            carries: Carries::All,
+            bundles: usize::MAX,
+        };
+        for (window, path) in [(100, 10), (10, 100), (10, 10)] {
+            let room = Room { window: window * FRAME, path: path * FRAME, ..room };
+
+            let lower = lower_of_a_thousand(out(Priority::Low, None), room.fitted());
+            assert!((40..=60).contains(&lower), "{lower} frames in a window of {window} on a path of {path}");
+            let whole = out(Priority::Low, Some(vec![0; 2 * FRAME as usize]));
+            let lower = lower_of_a_thousand(whole, room.fitted());
+            assert!((20..=40).contains(&lower), "{lower} longer ones, {window}, {path}");
+        }
     }
 }

@@ -30,6 +30,8 @@ pub struct LinkConfig {
     pub lanes: Option<LaneOffer>,
     /// After so long without a frame the peer counts as gone. It must be longer than a frame takes on the line.
     pub silence: Duration,
+    /// Who has not said its hello by then is not waited for.
+    pub hello_within: Duration,
 }
 
 /// A line as an earlier stream measured it.
@@ -67,6 +69,7 @@ impl LinkConfig {
             ping_every: Duration::from_secs(15),
             lanes: None,
             silence: Duration::from_secs(60),
+            hello_within: Duration::from_secs(30),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
 pub enum Frame {
     Hello(Hello),
     Offer(Offer),
-    /// An offer whose kind this version does not know: it is refused, and nobody above hears of it.
+    /// An offer whose kind this version does not know: it is refused.
     UnknownOffer {
         item: ItemId,
         /// Bytes that came within it.
@@ -61,6 +61,8 @@ pub enum Frame {
     },
     Goodbye {
         reason: String,
+        /// Who receives this broke the protocol.
+        at_fault: bool,
     },
     Ping {
         value: u64,
@@ -124,7 +126,7 @@ pub enum RefuseReason {
     Held,
     /// A base of the bundle is not held there: make one against less.
     BaseMissing,
-    /// Not for this site, or not the offerer's to send. Never retry.
+    /// Not for this site, or not the offerer's to send, as the peer sees it now: try again less and less often.
     NotAllowed,
     /// The bytes do not match the digest, or do not decode. Send it again from zero.
     Damaged,
@@ -180,6 +182,7 @@ impl Frame {
             Frame::Data { bytes, .. } | Frame::Bulk { bytes, .. } => 35 + bytes.len(),
             Frame::WantRest { held, .. } => 25 + 12 * held.len(),
             Frame::Refuse { text, .. } => 35 + text.len(),
+            Frame::Goodbye { reason, .. } => 10 + reason.len(),
             Frame::Outline(outline) => 40 + 32 * outline.hashes.len(),
             Frame::Compare(compare) => 10 + 50 * compare.nodes.len(),
             Frame::Listing(listing) => {

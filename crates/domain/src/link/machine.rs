@@ -126,9 +126,15 @@ pub enum Event {
         reason: RefuseReason,
         text: String,
     },
+    /// An item of a kind that this version does not know was offered. It is refused already.
+    UnknownKind {
+        item: ItemId,
+    },
     /// The peer is about to end the stream: nothing new is sent to it.
     PeerGoodbye {
         reason: String,
+        /// This side broke the protocol, says the peer.
+        at_fault: bool,
     },
     Pong {
         round_trip: Duration,
@@ -141,12 +147,15 @@ pub enum Event {
     Listed(Listing),
 }
 
-/// The peer has said nothing for too long: close the stream and make a new one.
+/// The peer has said nothing for too long: close the stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("site {peer} was silent for {} s", silence.as_secs())]
-pub struct PeerSilent {
-    pub peer: SiteCode,
-    pub silence: Duration,
+pub enum Lost {
+    /// The line may be at fault: make a new one.
+    #[error("site {peer} was silent for {} s", silence.as_secs())]
+    Silent { peer: SiteCode, silence: Duration },
+    /// Whoever opens a link says at once who it is.
+    #[error("site {peer} said no hello within {} s", within.as_secs())]
+    NoHello { peer: SiteCode, within: Duration },
 }
 
 /// What a link was seen to do, for people.
@@ -284,7 +293,8 @@ impl Link {
     pub fn goodbye(&mut self, reason: impl Into<String>) {
         if !self.ending {
             self.ending = true;
-            self.control.push(Frame::Goodbye { reason: cut(reason.into(), limits::TEXT_BYTES_MAX) });
+            let reason = cut(reason.into(), limits::TEXT_BYTES_MAX);
+            self.control.push(Frame::Goodbye { reason, at_fault: false });
         }
     }
 
@@ -332,9 +342,9 @@ impl Link {
         self.bundles_max = bundles;
     }
 
-    /// The connection has carried so many bytes to the peer in all, its own headers included, and holds none back.
-    pub fn carried(&mut self, connection_bytes: u64, now: Timestamp) {
-        self.shaper.carried(connection_bytes, now);
+    /// The line has carried so many bytes to the peer in all, every header included, and none are held back.
+    pub fn carried(&mut self, line_bytes: u64, now: Timestamp) {
+        self.shaper.carried(line_bytes, now);
     }
 
     pub fn gauges(&self) -> Gauges {
@@ -373,14 +383,11 @@ impl Link {
 
     /// What the line carries in a moment: a frame that has begun holds up what is urgent no longer than that.
     fn frame_bytes(&self) -> u64 {
-        let rate = self.fastest();
-        if rate == u64::MAX {
-            return FRAME_BYTES_FIRST.min(u64::from(self.config.pace.frame_bytes));
-        }
+        let rate = Some(self.fastest()).filter(|rate| *rate < u64::MAX);
         // On the slowest lines small frames would be headers for the most part: there the moment is longer.
-        let (short, long) = (rate / 40, rate / 10);
-        let bytes = short.max(long.min(FRAME_BYTES_SLOW)).max(FRAME_BYTES_MIN);
-        bytes.min(u64::from(self.config.pace.frame_bytes))
+        let of_rate = |rate: u64| (rate / 40).max((rate / 10).min(FRAME_BYTES_SLOW)).max(FRAME_BYTES_MIN);
+        let bytes = rate.map_or(FRAME_BYTES_FIRST, of_rate);
+        bytes.min(u64::from(self.config.pace.frame_bytes)).min(self.shaper.frame_max())
     }
 
     /// As far as is known, nothing leaves faster.
@@ -423,20 +430,25 @@ impl Link {
 
     /// When [`wake`](Link::wake) has something to do.
     pub fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
-        let dead_at = self.heard_at.plus(self.config.silence);
+        let patience = if self.peer.is_some() { self.config.silence } else { self.config.hello_within };
+        let dead_at = self.heard_at.plus(patience);
         let pings = self.peer.is_some() && !self.pings.is_waiting();
         let tell_at = self.incoming.tell_at().filter(|_| self.speaks(FEEDBACK_REVISION));
         // Without an item there is nothing that the shaper could let go.
         let ready_at = self.shaper.ready_at().filter(|at| *at > now && !self.outgoing.is_empty());
-        let first = [pings.then_some(self.ping_at), tell_at, ready_at].into_iter().flatten().min();
-        Some(first.map_or(dead_at, |first| first.min(dead_at)))
+        let all = [pings.then_some(self.ping_at), tell_at, ready_at];
+        Some(all.into_iter().flatten().fold(dead_at, Timestamp::min))
     }
 
     /// Asks the peer whether it lives, or finds that it does not.
-    pub fn wake(&mut self, now: Timestamp) -> Result<(), PeerSilent> {
+    pub fn wake(&mut self, now: Timestamp) -> Result<(), Lost> {
         let silence = now.since(self.heard_at);
-        if silence >= self.config.silence {
-            return Err(PeerSilent { peer: self.config.peer.clone(), silence });
+        let (peer, within) = (&self.config.peer, self.config.hello_within);
+        if self.peer.is_none() && silence >= within {
+            return Err(Lost::NoHello { peer: peer.clone(), within });
+        }
+        if self.peer.is_some() && silence >= self.config.silence {
+            return Err(Lost::Silent { peer: peer.clone(), silence });
         }
         if self.peer.is_some() && !self.pings.is_waiting() && now >= self.ping_at {
             self.pings.queue(&mut self.control);
@@ -505,7 +517,7 @@ impl Link {
             Frame::UnknownOffer { item, .. } => {
                 let text = "this version does not know the kind of the item".to_owned();
                 self.control.push(Frame::Refuse { item, reason: RefuseReason::UnknownKind, text });
-                Ok(None)
+                Ok(Some(Event::UnknownKind { item }))
             }
             Frame::Want { item, offset } => self.outgoing.want(item, offset, Ranges::default()),
             Frame::WantRest { item, offset, held } => self.outgoing.want(item, offset, held),
@@ -521,11 +533,12 @@ impl Link {
             Frame::Ack { item, offset } => self.outgoing.ack(item, offset),
             Frame::Receipt { item } => self.outgoing.receipt(item),
             Frame::Cancel { item } => Ok(self.incoming.cancelled(item)),
-            Frame::Goodbye { reason } => {
+            Frame::Goodbye { reason, at_fault } => {
                 if let Some(peer) = &mut self.peer {
                     peer.leaving = true;
                 }
-                Ok(Some(Event::PeerGoodbye { reason: cut(reason, limits::TEXT_BYTES_MAX) }))
+                let reason = cut(reason, limits::TEXT_BYTES_MAX);
+                Ok(Some(Event::PeerGoodbye { reason, at_fault }))
             }
             Frame::Ping { value } => {
                 self.control.push(Frame::Pong { value });

@@ -28,7 +28,7 @@ pub use frame::{Frame, Hello, Offer, Outline, RefuseReason};
 pub use incoming::AnswerError;
 pub use item::{ItemId, ItemIdError, ItemKind, ObjectState, OutItem};
 pub use lanes::{Bulk, LaneOffer};
-pub use machine::{Event, Gauges, Link, PeerSilent, Send};
+pub use machine::{Event, Gauges, Link, Lost, Send};
 pub use outgoing::{OfferError, Offering, Progress, Stage};
 pub use ranges::Ranges;
 pub use violation::Violation;

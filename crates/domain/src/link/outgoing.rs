@@ -81,7 +81,7 @@ pub(super) struct Out {
     /// What the peer held already beyond the offset of its want: it is left out.
     pub(super) held: Ranges,
     /// Which want of the peer it was.
-    want: u64,
+    pub(super) want: u64,
 }
 
 impl Outgoing {

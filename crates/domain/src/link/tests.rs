@@ -6,8 +6,8 @@ mod rules;
 use std::time::Duration;
 
 use super::{
-    AnswerError, Event, Frame, Hello, ItemId, ItemKind, Link, LinkConfig, ObjectState, Offer, OfferError,
-    Offering, OutItem, Pace, REVISION, RefuseReason, Send, Violation, limits,
+    Allowance, AnswerError, Event, Frame, Hello, ItemId, ItemKind, Link, LinkConfig, Lost, ObjectState,
+    Offer, OfferError, Offering, Open, OutItem, Pace, REVISION, RefuseReason, Send, Violation, limits,
 };
 use crate::{Digest, Priority, Timestamp, id::SiteCode};
 
@@ -260,6 +260,96 @@ fn what_was_put_in_front_goes_before_all_others_of_its_class_and_before_no_other
 }
 
 #[test]
+fn within_a_class_what_is_needed_first_goes_first_and_then_the_oldest() {
+    let mut link = open_link();
+    for (nth, deadline) in [(1, None), (2, Some(90)), (3, Some(20)), (4, None)] {
+        let deadline = deadline.map(Timestamp);
+        link.offer(OutItem { deadline, ..bundle(nth, 10) }).expect("room");
+    }
+
+    let offered: Vec<u8> = frames(&mut link)
+        .into_iter()
+        .filter_map(|send| match send {
+            Send::Frame(Frame::Offer(offer)) => Some(offer.item.0[0]),
+            _ => None,
+        })
+        .collect();
+
+    assert_eq!(offered, [3, 2, 1, 4]);
+}
+
+#[test]
+fn what_is_still_coming_in_goes_on_as_far_as_it_is_there() {
+    let mut link = open_link();
+    let item = ItemId([1; 16]);
+    link.offer(OutItem { available: 1500, ..bundle(1, 4000) }).expect("room");
+    frames(&mut link);
+    link.receive(Frame::Want { item, offset: 0 }, NOW).expect("offered");
+    let lengths = |link: &mut Link| -> Vec<usize> {
+        let sent = frames(link).into_iter();
+        sent.map(|send| if let Send::Data { length, .. } = send { length } else { 0 }).collect()
+    };
+
+    assert_eq!(lengths(&mut link), [1000, 500]);
+    link.available(item, 2000);
+    assert_eq!(lengths(&mut link), [500]);
+    link.available(item, 9999);
+    assert_eq!(lengths(&mut link), [1000, 1000], "no more than it has");
+}
+
+#[test]
+fn a_closed_class_pauses_where_it_is_and_a_rate_holds_back_the_next_frame() {
+    let mut link = open_link();
+    let item = ItemId([1; 16]);
+    link.offer(bundle(1, 5000)).expect("room");
+    frames(&mut link);
+    link.receive(Frame::Want { item, offset: 0 }, NOW).expect("offered");
+    link.allow(Allowance { open: Open::High, ..Allowance::default() }, NOW);
+    assert_eq!(frames(&mut link), [], "it is of medium priority");
+    link.offer(OutItem { priority: Priority::High, ..object(2, 1) }).expect("room");
+    assert_eq!(frames(&mut link).len(), 1, "what is open goes");
+
+    link.allow(Allowance { bytes_per_second: Some(1000), ..Allowance::default() }, NOW);
+    let first = frames(&mut link);
+
+    assert!(matches!(first[..], [Send::Data { offset: 0, .. }]), "one frame, and then a debt: {first:?}");
+    let at = link.next_wake(NOW).expect("when the debt is paid");
+    assert!(at > NOW && link.next_send(at).is_some());
+}
+
+#[test]
+fn without_a_turn_no_bundle_goes_and_everything_else_does() {
+    let mut link = open_link();
+    link.set_bundles_max(0);
+    link.offer(bundle(1, 5000)).expect("room");
+    link.offer(object(2, 1)).expect("room");
+
+    let sent = frames(&mut link);
+    assert!(matches!(&sent[..], [Send::Frame(Frame::Offer(offer))] if offer.kind == ItemKind::Object));
+
+    link.set_bundles_max(1);
+    link.offer(bundle(3, 5000)).expect("room");
+    assert_eq!(frames(&mut link).len(), 1, "the second waits until the first is done");
+}
+
+#[test]
+fn what_came_is_told_soon_and_not_for_every_frame() {
+    let mut link = open_link();
+    link.receive(Frame::Offer(offer_frame(1, 10_000)), NOW).expect("a good offer");
+    link.accept(ItemId([1; 16]), 0).expect("it is open");
+    frames(&mut link);
+    for at in 0..10 {
+        link.receive(data(1, at * 1000, 1000), NOW).expect("wanted data");
+    }
+
+    assert_eq!(frames(&mut link), []);
+    let at = link.next_wake(NOW).expect("soon");
+    assert!(at <= NOW.plus(Duration::from_millis(25)));
+    assert_eq!(link.next_send(at), Some(Send::Frame(Frame::Got { bytes: 10_000 })));
+    assert_eq!(link.next_send(at), None);
+}
+
+#[test]
 fn each_class_leaves_room_for_those_above_it() {
     for (priority, most) in [(Priority::Low, 15_000), (Priority::Medium, 17_500), (Priority::High, 20_000)] {
         let mut link = open_link();
@@ -323,7 +413,8 @@ fn the_lower_revision_is_spoken_and_unknown_things_are_ignored() {
     assert_eq!(link.receive(Frame::Unknown, NOW), Ok(vec![]));
     frames(&mut link);
     let item = ItemId([7; 16]);
-    assert_eq!(link.receive(Frame::UnknownOffer { item, inline_bytes: 0 }, NOW), Ok(vec![]));
+    let offer = Frame::UnknownOffer { item, inline_bytes: 0 };
+    assert_eq!(link.receive(offer, NOW), Ok(vec![Event::UnknownKind { item }]));
     let reason = RefuseReason::UnknownKind;
     assert!(matches!(&frames(&mut link)[..], [Send::Frame(Frame::Refuse { reason: r, .. })] if *r == reason));
 }
@@ -353,6 +444,16 @@ fn a_silent_peer_is_asked_and_then_given_up() {
 }
 
 #[test]
+fn who_says_no_hello_is_not_waited_for_as_long() {
+    let mut link = Link::new(config("CEN", "PAR"), NOW);
+    let at = |seconds| NOW.plus(Duration::from_secs(seconds));
+
+    assert_eq!(link.next_wake(NOW), Some(at(30)));
+    assert_eq!(link.wake(at(29)), Ok(()));
+    assert!(matches!(link.wake(at(30)), Err(Lost::NoHello { .. })));
+}
+
+#[test]
 fn after_goodbye_answers_leave_and_nothing_new() {
     let mut link = open_link();
     let item = ItemId([1; 16]);
@@ -369,6 +470,6 @@ fn after_goodbye_answers_leave_and_nothing_new() {
     );
     let mut other = open_link();
     other.offer(bundle(2, 10)).expect("room");
-    other.receive(Frame::Goodbye { reason: String::new() }, NOW).expect("allowed");
+    other.receive(Frame::Goodbye { reason: String::new(), at_fault: false }, NOW).expect("allowed");
     assert_eq!(frames(&mut other), [], "it would be lost");
 }

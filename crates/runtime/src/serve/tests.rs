@@ -1,5 +1,7 @@
 //! Real sockets, real TLS: who is let in, who is not, and that nobody is in another's way.
 
+mod limits;
+
 use std::{sync::LazyLock, time::Instant};
 
 use packhorse_domain::Timestamp;

@@ -1,4 +1,4 @@
-//! Runs many seeds, or one with everything that went over the lines.
+//! Runs many seeds, or one with everything that went over the lines, or shows how soon each defect is found.
 
 use std::{
     env,
@@ -7,13 +7,20 @@ use std::{
     thread,
 };
 
-use packhorse_sim::{Failure, Plan, run};
+use packhorse_sim::{Failure, Mutation, Plan, run};
 
-const USAGE: &str = "usage: sim [--seeds COUNT] [--from SEED] | --seed SEED";
+const USAGE: &str = "usage: sim [--seeds COUNT] [--from SEED] | --seed SEED | --mutations";
+/// Failures that one thread collects before it gives up.
+const FAILURES_MAX: usize = 20;
+/// Seeds within which each defect must show.
+const SEEDS_PER_MUTATION: u64 = 10_000;
 
 fn main() -> io::Result<ExitCode> {
     let mut out = io::stdout().lock();
     let arguments: Vec<String> = env::args().skip(1).collect();
+    if arguments == ["--mutations"] {
+        return mutations(&mut out);
+    }
     let (mut count, mut from, mut one) = (100_000, 0, None);
     for pair in arguments.chunks(2) {
         match (pair[0].as_str(), pair.get(1).and_then(|value| value.parse::<u64>().ok())) {
@@ -46,13 +53,29 @@ fn run_all(from: u64, count: u64) -> Vec<Failure> {
                     (from + worker..from + count)
                         .step_by(threads as usize)
                         .filter_map(|seed| run(&Plan::from_seed(seed), None).err())
-                        .take(20)
+                        .take(FAILURES_MAX)
                         .collect::<Vec<_>>()
                 })
             })
             .collect();
         workers.into_iter().flat_map(|worker| worker.join().expect("a run does not panic")).collect()
     })
+}
+
+fn mutations(out: &mut impl io::Write) -> io::Result<ExitCode> {
+    let mut outcome = ExitCode::SUCCESS;
+    writeln!(out, "{:<20} {:>11}  found by", "mutation", "after seeds")?;
+    for mutation in Mutation::ALL {
+        let name = format!("{mutation:?}");
+        match (0..SEEDS_PER_MUTATION).find_map(|seed| run(&Plan::from_seed(seed), Some(mutation)).err()) {
+            Some(failure) => writeln!(out, "{name:<20} {:>11}  {}", failure.seed + 1, failure.what)?,
+            None => {
+                writeln!(out, "{name:<20} {:>11}  nothing", "never")?;
+                outcome = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(outcome)
 }
 
 fn trace(out: &mut impl io::Write, seed: u64) -> io::Result<ExitCode> {

@@ -1,6 +1,6 @@
 //! The items of each link in the order in which they are sent, and when each is through.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use packhorse_domain::{
     Timestamp,
@@ -49,6 +49,7 @@ pub(super) async fn list(site: &Site, asked: &ListQueueRequest) -> Result<ListQu
     }
     entries.extend(board.arrivals(site, &mut tx).await?);
     entries.extend(board.rest());
+    let deadlines = scheduler::deadlines(&mut tx).await?;
     drop(tx);
     entries.retain(|entry| asked.all || is_of_interest(entry));
 
@@ -57,7 +58,7 @@ pub(super) async fn list(site: &Site, asked: &ListQueueRequest) -> Result<ListQu
         let (of_link, others) = entries.into_iter().partition(|entry| entry.peer == neighbour.code);
         entries = others;
         let view = site.links(|links| links.get(&neighbour.code).cloned()).unwrap_or_default();
-        let of_link = in_order(of_link);
+        let of_link = in_order(of_link, &deadlines);
         answer.links.push(QueueLink {
             has_more: more.contains(&neighbour.code),
             ..header(&neighbour.code, &view, &of_link)
@@ -96,10 +97,13 @@ async fn waiting_objects(
     Ok((objects, has_more))
 }
 
-/// As the link chooses: by class, then rank, then objects before bundles, then the oldest. What comes in stands below.
-fn in_order(mut entries: Vec<Entry>) -> Vec<Entry> {
+/// As the link chooses: by class, then rank, then objects before bundles, then what is needed first, then the oldest.
+/// What comes in stands below.
+fn in_order(mut entries: Vec<Entry>, deadlines: &HashMap<String, Timestamp>) -> Vec<Entry> {
     entries.sort_by_key(|entry| {
-        let place = (entry.priority, entry.rank, entry.kind, entry.queued_at, entry.item);
+        // Of an object the subject is no package's id.
+        let deadline = deadlines.get(&entry.subject).copied().unwrap_or(Timestamp(i64::MAX));
+        let place = (entry.priority, entry.rank, entry.kind, deadline, entry.queued_at, entry.item);
         (!entry.outgoing, entry.state.is_over(), place)
     });
     entries

@@ -22,7 +22,7 @@ use crate::{
     scheduler,
     sender::{LinkView, Moving},
     store::{
-        arrivals::ArrivalState,
+        arrivals::{self, ArrivalState},
         bundles::{self, BundleRow, Sending, SendingState},
         neighbours::{self, Relation},
         objects, queue,
@@ -344,4 +344,34 @@ async fn an_order_for_what_is_gone_is_forgotten() {
     replication.step().await.unwrap();
 
     assert_eq!(orders(&world).await, 1);
+}
+
+#[tokio::test]
+async fn a_bundle_that_goes_on_while_it_comes_in_can_be_changed_on_its_way_out() {
+    let (world, package) = world().await;
+    arrive(&world, &package, 7, ArrivalState::Receiving).await;
+    let now = world.site.now();
+    let mut tx = world.site.store.begin().await.unwrap();
+    let mut arrival = arrivals::list(&mut tx).await.unwrap().remove(0);
+    arrivals::remove(&mut tx, &arrival.item).await.unwrap();
+    arrival.outlined = true;
+    arrivals::put(&mut tx, &arrival).await.unwrap();
+    let sending = Sending {
+        peer: "LYO".parse().unwrap(),
+        digest: arrival.digest,
+        state: SendingState::Queued,
+        reason: String::new(),
+        retry_at: now,
+        changed_at: now,
+    };
+    bundles::put_sending(&mut tx, &sending).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let held = change(&world, QueueAction::Hold, &["0707"], "").await.unwrap();
+    let incoming = change(&world, QueueAction::Hold, &["0707"], "PAR").await;
+
+    assert_eq!((held.len(), held[0].peer.as_str(), held[0].state()), (1, "LYO", QueueState::Held));
+    refused(incoming, Code::FailedPrecondition, &["do it at site PAR"]);
+    let cancelled = change(&world, QueueAction::Cancel, &["0707"], "LYO").await.unwrap();
+    assert_eq!(cancelled[0].state(), QueueState::Cancelled);
 }

@@ -6,8 +6,9 @@ use packhorse_domain::link::{Event, Frame, ItemId, Send};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{Session, SessionError};
+use super::Session;
 use crate::sender::{
+    fault::SessionError,
     inbound::Arrived,
     lines::{Came, Ins, Line, Lines, Outs},
 };

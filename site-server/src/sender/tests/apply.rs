@@ -307,3 +307,63 @@ async fn a_status_of_an_advertisement_is_its_site_s_own() {
 
     assert!(matches!(claim, Err(Rejection::OtherName)));
 }
+
+#[tokio::test]
+async fn a_child_gives_back_only_what_the_owner_above_signed() {
+    let world = world().await;
+    let own = distribution("CEN00001", 3, &["PAR/hall"]);
+
+    assert!(matches!(world.up(&encoded(&own)).await, Err(Rejection::Signature(_))), "not signed");
+    for key in [&SigningKey::generate(), world.child.site.director()] {
+        assert!(matches!(world.up(&signed(&own, key)).await, Err(Rejection::Signature(_))));
+    }
+    let of_child = Object { owner: "PAR".parse().unwrap(), ..own.clone() };
+    let result = world.up(&signed(&of_child, world.child.site.director())).await;
+    assert!(matches!(result, Err(Rejection::NotAllowed(NotAllowed::WrongWay { .. }))));
+    assert!(world.held(&world.central, ObjectKind::Distribution, "CEN00001").await.is_none());
+
+    world.up(&world.sign(&own)).await.unwrap();
+    let held = world.held(&world.central, ObjectKind::Distribution, "CEN00001").await.unwrap();
+    assert_eq!(held.version, 3);
+    world.up(&world.sign(&distribution("CEN00001", 2, &[]))).await.unwrap();
+    let held = world.held(&world.central, ObjectKind::Distribution, "CEN00001").await.unwrap();
+    assert_eq!(held.version, 3, "an older one changes nothing");
+}
+
+#[tokio::test]
+async fn a_fork_is_settled_by_the_owner_and_an_alarm_elsewhere() {
+    let world = world().await;
+    let here = world.sign(&distribution("CEN00001", 3, &["PAR/hall"]));
+    let other = world.sign(&distribution("CEN00001", 3, &["PAR/desk"]));
+    world.up(&here).await.unwrap();
+    world.down(&here).await.unwrap();
+
+    world.up(&other).await.unwrap();
+    assert!(matches!(world.down(&other).await, Err(Rejection::Conflict)));
+
+    let held = world.held(&world.central, ObjectKind::Distribution, "CEN00001").await.unwrap();
+    assert_eq!((held.version, held.body), (4, distribution("CEN00001", 3, &["PAR/hall"]).body));
+    world.down(&held.content).await.unwrap();
+    world.up(&other).await.unwrap();
+    let held = world.held(&world.central, ObjectKind::Distribution, "CEN00001").await.unwrap();
+    assert_eq!(held.version, 4, "the same fork again changes nothing");
+}
+
+#[tokio::test]
+async fn a_parent_gives_back_to_a_site_only_its_own() {
+    let world = world().await;
+    let own = encoded(&status("CEN00001", "PAR"));
+    let of_below = encoded(&status("CEN00001", "LYO"));
+
+    world.down(&own).await.unwrap();
+    let result = world.down(&of_below).await;
+
+    assert!(matches!(result, Err(Rejection::NotAllowed(NotAllowed::WrongWay { .. }))));
+    let message = encoded(&tombstone(ObjectKind::Event, "PAR/000000000001", "PAR"));
+    let result = world.down(&message).await;
+    assert!(matches!(result, Err(Rejection::NotAllowed(NotAllowed::WrongWay { .. }))));
+    let in_envelope =
+        signed(&Object { version: 2, ..status("CEN00001", "PAR") }, world.child.site.director());
+    assert!(matches!(world.down(&in_envelope).await, Err(Rejection::OtherName)));
+    assert!(world.held(&world.child, ObjectKind::PackageStatus, "CEN00001/PAR/").await.is_some());
+}

@@ -6,6 +6,7 @@ use packhorse_domain::{
     id::PackageId,
     object::{Direction, ObjectKind},
     package::PackageState,
+    status::{EventType, Severity},
 };
 use packhorse_runtime::SystemClock;
 use tokio::{sync::mpsc, time::timeout};
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Line, Session};
 use crate::{
     sender::dial_parent,
+    status,
     store::{
         arrivals, bundles, contents,
         neighbours::{self, Relation},
@@ -178,46 +180,41 @@ async fn a_peer_with_another_database_is_told_everything_again() {
     let (central, child) = two().await;
     let line = Line::new(&central, &child);
     knows_hall(&central).await;
-    let package = central.package(b"echo").await;
-    until("the definition is below", || async {
-        child.object(ObjectKind::Package, package.as_str()).await.is_some()
-    })
-    .await;
-    // What arrived is told again until its receipt is written above: cut before that, it would come a second time.
-    until("the definition is acknowledged", || async {
-        let mut tx = central.site.store.read().await.unwrap();
-        let lacking = objects::lacking(&mut tx, child.code(), Direction::Down, 100).await.unwrap();
-        lacking.iter().all(|object| object.id != package.as_str())
-    })
-    .await;
+    // Messages are not compared: one that the peer lost comes back only if everything is told again.
+    let message = "PAR/000000000001";
+    let is_told = || async {
+        let mut tx = child.site.store.read().await.unwrap();
+        objects::lacking(&mut tx, central.code(), Direction::Up, 100).await.unwrap().is_empty()
+    };
+    // What arrived is told again until its receipt is written: cut before that, it would come a second time.
+    until("the message is acknowledged", is_told).await;
     drop(line);
-    until("the line is down", || async { child.site.links(|links| links.values().all(|link| !link.up)) })
-        .await;
-    let mut tx = child.site.store.begin().await.unwrap();
-    objects::remove(&mut tx, ObjectKind::Package, package.as_str()).await.unwrap();
+    let is_down = || async { child.site.links(|links| links.values().all(|link| !link.up)) };
+    until("the line is down", is_down).await;
+    let mut tx = central.site.store.begin().await.unwrap();
+    objects::remove(&mut tx, ObjectKind::Event, message).await.unwrap();
     tx.commit().await.unwrap();
 
     let line = Line::new(&central, &child);
     // Every change is told on this line; what was acknowledged is not told again.
-    let second = central.package(b"echo 2").await;
-    until("news comes", || async { child.object(ObjectKind::Package, second.as_str()).await.is_some() })
-        .await;
-    assert!(child.object(ObjectKind::Package, package.as_str()).await.is_none());
+    let mut tx = child.site.store.begin().await.unwrap();
+    let class = (Severity::Info, EventType::Detail);
+    status::report(&child.site, &mut tx, "sender", class, "", "news").await.unwrap();
+    tx.commit().await.unwrap();
+    until("news comes", || async { central.events().await.iter().any(|text| text == "news") }).await;
+    assert!(central.object(ObjectKind::Event, message).await.is_none());
     drop(line);
-    until("the line is down", || async { child.site.links(|links| links.values().all(|link| !link.up)) })
-        .await;
+    until("the line is down", is_down).await;
 
-    let mut tx = central.site.store.begin().await.unwrap();
-    neighbours::met(&mut tx, child.code(), b"another", central.site.now()).await.unwrap();
+    let mut tx = child.site.store.begin().await.unwrap();
+    neighbours::met(&mut tx, central.code(), b"another", child.site.now()).await.unwrap();
     tx.commit().await.unwrap();
     let _line = Line::new(&central, &child);
-    until("the definition is back", || async {
-        child.object(ObjectKind::Package, package.as_str()).await.is_some()
-    })
-    .await;
-    let mut tx = central.site.store.read().await.unwrap();
-    let met = neighbours::list(&mut tx).await.unwrap().remove(0).epoch;
+    until("the message is back", || async { central.object(ObjectKind::Event, message).await.is_some() })
+        .await;
     let mut tx = child.site.store.read().await.unwrap();
+    let met = neighbours::list(&mut tx).await.unwrap().remove(0).epoch;
+    let mut tx = central.site.store.read().await.unwrap();
     assert_eq!(Some(met), settings::get(&mut tx, settings::EPOCH).await.unwrap());
 }
 

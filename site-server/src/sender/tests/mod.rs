@@ -1,10 +1,16 @@
 //! The link between real sites: over channels where frames are counted and cut, and over TLS.
 
 mod apply;
+mod hostile;
 mod lanes;
 mod link;
+mod parent;
+mod peer;
 mod queue;
 mod relay;
+mod repair;
+mod retry;
+mod skew;
 
 use std::{
     sync::{
@@ -32,6 +38,8 @@ pub(super) struct Line {
     pub(super) items: Arc<Mutex<Vec<ItemId>>>,
     /// How long it rests after each of them.
     rest_ms: Arc<AtomicU64>,
+    /// Comparisons and listings, both ways.
+    pub(super) compared: Arc<Mutex<Vec<Frame>>>,
     cut: CancellationToken,
 }
 
@@ -59,6 +67,7 @@ impl Line {
         let line = Line {
             data: Arc::default(),
             items: Arc::default(),
+            compared: Arc::default(),
             rest_ms: Arc::new(AtomicU64::new(rest_ms)),
             cut: CancellationToken::new(),
         };
@@ -82,6 +91,7 @@ impl Line {
         let (sender, inbound) = mpsc::channel::<Arrived>(64);
         let (cut, data, sent) = (self.cut.clone(), self.data.clone(), AtomicU64::new(0));
         let (items, rest_ms) = (self.items.clone(), self.rest_ms.clone());
+        let compared = self.compared.clone();
         node.lifecycle.spawn_finite("line", async move {
             while let Some(Some(frame)) = cut.run_until_cancelled(frames.recv()).await {
                 if let Frame::Data { item, offset, bytes } = &frame {
@@ -95,6 +105,9 @@ impl Line {
                     if !rest.is_zero() {
                         tokio::time::sleep(rest).await;
                     }
+                }
+                if matches!(frame, Frame::Compare(_) | Frame::Listing(_)) {
+                    compared.lock().unwrap().push(frame.clone());
                 }
                 if sender.send(Ok(frame).into()).await.is_err() {
                     return;

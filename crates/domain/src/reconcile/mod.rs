@@ -1,6 +1,22 @@
 //! Anti-entropy: two sites find what differs between them down a tree of digests, and repair it.
+//!
+//! Each side shows the root of the set that it sends, on connect and then now and then. Where the trees differ the
+//! answers go one digit deeper, and where little is left both sides list it and act on what they see by
+//! [`repair`]. Nothing is kept between the frames: a lost one costs time only.
 
-use crate::{Digest, object::Direction};
+mod plan;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+pub use plan::{Differing, Held, Owner, Repair, Side, repair};
+pub use tree::{Say, Tree, key};
+
+use crate::{
+    Digest,
+    object::{Direction, ObjectKind},
+};
 
 /// Numbers that both sides keep to.
 pub mod limits {
@@ -50,4 +66,16 @@ pub struct Entry {
     pub version: u64,
     /// Of the bytes as stored.
     pub digest: Digest,
+}
+
+impl Compare {
+    /// Whether it opens a comparison.
+    pub fn is_root(&self) -> bool {
+        matches!(self.nodes.as_slice(), [node] if node.prefix.is_empty())
+    }
+}
+
+/// Whether objects of this kind are compared in this set. Messages are not: each site forgets old ones by itself.
+pub fn is_compared(kind: ObjectKind, set: Direction) -> bool {
+    kind.direction() == set && kind != ObjectKind::Event
 }
