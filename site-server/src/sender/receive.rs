@@ -243,13 +243,14 @@ impl Receiver {
             let item = synced.item;
             let Some(arriving) = self.bundles.get_mut(&item) else { continue };
             match arriving.synced(synced) {
-                Ok(_) if arriving.has_outline() => {
-                    self.site.relays.advance(item, arriving.checked());
+                Ok(_) => {
+                    if arriving.has_outline() {
+                        self.site.relays.advance(item, arriving.checked());
+                    }
                     if arriving.is_behind() {
                         arriving.sync(&self.syncs.0);
                     }
                 }
-                Ok(_) => {}
                 // The next session meets it again and says so to the peer.
                 Err(error) => {
                     tracing::warn!(target: "receiver", %item, error = error_chain(&error), "a bundle stays as it was");
