@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
-use packhorse_domain::id::SiteCode;
+use packhorse_domain::{id::SiteCode, link::limits};
 use packhorse_runtime::{
     CongestionControl,
     config::{self, ConfigError, Problems},
@@ -61,6 +61,10 @@ pub struct Link {
     /// Bundles that are open at once to one site.
     #[serde(default = "sendings_per_site_max")]
     pub sendings_per_site_max: u32,
+    /// Further connections that carry bundles between this site and a neighbour, 0 to 8; the lower of what the two are
+    /// set to counts.
+    #[serde(default = "lanes")]
+    pub lanes: u32,
     /// How often what a neighbour holds is compared with what it should hold, besides on connect.
     #[serde(default = "compare_every_s")]
     pub compare_every_s: u32,
@@ -101,6 +105,7 @@ pub struct LinkSettings {
     pub lower_share_percent: u8,
     pub sendings_max: usize,
     pub sendings_per_site_max: usize,
+    pub lanes: u32,
     pub compare_every: Duration,
     pub patience: Patience,
 }
@@ -136,6 +141,10 @@ fn sendings_per_site_max() -> u32 {
     3
 }
 
+fn lanes() -> u32 {
+    0
+}
+
 fn bundle_level() -> i32 {
     3
 }
@@ -163,6 +172,7 @@ impl Default for Link {
             lower_share_percent: lower_share_percent(),
             sendings_max: sendings_max(),
             sendings_per_site_max: sendings_per_site_max(),
+            lanes: lanes(),
             compare_every_s: compare_every_s(),
         }
     }
@@ -186,6 +196,7 @@ impl Link {
         );
         let per_site = (1..=256).contains(&self.sendings_per_site_max);
         problems.require("link.sendings_per_site_max", per_site, "1 to 256 is expected");
+        problems.require("link.lanes", self.lanes <= limits::LANES_MAX, "0 to 8 is expected");
         problems.require(
             "link.compare_every_s",
             (10..=86_400).contains(&self.compare_every_s),
@@ -196,6 +207,7 @@ impl Link {
             lower_share_percent: self.lower_share_percent,
             sendings_max: self.sendings_max as usize,
             sendings_per_site_max: self.sendings_per_site_max as usize,
+            lanes: self.lanes.min(limits::LANES_MAX),
             compare_every: Duration::from_secs(u64::from(self.compare_every_s)),
             patience: Patience::default(),
         }

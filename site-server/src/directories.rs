@@ -80,6 +80,11 @@ impl Directories {
         self.incoming().join(format!("{item}.outline"))
     }
 
+    /// Which parts of an arrival are there, if not all before its end.
+    pub(crate) fn arrival_ranges(&self, item: &ItemId) -> PathBuf {
+        self.incoming().join(format!("{item}.ranges"))
+    }
+
     pub(crate) fn arrival(&self, item: &ItemId) -> PathBuf {
         self.incoming().join(format!("{item}.part"))
     }

@@ -35,6 +35,7 @@ pub fn hello(script: &mut Unstructured<'_>) -> Result<Hello> {
         features: vec!["later".to_owned(); script.int_in_range(0..=2)?],
         epoch: vec![1],
         window_bytes: window(script)?,
+        lanes: None,
     })
 }
 

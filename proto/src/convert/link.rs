@@ -1,7 +1,7 @@
 //! Frames of a link.
 
 use packhorse_domain::{
-    link::{Frame, Hello, ItemId, ItemKind, Offer, Outline, RefuseReason, limits},
+    link::{Frame, Hello, ItemId, ItemKind, LaneOffer, Offer, Outline, Ranges, RefuseReason, limits},
     reconcile::{Compare, Listing},
 };
 
@@ -9,6 +9,11 @@ use super::{ConvertError, digest, digest_bytes, invalid, limited, parse, priorit
 use crate::link::v1 as wire;
 
 use wire::frame::Body;
+
+/// What is held is not told in order.
+#[derive(Debug, thiserror::Error)]
+#[error("the runs are not in order, or one is empty or touches another")]
+struct HeldError;
 
 fn item(bytes: &[u8]) -> Result<ItemId, ConvertError> {
     ItemId::try_from(bytes).map_err(|source| invalid("item", source))
@@ -27,16 +32,28 @@ impl From<Frame> for wire::Frame {
                 features: hello.features,
                 epoch: hello.epoch.into(),
                 window_bytes: hello.window_bytes,
+                lanes: hello.lanes.map_or(0, |offer| offer.lanes),
+                session: hello.lanes.map(|offer| offer.session.to_vec()).unwrap_or_default().into(),
             })),
             Frame::Offer(offer) => Some(Body::Offer(offer.into())),
-            Frame::Want { item, offset } => Some(Body::Want(wire::Want { item: id(item), offset })),
+            Frame::Want { item, offset } => {
+                Some(Body::Want(wire::Want { item: id(item), offset, held: Vec::new() }))
+            }
+            Frame::WantRest { item, offset, held } => {
+                let held =
+                    held.iter().map(|run| wire::want::Range { from: run.start, to: run.end }).collect();
+                Some(Body::Want(wire::Want { item: id(item), offset, held }))
+            }
             Frame::Refuse { item, reason, text } => Some(Body::Refuse(wire::Refuse {
                 item: id(item),
                 reason: refuse_reason(reason).into(),
                 text,
             })),
             Frame::Data { item, offset, bytes } => {
-                Some(Body::Data(wire::Data { item: id(item), offset, bytes }))
+                Some(Body::Data(wire::Data { item: id(item), offset, bytes, want: 0 }))
+            }
+            Frame::Bulk { item, offset, bytes, want } => {
+                Some(Body::Data(wire::Data { item: id(item), offset, bytes, want }))
             }
             Frame::Ack { item, offset } => Some(Body::Ack(wire::Ack { item: id(item), offset })),
             Frame::Receipt { item } => Some(Body::Receipt(wire::Receipt { item: id(item) })),
@@ -99,7 +116,7 @@ impl TryFrom<wire::Frame> for Frame {
             None => Frame::Unknown,
             Some(Body::Hello(hello)) => Frame::Hello(read_hello(hello)?),
             Some(Body::Offer(offer)) => read_offer(offer)?,
-            Some(Body::Want(want)) => Frame::Want { item: item(&want.item)?, offset: want.offset },
+            Some(Body::Want(want)) => read_want(&want)?,
             Some(Body::Refuse(refuse)) => {
                 limited("text", refuse.text.as_bytes(), limits::TEXT_BYTES_MAX)?;
                 Frame::Refuse {
@@ -110,7 +127,11 @@ impl TryFrom<wire::Frame> for Frame {
             }
             Some(Body::Data(data)) => {
                 limited("bytes", &data.bytes, limits::DATA_BYTES_MAX)?;
-                Frame::Data { item: item(&data.item)?, offset: data.offset, bytes: data.bytes }
+                let (item, offset, bytes) = (item(&data.item)?, data.offset, data.bytes);
+                match data.want {
+                    0 => Frame::Data { item, offset, bytes },
+                    want => Frame::Bulk { item, offset, bytes, want },
+                }
             }
             Some(Body::Ack(ack)) => Frame::Ack { item: item(&ack.item)?, offset: ack.offset },
             Some(Body::Receipt(receipt)) => Frame::Receipt { item: item(&receipt.item)? },
@@ -140,13 +161,34 @@ fn read_hello(hello: wire::Hello) -> Result<Hello, ConvertError> {
     for feature in &hello.features {
         limited("features", feature.as_bytes(), limits::FEATURE_BYTES_MAX)?;
     }
+    // Without a name there is nothing to attach a lane to.
+    let session = <[u8; 16]>::try_from(hello.session.as_ref()).ok();
+    let lanes = hello.lanes.min(limits::LANES_MAX);
     Ok(Hello {
         site: parse("site", &hello.site)?,
         revision: hello.revision,
         features: hello.features,
         epoch: hello.epoch.into(),
         window_bytes: hello.window_bytes,
+        lanes: session.filter(|_| lanes > 0).map(|session| LaneOffer { lanes, session }),
     })
+}
+
+fn read_want(want: &wire::Want) -> Result<Frame, ConvertError> {
+    limited("held", &want.held, limits::HELD_MAX)?;
+    let (item, offset) = (item(&want.item)?, want.offset);
+    if want.held.is_empty() {
+        return Ok(Frame::Want { item, offset });
+    }
+    let mut before = offset;
+    for run in &want.held {
+        if run.from <= before || run.to <= run.from {
+            return Err(invalid("held", HeldError));
+        }
+        before = run.to;
+    }
+    let held: Ranges = want.held.iter().map(|run| run.from..run.to).collect();
+    Ok(Frame::WantRest { item, offset, held })
 }
 
 fn read_offer(offer: wire::Offer) -> Result<Frame, ConvertError> {

@@ -391,6 +391,23 @@ fn of_a_hello() {
 }
 
 #[test]
+fn of_a_want() {
+    let refused = |ends: Vec<(u64, u64)>| {
+        let held = ends.into_iter().map(|(from, to)| link::want::Range { from, to }).collect();
+        let want = link::Want { item: vec![1; 16].into(), offset: 10, held };
+        refused::<_, Frame>(frame(Body::Want(want)))
+    };
+    let many = |runs: u64| (0..runs).map(|nth| (20 + 2 * nth, 21 + 2 * nth)).collect();
+    assert_eq!(refused(vec![]), None);
+    assert_eq!(refused(vec![(11, 12), (13, 14)]), None);
+    assert_eq!(refused(many(64)), None);
+    assert_eq!(refused(many(65)), Some("held"));
+    for wrong in [[(10, 12), (13, 14)], [(11, 12), (12, 14)], [(20, 21), (11, 12)], [(11, 11), (13, 14)]] {
+        assert_eq!(refused(wrong.to_vec()), Some("held"), "{wrong:?}");
+    }
+}
+
+#[test]
 fn of_an_offer() {
     let good = link::Offer { item: vec![1; 16].into(), kind: 2, digest: digest(), ..Default::default() };
     let refused =
@@ -413,7 +430,12 @@ fn of_an_offer() {
 fn of_the_other_frames() {
     let item = Bytes::from_static(&[1; 16]);
     let data = |length: usize| {
-        frame(Body::Data(link::Data { item: item.clone(), offset: 0, bytes: vec![0; length].into() }))
+        frame(Body::Data(link::Data {
+            item: item.clone(),
+            offset: 0,
+            bytes: vec![0; length].into(),
+            want: 0,
+        }))
     };
     let refuse = |length: usize| {
         frame(Body::Refuse(link::Refuse { item: item.clone(), reason: 1, text: text(length) }))

@@ -11,7 +11,7 @@ use packhorse_domain::{
     distribution::{Distribution, PointKind, Target},
     id::{AddressName, AdvertisementId, ClientId, CollectionId, PackageId, PointName, ProgramName, SiteCode},
     instruction::{FileReference, Instruction, Point, PointList},
-    link::{Frame, Hello, ItemId, ItemKind, Offer, Open, Outline, Pulse, RefuseReason},
+    link::{Frame, Hello, ItemId, ItemKind, LaneOffer, Offer, Open, Outline, Pulse, RefuseReason},
     object::{Direction, Object, ObjectKind},
     package::{PackageDefinition, PackageState, PackageVersion, Program},
     reconcile::{Compare, Entry, Listing, Node},
@@ -371,13 +371,16 @@ pub(super) fn address() -> impl Strategy<Value = Address> {
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
-    (site(), any::<u32>(), vec("[a-z-]{1,64}", 0..4), bytes(32), any::<u64>()).prop_map(
-        |(site, revision, features, epoch, window_bytes)| Hello {
+    let lanes = (1..=8_u32, any::<[u8; 16]>()).prop_map(|(lanes, session)| LaneOffer { lanes, session });
+    let features = vec("[a-z-]{1,64}", 0..4);
+    (site(), any::<u32>(), features, bytes(32), any::<u64>(), option::of(lanes)).prop_map(
+        |(site, revision, features, epoch, window_bytes, lanes)| Hello {
             site,
             revision,
             features,
             epoch,
             window_bytes,
+            lanes,
         },
     )
 }
@@ -439,11 +442,25 @@ pub(super) fn frame() -> impl Strategy<Value = Frame> {
         hello().prop_map(Frame::Hello),
         offer().prop_map(Frame::Offer),
         (item(), any::<u64>()).prop_map(|(item, offset)| Frame::Want { item, offset }),
+        (item(), any::<u32>(), vec((1..100_u64, 1..100_u64), 1..64)).prop_map(|(item, offset, runs)| {
+            let mut at = u64::from(offset);
+            let runs = runs.into_iter().map(|(gap, length)| {
+                at += gap + length;
+                at - length..at
+            });
+            Frame::WantRest { item, offset: offset.into(), held: runs.collect() }
+        }),
         (item(), reason, ".{0,100}").prop_map(|(item, reason, text)| Frame::Refuse { item, reason, text }),
         (item(), any::<u64>(), bytes(300)).prop_map(|(item, offset, bytes)| Frame::Data {
             item,
             offset,
             bytes: bytes.into()
+        }),
+        (item(), any::<u64>(), bytes(300), 1..u64::MAX).prop_map(|(item, offset, bytes, want)| Frame::Bulk {
+            item,
+            offset,
+            bytes: bytes.into(),
+            want
         }),
         (item(), any::<u64>()).prop_map(|(item, offset)| Frame::Ack { item, offset }),
         item().prop_map(|item| Frame::Receipt { item }),

@@ -88,6 +88,8 @@ impl Despooler {
             drop(fs::rename(outline, self.site.directories.outline(&arrival.digest)));
             sync_directory(&self.site.directories.outgoing())?;
         }
+        // All of it was there.
+        drop(fs::remove_file(self.site.directories.arrival_ranges(&arrival.item)));
         let mut tx = self.site.store.begin().await?;
         let source_version = match record::package(&mut tx, arrival.package.as_str()).await? {
             Some(package) if package.version.manifest == Some(arrival.target) => {

@@ -161,6 +161,7 @@ async fn arrivals_not_needed(site: &Site, view: &View) -> Result<(), Error> {
     tx.commit().await?;
     for item in gone {
         drop(fs::remove_file(site.directories.arrival(&item)));
+        drop(fs::remove_file(site.directories.arrival_ranges(&item)));
         drop(fs::remove_file(site.directories.arrival_outline(&item)));
         site.relays.forget(&item);
     }
@@ -192,7 +193,12 @@ async fn spool_strays(site: &Site) -> Result<(), Error> {
         known.extend([directories.bundle(&bundle.digest), directories.outline(&bundle.digest)]);
     }
     for arrival in arrivals::list(&mut tx).await? {
-        known.extend([directories.arrival(&arrival.item), directories.arrival_outline(&arrival.item)]);
+        let item = &arrival.item;
+        known.extend([
+            directories.arrival(item),
+            directories.arrival_ranges(item),
+            directories.arrival_outline(item),
+        ]);
     }
     drop(tx);
     for directory in [site.directories.outgoing(), site.directories.incoming()] {

@@ -182,8 +182,8 @@ fn link(neighbour: &Neighbour, view: &LinkView, queued_items: u32) -> Link {
     Link {
         peer: neighbour.code.to_string(),
         up: view.up,
-        bytes_sent: view.sent_before + view.counter.sent(),
-        bytes_received: view.received_before + view.counter.received(),
+        bytes_sent: view.sent_before + view.sent(),
+        bytes_received: view.received_before + view.received(),
         queued_items,
         round_trip_us: view.round_trip_us,
         since_us: view.since.0,

@@ -16,7 +16,7 @@ use packhorse_proto::{
 use crate::{
     error::Error,
     scheduler,
-    sender::Moving,
+    sender::{Moving, read_ranges},
     site::Site,
     store::{
         Tx,
@@ -238,8 +238,15 @@ async fn arriving(site: &Site, arrival: Arrival, moving: Option<Moving>) -> Entr
         (ArrivalState::Receiving, Some(moving)) => (State::Receiving, moving.done),
         // It goes on from here when the peer sends it again.
         (ArrivalState::Receiving, None) => {
-            let spooled = tokio::fs::metadata(site.directories.arrival(&arrival.item)).await;
-            (State::Waiting, spooled.map_or(0, |file| file.len().min(arrival.length)))
+            let noted = tokio::fs::read_to_string(site.directories.arrival_ranges(&arrival.item)).await;
+            let noted = noted.ok().and_then(|text| read_ranges(&text, arrival.length));
+            let done = match noted {
+                Some(noted) => noted.bytes(),
+                None => tokio::fs::metadata(site.directories.arrival(&arrival.item))
+                    .await
+                    .map_or(0, |file| file.len().min(arrival.length)),
+            };
+            (State::Waiting, done)
         }
         // Its last byte is here: what it waits for now is Despooler.
         (ArrivalState::Complete, _) => (State::Despooling, arrival.length),

@@ -13,6 +13,8 @@ use crate::{
     monitor::Wakers,
     sender::{
         inbound::read_frames,
+        lanes::session_of,
+        lines::Line,
         session::{OUTBOUND_FRAMES_MAX, Session},
     },
     site::Site,
@@ -45,9 +47,18 @@ impl LinkService for LinkServer {
         }
         let counter =
             request.extensions().get::<ConnectionInfo>().map(|info| info.counter.clone()).unwrap_or_default();
+        let lane_of = session_of(request.metadata())?;
         let frames = request.into_inner().map(|message| message.map(|message| message.frame));
         let inbound = read_frames(&self.lifecycle, frames);
         let (outbound, answers) = mpsc::channel(OUTBOUND_FRAMES_MAX);
+        let answers = ReceiverStream::new(answers)
+            .map(|frame: Frame| Ok(ExchangeResponse { frame: Some(frame.into()) }));
+        if let Some(session) = lane_of {
+            let door = self.site.links(|links| links.get(&child).and_then(|view| view.door.clone()));
+            let door = door.ok_or_else(|| Status::permission_denied("that session is over"))?;
+            door.enter(session, Line { counter, inbound, outbound })?;
+            return Ok(Response::new(Box::pin(answers)));
+        }
         let session = Session::new(self.site.clone(), child, Relation::Child, &self.wakers);
         let (failed, failure) = tokio::sync::oneshot::channel();
         let stop = self.lifecycle.stopping();
@@ -56,9 +67,7 @@ impl LinkService for LinkServer {
                 drop(failed.send(error.status()));
             }
         });
-        let frames = ReceiverStream::new(answers)
-            .map(|frame: Frame| Ok(ExchangeResponse { frame: Some(frame.into()) }));
         let end = futures::stream::once(failure).filter_map(|end| end.ok().map(Err));
-        Ok(Response::new(Box::pin(frames.chain(end))))
+        Ok(Response::new(Box::pin(answers.chain(end))))
     }
 }

@@ -1,12 +1,15 @@
 //! A bundle on its way into the spool: its file, how much of it is on the disk, and how much was checked.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path, sync::Arc};
+use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 
 use packhorse_content::Outline;
-use packhorse_domain::link::ItemId;
+use packhorse_domain::link::{ItemId, Ranges};
 use tokio::sync::mpsc;
 
-use crate::store::arrivals::Arrival;
+use crate::{
+    sender::spooled::{Opened, Spool},
+    store::arrivals::Arrival,
+};
 
 /// Received bytes become durable at the latest after this many.
 const SYNC_BYTES: u64 = 1024 * 1024;
@@ -15,12 +18,15 @@ const READ_BYTES: usize = 256 * 1024;
 
 pub(super) struct Arriving {
     pub(super) arrival: Arrival,
+    spool: Spool,
     file: Arc<File>,
+    /// What is in the file is noted beside it: it had gaps once.
+    is_scattered: bool,
     /// It leads to the item's digest.
     outline: Option<Arc<Outline>>,
-    written: u64,
-    durable: u64,
-    /// Durable, and known to be what it should be.
+    written: Ranges,
+    durable: Ranges,
+    /// All before this is durable, and known to be what it should be.
     checked: u64,
     is_syncing: bool,
 }
@@ -33,7 +39,7 @@ pub(super) struct Synced {
 
 /// How far a file is now.
 struct Reached {
-    durable: u64,
+    durable: Ranges,
     checked: u64,
 }
 
@@ -47,36 +53,33 @@ pub(super) enum SyncError {
 }
 
 impl Arriving {
-    /// Opens the file of an arrival, which may hold a part already. Not for an async thread.
-    pub(super) fn open(path: &Path, length: u64) -> io::Result<(File, u64)> {
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-        // What is longer than the item was not written for it.
-        if file.metadata()?.len() > length {
-            file.set_len(0)?;
-        }
-        file.sync_all()?;
-        let durable = file.metadata()?.len();
-        Ok((file, durable))
-    }
-
-    pub(super) fn new(arrival: Arrival, file: File, durable: u64) -> Self {
+    pub(super) fn new(arrival: Arrival, spool: Spool, opened: Opened) -> Self {
         Arriving {
             arrival,
-            file: Arc::new(file),
+            spool,
+            file: Arc::new(opened.file),
+            is_scattered: opened.is_scattered,
             outline: None,
-            written: durable,
-            durable,
+            written: opened.here.clone(),
+            durable: opened.here,
             checked: 0,
             is_syncing: false,
         }
     }
 
+    /// All before this is on the disk.
     pub(super) fn durable(&self) -> u64 {
-        self.durable
+        self.durable.end_from(0)
     }
 
+    /// All before this came.
     pub(super) fn written(&self) -> u64 {
-        self.written
+        self.written.end_from(0)
+    }
+
+    /// Bytes on the disk, wherever.
+    pub(super) fn durable_bytes(&self) -> u64 {
+        self.durable.bytes()
     }
 
     pub(super) fn checked(&self) -> u64 {
@@ -90,12 +93,13 @@ impl Arriving {
     /// All bytes are on the disk, and checked if there is something to check them by.
     pub(super) fn is_whole(&self) -> bool {
         let length = self.arrival.length;
-        self.durable == length && (self.outline.is_none() || self.checked == length)
+        self.durable() == length && (self.outline.is_none() || self.checked == length)
     }
 
     /// Whether something came that is not on the disk, or not checked.
     pub(super) fn is_behind(&self) -> bool {
-        self.durable < self.written || (self.outline.is_some() && self.checkable() > self.checked)
+        self.durable.bytes() < self.written.bytes()
+            || (self.outline.is_some() && self.checkable() > self.checked)
     }
 
     pub(super) fn is_syncing(&self) -> bool {
@@ -109,23 +113,25 @@ impl Arriving {
 
     /// A copy into the page cache: shorter than handing it to another thread. True: it is time to sync.
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<bool> {
+        if !self.is_scattered && offset > self.written() {
+            // Before there is a gap: the file's length says nothing any more.
+            self.spool.note(&self.durable, self.arrival.length)?;
+            self.is_scattered = true;
+        }
         self.file.write_all_at(bytes, offset)?;
-        self.written = offset + bytes.len() as u64;
+        self.written.insert(offset..offset + bytes.len() as u64);
         Ok(self.is_due())
     }
 
     fn is_due(&self) -> bool {
-        self.written - self.durable >= SYNC_BYTES || self.written == self.arrival.length
+        self.written.bytes() - self.durable.bytes() >= SYNC_BYTES || self.written() == self.arrival.length
     }
 
     /// Where the last whole part ends among the bytes that are on the disk.
     fn checkable(&self) -> u64 {
         let part_bytes = self.outline.as_ref().map_or(u64::MAX, |outline| outline.part_bytes());
-        if self.durable == self.arrival.length {
-            self.durable
-        } else {
-            self.durable / part_bytes * part_bytes
-        }
+        let durable = self.durable();
+        if durable == self.arrival.length { durable } else { durable / part_bytes * part_bytes }
     }
 
     /// Makes what came durable and checks it, beside everything else; `done` hears of it.
@@ -135,15 +141,23 @@ impl Arriving {
         }
         let (item, length) = (self.arrival.item, self.arrival.length);
         let (file, outline, done) = (self.file.clone(), self.outline.clone(), done.clone());
-        let (durable, checked) = (self.written, self.checked);
+        let (durable, checked) = (self.written.clone(), self.checked);
+        let spool = self.is_scattered.then(|| self.spool.clone());
         tokio::task::spawn_blocking(move || {
-            let result = file.sync_data().map_err(SyncError::Disk).and_then(|()| {
-                let checked = match outline {
-                    Some(outline) => check_parts(&file, &outline, (checked, durable), length)?,
-                    None => checked,
-                };
-                Ok(Reached { durable, checked })
+            let checked = file.sync_data().map_err(SyncError::Disk).and_then(|()| match outline {
+                Some(outline) => check_parts(&file, &outline, (checked, durable.end_from(0)), length),
+                None => Ok(checked),
             });
+            let here = match checked {
+                Err(SyncError::Damaged { at }) => Ranges::before(at),
+                _ => durable.clone(),
+            };
+            let noted = spool.map_or(Ok(()), |spool| spool.note(&here, length));
+            let result = match (checked, noted) {
+                (Ok(checked), Ok(())) => Ok(Reached { durable, checked }),
+                (Err(error), _) => Err(error),
+                (Ok(_), Err(error)) => Err(SyncError::Disk(error)),
+            };
             // Nobody waits for it once the session is over.
             drop(done.send(Synced { item, result }));
         });
@@ -168,7 +182,7 @@ impl Arriving {
 }
 
 /// Checks the parts that are whole now and were not before.
-fn check_parts(
+pub(super) fn check_parts(
     file: &File,
     outline: &Outline,
     (checked, durable): (u64, u64),

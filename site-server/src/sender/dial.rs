@@ -17,6 +17,7 @@ use crate::{
     sender::{
         fault::{MESSAGE_BYTES_MAX, SessionError},
         inbound::read_frames,
+        lanes::Opener,
         session::{OUTBOUND_FRAMES_MAX, Session},
     },
     site::Site,
@@ -36,7 +37,7 @@ const GOOD_LINK: Duration = Duration::from_secs(30);
 
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
-enum DialError {
+pub(super) enum DialError {
     #[error("the link's certificate cannot be used")]
     Credentials(#[source] CredentialsError),
     #[error("the parent cannot be reached")]
@@ -151,11 +152,17 @@ async fn attempt(
     };
     let inbound = read_frames(lifecycle, answers);
     let session = Session::new(site.clone(), parent.clone(), Relation::Parent, wakers);
-    let session = session.by(dial.address.clone());
+    let opener = Opener {
+        site: site.clone(),
+        lifecycle: lifecycle.clone(),
+        parent: parent.clone(),
+        endpoint: dial.endpoint.clone(),
+    };
+    let session = session.by(dial.address.clone()).with_lanes(opener);
     Ok(session.run(counter, inbound, outbound, stop).await?)
 }
 
-async fn channel(
+pub(super) async fn channel(
     site: &Site,
     parent: &SiteCode,
     endpoint: &str,

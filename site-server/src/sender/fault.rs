@@ -98,7 +98,7 @@ pub(super) async fn settle(
     site: &Site,
     peer: &SiteCode,
     error: &SessionError,
-    (inbound, outbound, gate): (Inbound, mpsc::Sender<Frame>, &mut Gate),
+    (inbound, outbound, mut gate): (Inbound, mpsc::Sender<Frame>, Gate),
 ) {
     if let Some(kind) = error.kind() {
         let text = format!("the link with site {peer} was closed: {}", error_chain(error));
@@ -110,7 +110,7 @@ pub(super) async fn settle(
         let mut reason = error_chain(error);
         reason.truncate(reason.floor_char_boundary(limits::TEXT_BYTES_MAX));
         // One that does not listen is not waited for.
-        drop(tokio::time::timeout(FAREWELL, say_goodbye(reason, inbound, outbound, gate)).await);
+        drop(tokio::time::timeout(FAREWELL, say_goodbye(reason, inbound, outbound, &mut gate)).await);
     }
 }
 

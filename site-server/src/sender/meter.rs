@@ -65,8 +65,9 @@ impl Meters {
             self.items.insert(key, meter);
             remember(view, one);
         }
-        view.sent_bytes_per_s = self.sent.observe(now, view.counter.sent());
-        view.received_bytes_per_s = self.received.observe(now, view.counter.received());
+        view.sent_bytes_per_s = self.sent.observe(now, view.sent());
+        view.received_bytes_per_s = self.received.observe(now, view.received());
+        view.received_best = view.received_best.max(view.received_bytes_per_s);
         view.moving = moving;
     }
 }

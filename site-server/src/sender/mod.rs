@@ -11,6 +11,8 @@ mod dial;
 mod fault;
 mod gate;
 mod inbound;
+mod lanes;
+mod lines;
 mod meter;
 mod receive;
 mod recover;
@@ -19,6 +21,7 @@ mod relay;
 mod repair;
 mod send;
 mod session;
+mod spooled;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -37,7 +40,9 @@ pub(crate) use accept::LinkServer;
 pub(crate) use apply::parents;
 pub(crate) use dial::dial_parent;
 pub(crate) use fault::MESSAGE_BYTES_MAX;
+pub(crate) use lanes::Door;
 pub(crate) use relay::Relays;
+pub(crate) use spooled::read_ranges;
 
 /// A link as people see it.
 #[derive(Debug, Default, Clone)]
@@ -46,6 +51,10 @@ pub(crate) struct LinkView {
     pub(crate) since: Timestamp,
     /// Of the present connection.
     pub(crate) counter: Arc<Wire>,
+    /// Of its lanes.
+    pub(crate) lanes: Vec<Arc<Wire>>,
+    /// Where more of them come in, if this side takes any.
+    pub(crate) door: Option<Door>,
     /// Of the connections before it.
     pub(crate) sent_before: u64,
     pub(crate) received_before: u64,
@@ -59,10 +68,27 @@ pub(crate) struct LinkView {
     /// Of the encrypted connection, over the last seconds.
     pub(crate) sent_bytes_per_s: u64,
     pub(crate) received_bytes_per_s: u64,
+    /// The most that it was since the server began.
+    pub(crate) received_best: u64,
     /// How far items that stopped midway are at the peer.
     pub(crate) reached: BTreeMap<ItemId, u64>,
     /// Ends the present session; a newer one takes its place.
     pub(crate) session: CancellationToken,
+}
+
+impl LinkView {
+    /// Bytes that the present connections have sent.
+    pub(crate) fn sent(&self) -> u64 {
+        self.wires().map(|wire| wire.sent()).sum()
+    }
+
+    pub(crate) fn received(&self) -> u64 {
+        self.wires().map(|wire| wire.received()).sum()
+    }
+
+    fn wires(&self) -> impl Iterator<Item = &Wire> {
+        std::iter::once(&self.counter).chain(&self.lanes).map(|wire| &**wire)
+    }
 }
 
 /// An item in motion.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use packhorse_content::Outline;
 use packhorse_domain::{
     id::{PackageId, SiteCode},
-    link::{self, AnswerError, Event, ItemId, ItemKind, Link, Offer, RefuseReason, Stage},
+    link::{self, AnswerError, Event, ItemId, ItemKind, Link, Offer, Ranges, RefuseReason, Stage, limits},
     object::BODY_LENGTH_MAX,
 };
 use packhorse_runtime::error_chain;
@@ -24,6 +24,7 @@ use crate::{
     sender::{
         Moving, apply,
         arriving::{Arriving, SyncError, Synced},
+        spooled::{Opened, Spool},
     },
     site::Site,
     status::{complain, kind_of},
@@ -108,6 +109,11 @@ impl Receiver {
             self.apply(whole, link).await?;
         }
         Ok(())
+    }
+
+    /// Whether a bundle is coming in, or will.
+    pub(super) fn is_receiving(&self) -> bool {
+        !self.bundles.is_empty()
     }
 
     /// When the oldest bytes came that are not synced.
@@ -247,13 +253,14 @@ impl Receiver {
             let item = synced.item;
             let Some(arriving) = self.bundles.get_mut(&item) else { continue };
             match arriving.synced(synced) {
-                Ok(_) if arriving.has_outline() => {
-                    self.site.relays.advance(item, arriving.checked());
+                Ok(_) => {
+                    if arriving.has_outline() {
+                        self.site.relays.advance(item, arriving.checked());
+                    }
                     if arriving.is_behind() {
                         arriving.sync(&self.syncs.0);
                     }
                 }
-                Ok(_) => {}
                 // The next session meets it again and says so to the peer.
                 Err(error) => {
                     tracing::warn!(target: "receiver", %item, error = error_chain(&error), "a bundle stays as it was");
@@ -273,7 +280,7 @@ impl Receiver {
                 subject: one.arrival.package.to_string(),
                 priority: one.arrival.priority,
                 stage: Stage::Sending { next: one.written(), acked: one.durable() },
-                done: one.durable(),
+                done: one.durable_bytes(),
                 total: one.arrival.length,
                 rate_bytes_per_s: 0,
             })
@@ -392,10 +399,11 @@ impl Receiver {
         target: packhorse_domain::Digest,
         link: &mut Link,
     ) -> Result<(), Error> {
-        let path = self.site.directories.arrival(&offer.item);
-        let length = offer.length;
-        let opened = tokio::task::spawn_blocking(move || Arriving::open(&path, length)).await?;
-        let (file, durable) = match opened {
+        let spool = Spool::of(&self.site.directories, &offer.item);
+        let (length, digest) = (offer.length, offer.digest);
+        let opening = spool.clone();
+        let opened = tokio::task::spawn_blocking(move || opening.open(length, &digest)).await?;
+        let mut opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 // Nothing else on this link has to suffer for it.
@@ -421,8 +429,9 @@ impl Receiver {
         let mut tx = self.site.store.begin().await?;
         arrivals::put(&mut tx, &arrival).await?;
         tx.commit().await?;
-        settled(link.accept(offer.item, durable));
-        self.bundles.insert(offer.item, Arriving::new(arrival, file, durable));
+        let (durable, held) = wanted(&mut opened, link.leaves_out());
+        settled(link.accept_rest(offer.item, durable, held));
+        self.bundles.insert(offer.item, Arriving::new(arrival, spool, opened));
         if durable == length {
             self.complete(offer.item).await?;
         }
@@ -469,10 +478,24 @@ impl Receiver {
         arrivals::remove(&mut tx, &item).await?;
         tx.commit().await?;
         drop(fs::remove_file(self.site.directories.arrival(&item)));
+        drop(fs::remove_file(self.site.directories.arrival_ranges(&item)));
         drop(fs::remove_file(self.site.directories.arrival_outline(&item)));
         self.site.relays.forget(&item);
         Ok(())
     }
+}
+
+/// Where to go on, and what is held beyond that: only of a peer that leaves it out, and the longest runs, if they are
+/// many. What is not named comes again.
+fn wanted(opened: &mut Opened, leaves_out: bool) -> (u64, Ranges) {
+    let durable = opened.here.end_from(0);
+    let mut beyond: Vec<_> = opened.here.iter().filter(|run| run.start > durable).collect();
+    beyond.sort_by_key(|run| std::cmp::Reverse(run.end - run.start));
+    beyond.truncate(if leaves_out { limits::HELD_MAX } else { 0 });
+    let held: Ranges = beyond.into_iter().collect();
+    opened.here = held.clone();
+    opened.here.insert(0..durable);
+    (durable, held)
 }
 
 fn free_bytes(site: &Site) -> Option<u64> {

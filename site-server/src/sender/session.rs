@@ -1,12 +1,14 @@
 //! One stream with one neighbour: frames from the wire into the protocol, and what the protocol says onto the wire
 //! and onto the disk. Nothing here waits for a disk or for the line while something else could go on.
 
+mod pump;
+
 use std::{sync::Arc, time::Duration};
 
 use packhorse_domain::{
     Timestamp,
     id::{AddressName, SiteCode},
-    link::{Event, Frame, Gauges, KnownLine, Link, LinkConfig, Send},
+    link::{Event, Frame, Gauges, KnownLine, LaneOffer, Link, LinkConfig},
 };
 use packhorse_runtime::Wire;
 use tokio::{
@@ -21,8 +23,9 @@ use crate::{
     sender::{
         LinkView, Moving,
         fault::{self, SessionError},
-        gate::Gate,
-        inbound::{Arrived, Inbound},
+        inbound::Inbound,
+        lanes::{Lanes, Opener},
+        lines::{Came, Line, Lines},
         meter::Meters,
         receive::Receiver,
         repair::Repair,
@@ -36,8 +39,6 @@ use crate::{
     },
 };
 
-/// Frames taken in together, so that their effects share one commit.
-const BATCH_FRAMES_MAX: usize = 256;
 /// Frames that wait for the wire: what lies there cannot be overtaken.
 pub(super) const OUTBOUND_FRAMES_MAX: usize = 1;
 /// At most so long after a change the queue is looked at again, whoever forgot to wake us.
@@ -62,6 +63,9 @@ pub(super) struct Session {
     terms: LinkTerms,
     ticks: Ticks,
     meters: Meters,
+    lanes: Lanes,
+    /// What this side takes.
+    lane_offer: Option<LaneOffer>,
     /// Others are sent to; it is asked again soon.
     waits_for_turn: bool,
 }
@@ -82,17 +86,6 @@ fn known_line(gauges: &Gauges) -> KnownLine {
     KnownLine { bytes_per_second: gauges.bytes_per_second, shortest_trip: gauges.shortest_trip }
 }
 
-/// Why nothing more is handed to the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pause {
-    /// The protocol has nothing that may leave now.
-    Idle,
-    /// The connection still holds the last frame.
-    Gate,
-    /// The stream has not taken the last frame.
-    Stream,
-}
-
 impl Session {
     pub(super) fn new(site: Arc<Site>, peer: SiteCode, relation: Relation, wakers: &Wakers) -> Self {
         let mut config = LinkConfig::new(site.code().clone(), peer.clone());
@@ -101,6 +94,11 @@ impl Session {
         let patience = site.settings.link.patience;
         (config.hello_within, config.silence) = (patience.hello, patience.silence);
         config.known = site.links(|links| links.get(&peer).map(|view| known_line(&view.gauges)));
+        // A session of its own: a lane of an older one finds no door.
+        let lanes = site.settings.link.lanes;
+        config.lanes = (relation == Relation::Child && lanes > 0)
+            .then(|| LaneOffer { lanes, session: uuid::Uuid::new_v4().into_bytes() });
+        let lane_offer = config.lanes;
         let ticks = Ticks { began: Instant::now(), at: site.now() };
         Session {
             link: Link::new(config, ticks.now()),
@@ -114,6 +112,8 @@ impl Session {
             woken: wakers.link.subscribe(),
             ticks,
             meters: Meters::default(),
+            lanes: Lanes::new(),
+            lane_offer,
             waits_for_turn: false,
         }
     }
@@ -124,24 +124,34 @@ impl Session {
         self
     }
 
+    /// Says how lanes to the peer are opened.
+    pub(super) fn with_lanes(mut self, opener: Opener) -> Self {
+        self.lanes.open_with(opener);
+        self
+    }
+
     /// Runs until the stream ends, the peer breaks the protocol, a newer session takes over, or `stop`.
     pub(super) async fn run(
         mut self,
         counter: Arc<Wire>,
-        mut inbound: Inbound,
+        inbound: Inbound,
         outbound: mpsc::Sender<Frame>,
         stop: CancellationToken,
     ) -> Result<(), SessionError> {
-        let (wire, mut gate) = (counter.clone(), Gate::new(counter.clone()));
-        let token = self.register(counter, &stop);
+        let token = self.register(counter.clone(), &stop);
         tracing::info!(target: "sender", peer = %self.peer, "the link is up");
-        let result = self.exchange(&mut inbound, (&outbound, &mut gate), &token).await;
+        let mut lines = Lines::new(Line { counter, inbound, outbound });
+        let mut result = self.exchange(&mut lines, &token).await;
+        if matches!(result, Ok(()) | Err(SessionError::Cut(_))) && !token.is_cancelled() {
+            result = self.take_rest(&mut lines).await.and(result);
+        }
         self.receiver.close().await;
-        if let Err(error) = &result {
-            fault::settle(&self.site, &self.peer, error, (inbound, outbound, &mut gate)).await;
+        let bytes = lines.outs.bytes();
+        if let (Err(error), Some(main)) = (&result, lines.into_main()) {
+            fault::settle(&self.site, &self.peer, error, main).await;
         }
         self.site.sendings.withdraw(&self.peer);
-        if let Err(error) = self.terms.record(&wire).await {
+        if let Err(error) = self.terms.record(bytes).await {
             let error = packhorse_runtime::error_chain(&error);
             tracing::warn!(target: "sender", peer = %self.peer, error, "what went over the line was not counted");
         }
@@ -157,26 +167,21 @@ impl Session {
         result
     }
 
-    async fn exchange(
-        &mut self,
-        inbound: &mut Inbound,
-        (outbound, gate): (&mpsc::Sender<Frame>, &mut Gate),
-        token: &CancellationToken,
-    ) -> Result<(), SessionError> {
+    async fn exchange(&mut self, lines: &mut Lines, token: &CancellationToken) -> Result<(), SessionError> {
         let mut look_at = Instant::now();
         let mut shown_at = look_at;
         let mut ending = false;
         loop {
             if !ending && look_at <= Instant::now() {
-                self.look(gate.wire()).await?;
+                self.look(lines).await?;
                 look_at = Instant::now() + LOOK_AGAIN;
             }
             let terms_due = self.terms.due_at().filter(|_| !ending);
             if terms_due.is_some_and(|at| at <= Instant::now()) {
-                self.terms.check(&mut self.link, gate.wire(), self.ticks.now()).await?;
+                self.terms.check(&mut self.link, lines.outs.bytes(), self.ticks.now()).await?;
             }
-            let pause = self.pump(outbound, gate).await?;
-            if ending && pause == Pause::Idle {
+            self.pump(&mut lines.outs).await?;
+            if ending && lines.outs.is_idle() {
                 return Ok(());
             }
             if shown_at.elapsed() >= SHOW_EVERY {
@@ -184,6 +189,7 @@ impl Session {
                 self.take_turn();
                 shown_at = Instant::now();
             }
+            self.open_lanes(token);
             let sync_at = self.receiver.unsynced_since().map(|since| since + SYNC_EVERY);
             // At the end nothing is looked for any more: what is overdue must not keep this from sleeping.
             let next_look = if ending { Instant::now() + LOOK_AGAIN } else { self.next_look(look_at) };
@@ -193,16 +199,14 @@ impl Session {
                     self.link.goodbye("the site server stops or a newer connection took over");
                     ending = true;
                 }
-                first = inbound.recv() => match first {
-                    None => return Ok(()),
-                    Some(first) => self.take_in(first, inbound).await?,
+                came = lines.ins.next() => match came {
+                    Came::End { on_lane: false } => return Ok(()),
+                    came => self.take_in(came, &mut lines.ins).await?,
                 },
-                () = gate.moved(), if pause == Pause::Gate => {}
-                permit = outbound.reserve(), if pause == Pause::Stream => {
-                    if permit.is_err() {
-                        return Ok(());
-                    }
-                }
+                line = self.lanes.next(), if !ending => self.attach(line, lines),
+                can = lines.outs.can_take() => if !can {
+                    return Ok(());
+                },
                 synced = self.receiver.synced() => self.receiver.was_synced(synced, &mut self.link).await?,
                 Ok(()) = self.woken.changed() => look_at = Instant::now(),
                 Ok(()) = self.relayed.changed() => self.sender.relay(&mut self.link),
@@ -217,8 +221,8 @@ impl Session {
     }
 
     /// Looks at what changed outside: the terms, what there is to send, what Despooler is done with.
-    async fn look(&mut self, wire: &Wire) -> Result<(), SessionError> {
-        self.terms.check(&mut self.link, wire, self.ticks.now()).await?;
+    async fn look(&mut self, lines: &Lines) -> Result<(), SessionError> {
+        self.terms.check(&mut self.link, lines.outs.bytes(), self.ticks.now()).await?;
         self.sender.fill(&mut self.link).await?;
         self.receiver.answer_despooled(&mut self.link).await?;
         self.repair.tend(&mut self.link).await?;
@@ -252,70 +256,12 @@ impl Session {
         link.min(look_at).min(sync_at.unwrap_or(look_at))
     }
 
-    /// Hands the connection what it can take at once.
-    async fn pump(&mut self, outbound: &mpsc::Sender<Frame>, gate: &mut Gate) -> Result<Pause, SessionError> {
-        gate.adjust(&self.link.gauges());
-        loop {
-            if !gate.is_open() {
-                return Ok(Pause::Gate);
-            }
-            let permit = match outbound.try_reserve() {
-                Ok(permit) => permit,
-                Err(mpsc::error::TrySendError::Full(())) => return Ok(Pause::Stream),
-                Err(mpsc::error::TrySendError::Closed(())) => return Ok(Pause::Idle),
-            };
-            let now = self.ticks.now();
-            if let Some(carried) = gate.carried() {
-                self.link.carried(carried, now);
-            }
-            let frame = match self.link.next_send(now) {
-                None => return Ok(Pause::Idle),
-                Some(Send::Frame(frame)) => frame,
-                Some(Send::Data { item, offset, length }) => {
-                    match self.sender.read(item, offset, length).await {
-                        Ok(bytes) => Frame::Data { item, offset, bytes: bytes.into() },
-                        Err(error) => {
-                            self.sender.unreadable(item, &error).await?;
-                            self.link.cancel(item);
-                            continue;
-                        }
-                    }
-                }
-            };
-            gate.handed(frame.bytes());
-            permit.send(frame);
-        }
-    }
-
-    async fn take_in(&mut self, first: Arrived, inbound: &mut Inbound) -> Result<(), SessionError> {
-        let (mut events, mut failure) = (Vec::new(), Ok(()));
-        let mut next = Some(first);
-        for _ in 0..BATCH_FRAMES_MAX {
-            let Some(arrived) = next.take().or_else(|| inbound.try_recv().ok()) else {
-                break;
-            };
-            let now = self.ticks.now();
-            let taken = arrived
-                .frame
-                .and_then(|frame| self.link.receive(frame, now).map_err(SessionError::Violation));
-            match taken {
-                Ok(asked) => events.extend(asked),
-                Err(error) => {
-                    failure = Err(error);
-                    break;
-                }
-            }
-        }
-        // What was said before it counts.
-        self.handle(events).await?;
-        failure
-    }
-
     async fn handle(&mut self, events: Vec<Event>) -> Result<(), SessionError> {
         let (mut incoming, mut outgoing) = (Vec::new(), Vec::new());
         for event in events {
             match event {
-                Event::PeerHello { epoch, .. } => {
+                Event::PeerHello { epoch, lanes, .. } => {
+                    self.lanes.offered(lanes);
                     self.met(&epoch).await?;
                     self.repair.begin(&mut self.link).await?;
                 }
@@ -369,9 +315,11 @@ impl Session {
         self.site.links(|links| {
             let view = links.entry(self.peer.clone()).or_default();
             view.session.cancel();
-            view.sent_before += view.counter.sent();
-            view.received_before += view.counter.received();
+            view.sent_before += view.sent();
+            view.received_before += view.received();
             view.counter = counter;
+            view.lanes.clear();
+            view.door = self.lane_offer.map(|offer| self.lanes.door(offer));
             view.address = self.terms.name();
             view.up = true;
             view.since = self.site.now();
@@ -383,6 +331,7 @@ impl Session {
     fn deregister(&self, error: &str) {
         self.view(|view| {
             view.up = false;
+            view.door = None;
             view.since = self.site.now();
             view.moving.clear();
             error.clone_into(&mut view.last_error);

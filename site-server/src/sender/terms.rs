@@ -7,7 +7,6 @@ use packhorse_domain::{
     id::{AddressName, SiteCode},
     link::{Link, Open},
 };
-use packhorse_runtime::Wire;
 use tokio::time::Instant;
 
 use crate::{error::Error, scheduler::addresses, site::Site};
@@ -58,15 +57,15 @@ impl LinkTerms {
         self.checked_at.filter(|_| self.has_address).map(|at| at + CHECK_EVERY)
     }
 
-    /// Brings the link what its address allows now.
-    pub(super) async fn check(&mut self, link: &mut Link, wire: &Wire, now: Timestamp) -> Result<(), Error> {
+    /// Brings the link what its address allows now, when it has carried so many bytes in all.
+    pub(super) async fn check(&mut self, link: &mut Link, bytes: u64, now: Timestamp) -> Result<(), Error> {
         if self.has_address && self.recorded_at.elapsed() >= RECORD_EVERY {
-            self.record(wire).await?;
+            self.record(bytes).await?;
         }
         let terms = addresses::terms(&self.site, &self.peer, self.name.as_ref()).await?;
         if terms.address.is_some() && !self.has_address {
             // Only what goes over it from here on counts.
-            self.recorded_bytes = wire.sent() + wire.received();
+            self.recorded_bytes = bytes;
         }
         self.has_address = terms.address.is_some();
         self.open = terms.allowance.open;
@@ -75,9 +74,8 @@ impl LinkTerms {
         Ok(())
     }
 
-    /// Writes down what went over the line since the last time.
-    pub(super) async fn record(&mut self, wire: &Wire) -> Result<(), Error> {
-        let bytes = wire.sent() + wire.received();
+    /// Writes down what went over the line since the last time: it has carried so many bytes in all.
+    pub(super) async fn record(&mut self, bytes: u64) -> Result<(), Error> {
         self.recorded_at = Instant::now();
         if self.has_address {
             let more = bytes.saturating_sub(self.recorded_bytes);

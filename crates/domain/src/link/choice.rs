@@ -39,6 +39,17 @@ pub(super) struct Room {
     pub(super) open: Open,
     /// Bundles that may be open at once; 0: those that are open wait.
     pub(super) bundles: usize,
+    pub(super) carries: Carries,
+}
+
+/// What goes onto a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carries {
+    All,
+    /// All but bytes of bundles: there are lanes for them.
+    NoBulk,
+    /// Bytes of bundles, and nothing else.
+    Bulk,
 }
 
 /// The next thing to send.
@@ -77,8 +88,8 @@ pub(super) struct Class {
     pub(super) bundles: usize,
     /// Memory held by what waits.
     pub(super) inline_bytes: u64,
-    /// What more urgent classes owe this one, in hundredths of a byte.
-    credit: u64,
+    /// What more urgent classes owe this one, in hundredths of a byte: on the main connection, and on the lanes.
+    credit: [u64; 2],
 }
 
 impl Room {
@@ -103,6 +114,15 @@ impl Room {
     /// Whether so many bytes more of a class may go on their way: something always may.
     fn path_has_room(&self, rank: usize, bytes: u64) -> bool {
         bytes == 0 || self.under_way == 0 || self.under_way + bytes <= self.cap(self.path, rank)
+    }
+
+    /// Whether bytes of such an item may go on here.
+    fn admits(&self, kind: ItemKind) -> bool {
+        match self.carries {
+            Carries::All => kind != ItemKind::Bundle || self.bundles > 0,
+            Carries::NoBulk => kind != ItemKind::Bundle,
+            Carries::Bulk => kind == ItemKind::Bundle && self.bundles > 0,
+        }
     }
 
     /// On a narrow path something long would hold up what is more urgent; what is most urgent holds up nobody.
@@ -135,7 +155,7 @@ impl Class {
         if !room.open.admits(PRIORITIES[rank]) {
             return None;
         }
-        let may_open = self.open < Class::open_max(rank);
+        let may_open = self.open < Class::open_max(rank) && room.carries != Carries::Bulk;
         if may_open
             && self.unanswered < OFFERS_AHEAD
             && let Some(place) = first(&self.large, self.bundles < room.bundles)
@@ -143,7 +163,7 @@ impl Class {
             return Some(Unit::Offer { item: place.item, inline: 0 });
         }
         let small = self.small.first().filter(|_| may_open);
-        let sending = first(&self.sending, room.bundles > 0);
+        let sending = self.sending.iter().find(|place| room.admits(place.kind));
         match (small, sending) {
             (Some(place), other) if other.is_none_or(|other| place < other) => {
                 let length = items.get(&place.item).map_or(0, |out| out.item.length);
@@ -153,7 +173,8 @@ impl Class {
             (_, Some(place)) => {
                 let out = items.get(&place.item)?;
                 let Stage::Sending { next, .. } = out.stage else { return None };
-                let left = out.item.available.saturating_sub(next);
+                let upto = out.held.next_from(next).unwrap_or(u64::MAX).min(out.item.available);
+                let left = upto.saturating_sub(next);
                 (left > 0).then(|| Unit::Data { item: place.item, length: left.min(room.frame) })
             }
             _ => None,
@@ -169,19 +190,35 @@ fn first(places: &BTreeSet<Place>, bundles_too: bool) -> Option<&Place> {
 /// Chooses what goes next and settles what the classes owe each other.
 pub(super) fn choose(classes: &mut [Class; 3], items: &BTreeMap<ItemId, Out>, room: &Room) -> Option<Unit> {
     let units = [0, 1, 2].map(|rank| classes[rank].next(rank, items, room));
-    let rank = rank_of_next(classes, &units, room)?;
+    // What waits for room on the main connection finds it: the lanes leave it free.
+    let waiting = match room.carries {
+        Carries::All | Carries::NoBulk => 0,
+        Carries::Bulk => {
+            let main = Room { carries: Carries::NoBulk, ..*room };
+            (0..3)
+                .filter_map(|rank| classes[rank].next(rank, items, &main))
+                .map(Unit::bytes)
+                .max()
+                .unwrap_or(0)
+        }
+    };
+    let rank = rank_of_next(classes, &units, room, waiting)?;
     let unit = units[rank]?;
+    let account = usize::from(room.carries == Carries::Bulk);
 
     for (lower, class) in classes.iter_mut().enumerate() {
         match units[lower] {
-            None => class.credit = 0,
-            Some(_) if lower == rank => class.credit = class.credit.saturating_sub(unit.cost() * 100),
+            None => class.credit[account] = 0,
+            Some(_) if lower == rank => {
+                class.credit[account] = class.credit[account].saturating_sub(unit.cost() * 100);
+            }
             // Not much more than one frame is ever owed: a burst of owed frames would hold up what is urgent. What was
             // earned while something longer waited is kept, and so is the rest that the last frame brought too much.
             Some(waiting) if lower > rank => {
                 let more = unit.cost() * room.share_percent;
                 let most = waiting.cost() * 100 + more;
-                class.credit = class.credit.max((class.credit + more).min(most));
+                let credit = class.credit[account];
+                class.credit[account] = credit.max((credit + more).min(most));
             }
             Some(_) => {}
         }
@@ -189,15 +226,17 @@ pub(super) fn choose(classes: &mut [Class; 3], items: &BTreeMap<ItemId, Out>, ro
     Some(unit)
 }
 
-fn rank_of_next(classes: &[Class; 3], units: &[Option<Unit>; 3], room: &Room) -> Option<usize> {
+fn rank_of_next(classes: &[Class; 3], units: &[Option<Unit>; 3], room: &Room, waiting: u64) -> Option<usize> {
     let in_flight = |from: usize| classes[from..].iter().map(|class| class.in_flight).sum::<u64>();
     // The caps are of a class together with those below it; the topmost is the window itself.
     let within = |ranks: RangeInclusive<usize>, unit: Unit| {
         ranks.into_iter().all(|rank| in_flight(rank) + unit.bytes() <= room.cap(room.window, rank))
     };
+    let account = usize::from(room.carries == Carries::Bulk);
 
     let owed = (1..3).rev().find(|&rank| {
-        units[rank].is_some_and(|unit| classes[rank].credit >= unit.cost() * 100 && within(1..=rank, unit))
+        units[rank]
+            .is_some_and(|unit| classes[rank].credit[account] >= unit.cost() * 100 && within(1..=rank, unit))
     });
     let (rank, path_rank) = match owed {
         // On the path the room above a lower class is not kept from what it is owed: a steady stream of urgent bytes
@@ -207,7 +246,7 @@ fn rank_of_next(classes: &[Class; 3], units: &[Option<Unit>; 3], room: &Room) ->
     };
     let unit = units[rank]?;
     // What is first waits for its room; something smaller behind it would take the room away again and again.
-    (within(0..=rank, unit) && room.path_has_room(path_rank, unit.bytes())).then_some(rank)
+    (within(0..=rank, unit) && room.path_has_room(path_rank, unit.bytes() + waiting)).then_some(rank)
 }
 
 /// By rank.
@@ -224,7 +263,10 @@ pub(super) fn rank(priority: Priority) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Digest, link::OutItem};
+    use crate::{
+        Digest,
+        link::{OutItem, Ranges},
+    };
 
     const FRAME: u64 = 1000;
 
@@ -247,7 +289,7 @@ mod tests {
             inline,
             state: None,
         };
-        Out { item, stage }
+        Out { item, stage, held: Ranges::default(), want: 0 }
     }
 
     fn place(item: &OutItem) -> Place {
@@ -294,6 +336,7 @@ mod tests {
             inline: 4 * FRAME,
             share_percent: 5,
             open: Open::All,
+            carries: Carries::All,
             bundles: usize::MAX,
         };
         for (window, path) in [(100, 10), (10, 100), (10, 10)] {

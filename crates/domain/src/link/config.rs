@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     id::SiteCode,
-    link::{Hello, REVISION, limits},
+    link::{Hello, LaneOffer, REVISION, limits},
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct LinkConfig {
     pub lower_share_percent: u8,
     /// How often the peer is asked whether it lives.
     pub ping_every: Duration,
+    /// The lanes that this side takes.
+    pub lanes: Option<LaneOffer>,
     /// After so long without a frame the peer counts as gone. It must be longer than a frame takes on the line.
     pub silence: Duration,
     /// Who has not said its hello by then is not waited for.
@@ -65,6 +67,7 @@ impl LinkConfig {
             known: None,
             lower_share_percent: 5,
             ping_every: Duration::from_secs(15),
+            lanes: None,
             silence: Duration::from_secs(60),
             hello_within: Duration::from_secs(30),
         }
@@ -77,6 +80,7 @@ impl LinkConfig {
             features: self.features.clone(),
             epoch: self.epoch.clone(),
             window_bytes: window_or_default(self.window_bytes),
+            lanes: self.lanes,
         }
     }
 }

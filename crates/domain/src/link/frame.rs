@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     Digest, Priority,
     id::SiteCode,
-    link::{ItemId, ItemKind},
+    link::{ItemId, ItemKind, LaneOffer, Ranges},
     reconcile::{Compare, Listing},
 };
 
@@ -25,6 +25,12 @@ pub enum Frame {
         item: ItemId,
         offset: u64,
     },
+    /// A want of what lies between and behind what is held beyond the offset.
+    WantRest {
+        item: ItemId,
+        offset: u64,
+        held: Ranges,
+    },
     Refuse {
         item: ItemId,
         reason: RefuseReason,
@@ -34,6 +40,14 @@ pub enum Frame {
         item: ItemId,
         offset: u64,
         bytes: Bytes,
+    },
+    /// Data on a lane: what is in front of them may come later.
+    Bulk {
+        item: ItemId,
+        offset: u64,
+        bytes: Bytes,
+        /// The nth want of this link that they answer, counted from 1: what an older one asked for may be late.
+        want: u64,
     },
     Ack {
         item: ItemId,
@@ -87,6 +101,8 @@ pub struct Hello {
     pub epoch: Vec<u8>,
     /// How many unacknowledged bytes may be under way to this side; 0 for the protocol's default.
     pub window_bytes: u64,
+    /// The lanes that the side takes.
+    pub lanes: Option<LaneOffer>,
 }
 
 /// "I have this for you."
@@ -128,9 +144,9 @@ impl Frame {
         match self {
             Frame::Hello(_) => "hello",
             Frame::Offer(_) | Frame::UnknownOffer { .. } => "offer",
-            Frame::Want { .. } => "want",
+            Frame::Want { .. } | Frame::WantRest { .. } => "want",
             Frame::Refuse { .. } => "refuse",
-            Frame::Data { .. } => "data",
+            Frame::Data { .. } | Frame::Bulk { .. } => "data",
             Frame::Ack { .. } => "ack",
             Frame::Receipt { .. } => "receipt",
             Frame::Cancel { .. } => "cancel",
@@ -152,7 +168,7 @@ impl Frame {
         match self {
             Frame::Offer(offer) => offer.inline.as_ref().map_or(0, Vec::len),
             Frame::UnknownOffer { inline_bytes, .. } => *inline_bytes,
-            Frame::Data { bytes, .. } => bytes.len(),
+            Frame::Data { bytes, .. } | Frame::Bulk { bytes, .. } => bytes.len(),
             _ => 0,
         }
     }
@@ -163,7 +179,8 @@ impl Frame {
             Frame::Offer(offer) => {
                 90 + offer.subject.len() + 34 * offer.bases.len() + offer.inline.as_ref().map_or(0, Vec::len)
             }
-            Frame::Data { bytes, .. } => 35 + bytes.len(),
+            Frame::Data { bytes, .. } | Frame::Bulk { bytes, .. } => 35 + bytes.len(),
+            Frame::WantRest { held, .. } => 25 + 12 * held.len(),
             Frame::Refuse { text, .. } => 35 + text.len(),
             Frame::Goodbye { reason, .. } => 10 + reason.len(),
             Frame::Outline(outline) => 40 + 32 * outline.hashes.len(),

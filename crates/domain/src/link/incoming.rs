@@ -1,13 +1,13 @@
 //! The receiver's side: what is offered, how far its bytes have come, and how far they are durable.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use bytes::Bytes;
 
 use crate::{
     Timestamp,
     link::{
-        Frame, ItemId, Offer, Outline, RefuseReason, Violation,
+        Frame, ItemId, ItemKind, Offer, Outline, Ranges, RefuseReason, Violation,
         control::{Barrier, Control, Pings},
         frame::cut,
         limits,
@@ -25,6 +25,8 @@ pub enum AnswerError {
     Accepted(ItemId),
     #[error("item {0} was not accepted")]
     NotAccepted(ItemId),
+    #[error("what is held of item {0} beyond the offset is too much for a want, or not beyond it")]
+    Held(ItemId),
     #[error("offset {offset} of item {item} is not within {from} to {to}")]
     Offset { item: ItemId, offset: u64, from: u64, to: u64 },
 }
@@ -40,6 +42,20 @@ pub(super) struct Incoming {
     /// Closed before all bytes came: what is still on the line is dropped.
     closing: Barrier,
     got: Got,
+    /// There are lanes, or will be: what comes on one may overtake what came before it on another.
+    has_lanes: bool,
+    /// Wants that were sent.
+    wants: u64,
+}
+
+/// Bytes of an item that came.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) item: ItemId,
+    pub(super) offset: u64,
+    pub(super) bytes: Bytes,
+    /// On a lane: which want they answer.
+    pub(super) want: Option<u64>,
 }
 
 /// Bytes of items that came, and what the peer was told of that.
@@ -64,13 +80,24 @@ struct In {
     stage: Stage,
     ack_queued: bool,
     is_outlined: bool,
+    want: u64,
+    /// What was held already beyond the offset of the want.
+    held: Ranges,
+    /// What is here beyond the first byte that is not, the held included.
+    beyond: Ranges,
+    /// What it takes of the window.
+    unacknowledged: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Undecided,
     Inline,
-    Wanted { received: u64, durable: u64 },
+    /// All before `received` came, and all before `durable` is on the disk.
+    Wanted {
+        received: u64,
+        durable: u64,
+    },
 }
 
 impl Incoming {
@@ -85,45 +112,48 @@ impl Incoming {
         if self.items.len() >= limits::OPEN_OFFERS_MAX || self.closing.len() >= CLOSING_MAX {
             return Err(Violation::TooManyOffers { max: limits::OPEN_OFFERS_MAX });
         }
-        let stage = match &offer.inline {
-            Some(bytes) => {
-                self.take_from_window(bytes.len(), window)?;
-                Stage::Inline
-            }
-            None => Stage::Undecided,
-        };
+        let inline = offer.inline.as_ref().map_or(0, Vec::len);
+        self.take_from_window(inline, window)?;
+        let stage = if inline > 0 { Stage::Inline } else { Stage::Undecided };
         self.closing.forget(&offer.item);
         let kept = Offer { inline: None, bases: Vec::new(), subject: String::new(), ..offer.clone() };
-        self.items.insert(offer.item, In { offer: kept, stage, ack_queued: false, is_outlined: false });
+        let open = In {
+            offer: kept,
+            stage,
+            ack_queued: false,
+            is_outlined: false,
+            want: 0,
+            held: Ranges::default(),
+            beyond: Ranges::default(),
+            unacknowledged: inline as u64,
+        };
+        self.items.insert(offer.item, open);
         Ok(Some(Event::Offered(offer)))
     }
 
-    pub(super) fn data(
-        &mut self,
-        item: ItemId,
-        offset: u64,
-        bytes: Bytes,
-        window: u64,
-    ) -> Result<Option<Event>, Violation> {
+    pub(super) fn expect_lanes(&mut self) {
+        self.has_lanes = true;
+    }
+
+    pub(super) fn data(&mut self, piece: Piece, window: u64) -> Result<Option<Event>, Violation> {
+        let Piece { item, offset, bytes, want } = piece;
         let got = bytes.len();
         if got == 0 || got > limits::DATA_BYTES_MAX {
             return Err(Violation::DataSize { item, got, max: limits::DATA_BYTES_MAX });
         }
+        if want.is_some() && !self.has_lanes {
+            return Err(Violation::NoLanes);
+        }
+        // No ping tells when a lane is empty: what answers an older want, or none, is late.
+        let is_late = |open: Option<u64>| want.is_some_and(|want| open != Some(want));
         let Some(open) = self.items.get_mut(&item) else {
-            let known = self.closing.contains(&item);
+            let known = is_late(None) || self.closing.contains(&item);
             return if known { Ok(None) } else { Err(Violation::UnknownItem { frame: "data", item }) };
         };
-        let Stage::Wanted { received, durable } = open.stage else {
-            return Err(Violation::NotWanted { item });
-        };
-        if offset != received {
-            return Err(Violation::OutOfOrder { item, expected: received, got: offset });
+        if is_late(Some(open.want)) {
+            return Ok(None);
         }
-        let length = open.offer.length;
-        if got as u64 > length - received {
-            return Err(Violation::BeyondLength { item, offset, length });
-        }
-        open.stage = Stage::Wanted { received: received + got as u64, durable };
+        open.take(offset..offset.saturating_add(got as u64), want.is_some())?;
         self.take_from_window(got, window)?;
         Ok(Some(Event::Write { item, offset, bytes }))
     }
@@ -180,17 +210,29 @@ impl Incoming {
         &mut self,
         item: ItemId,
         offset: u64,
+        held: Ranges,
         control: &mut Control,
     ) -> Result<(), AnswerError> {
         let open = self.items.get_mut(&item).ok_or(AnswerError::NotOpen(item))?;
         if open.stage != Stage::Undecided {
             return Err(AnswerError::Accepted(item));
         }
-        if offset > open.offer.length {
-            return Err(AnswerError::Offset { item, offset, from: 0, to: open.offer.length });
+        let length = open.offer.length;
+        if offset > length {
+            return Err(AnswerError::Offset { item, offset, from: 0, to: length });
+        }
+        if !may_be_held(&held, offset, length) {
+            return Err(AnswerError::Held(item));
         }
         open.stage = Stage::Wanted { received: offset, durable: offset };
-        control.push(Frame::Want { item, offset });
+        self.wants += 1;
+        open.want = self.wants;
+        open.held.clone_from(&held);
+        open.beyond.clone_from(&held);
+        control.push(match held.is_empty() {
+            true => Frame::Want { item, offset },
+            false => Frame::WantRest { item, offset, held },
+        });
         Ok(())
     }
 
@@ -209,7 +251,9 @@ impl Incoming {
         }
         if offset > durable {
             open.stage = Stage::Wanted { received, durable: offset };
-            self.unacknowledged -= offset - durable;
+            let came = offset - durable - open.held.bytes_within(&(durable..offset));
+            open.unacknowledged -= came;
+            self.unacknowledged -= came;
             if !open.ack_queued {
                 open.ack_queued = true;
                 control.push_ack(item);
@@ -273,11 +317,7 @@ impl Incoming {
 
     fn remove(&mut self, item: &ItemId) -> Option<In> {
         let open = self.items.remove(item)?;
-        self.unacknowledged -= match open.stage {
-            Stage::Undecided => 0,
-            Stage::Inline => open.offer.length,
-            Stage::Wanted { received, durable } => received - durable,
-        };
+        self.unacknowledged -= open.unacknowledged;
         Some(open)
     }
 
@@ -288,6 +328,40 @@ impl Incoming {
         }
         Ok(())
     }
+}
+
+impl In {
+    /// Takes in a run of bytes, on a lane or on the main connection.
+    fn take(&mut self, run: Range<u64>, on_lane: bool) -> Result<(), Violation> {
+        let (item, length, offset) = (self.offer.item, self.offer.length, run.start);
+        let Stage::Wanted { received, durable } = self.stage else {
+            return Err(Violation::NotWanted { item });
+        };
+        let may_overtake = on_lane && self.offer.kind == ItemKind::Bundle;
+        if offset != received && !(may_overtake && offset > received) {
+            return Err(Violation::OutOfOrder { item, expected: received, got: offset });
+        }
+        if run.end > length {
+            return Err(Violation::BeyondLength { item, offset, length });
+        }
+        if self.beyond.overlaps(&run) {
+            return Err(Violation::Overlap { item, offset });
+        }
+        self.unacknowledged += run.end - run.start;
+        self.beyond.insert(run);
+        let received = self.beyond.end_from(received);
+        self.beyond.forget_before(received);
+        self.stage = Stage::Wanted { received, durable };
+        if self.beyond.len() > limits::RANGES_MAX {
+            return Err(Violation::TooManyGaps { item, max: limits::RANGES_MAX });
+        }
+        Ok(())
+    }
+}
+
+/// Whether runs are such as a want can name: few, and beyond its offset.
+pub(super) fn may_be_held(held: &Ranges, offset: u64, length: u64) -> bool {
+    held.len() <= limits::HELD_MAX && held.iter().all(|run| run.start > offset && run.end <= length)
 }
 
 fn check_offer(offer: &Offer) -> Result<(), Violation> {

@@ -8,14 +8,14 @@ use crate::{
     Timestamp,
     id::SiteCode,
     link::{
-        Allowance, AnswerError, Frame, Hello, ItemId, LinkConfig, Offer, OfferError, Offering, OutItem,
-        Outline, Progress, REVISION, RefuseReason, Violation,
-        choice::Room,
+        Allowance, AnswerError, Frame, Hello, ItemId, LaneOffer, LinkConfig, Offer, OfferError, Offering,
+        OutItem, Outline, Progress, REVISION, Ranges, RefuseReason, Violation,
+        choice::{Carries, Room},
         config::window_or_default,
         control::{Control, Pings, Queued},
         flow::Flow,
         frame::cut,
-        incoming::Incoming,
+        incoming::{Incoming, Piece},
         limits,
         outgoing::Outgoing,
         shaper::Shaper,
@@ -25,12 +25,17 @@ use crate::{
 
 /// From this revision on a peer tells what it got, compares, and takes outlines.
 const FEEDBACK_REVISION: u32 = 2;
+/// From this one on it leaves out what a want says to be held, and knows lanes.
+pub(super) const LANES_REVISION: u32 = 3;
 
 /// Before anything was measured.
 const FRAME_BYTES_FIRST: u64 = 16 * 1024;
 const FRAME_BYTES_MIN: u64 = 1024;
 /// What a frame has at least where that is no more than a tenth of a second.
 const FRAME_BYTES_SLOW: u64 = 4 * 1024;
+
+/// A word of what came waits for others so long, twice.
+const LANE_WORDS_PER_SECOND: u64 = 100;
 
 /// About what a data frame is beside its bytes.
 const DATA_HEADER_BYTES: usize = 35;
@@ -49,19 +54,20 @@ const DATA_HEADER_BYTES: usize = 35;
 #[derive(Debug)]
 pub struct Link {
     config: LinkConfig,
-    peer: Option<Peer>,
-    control: Control,
+    pub(super) peer: Option<Peer>,
+    pub(super) control: Control,
     pings: Pings,
-    outgoing: Outgoing,
-    incoming: Incoming,
-    flow: Flow,
-    shaper: Shaper,
+    pub(super) outgoing: Outgoing,
+    pub(super) incoming: Incoming,
+    pub(super) flow: Flow,
+    pub(super) shaper: Shaper,
     /// Bundles that may be open at once.
     bundles_max: usize,
+    pub(super) lanes: usize,
     heard_at: Timestamp,
     ping_at: Timestamp,
     round_trip: Option<Duration>,
-    ending: bool,
+    pub(super) ending: bool,
 }
 
 /// What goes onto the line.
@@ -85,6 +91,8 @@ pub enum Event {
         features: Vec<String>,
         /// Another than last time: forget what the peer was believed to hold.
         epoch: Vec<u8>,
+        /// The lanes that the peer takes.
+        lanes: Option<LaneOffer>,
     },
     /// Answer with `accept` and the durable offset, `refuse`, or `finished` if its effect is here already. With inline
     /// bytes: `refuse` or `finished`.
@@ -164,10 +172,10 @@ pub struct Gauges {
 }
 
 #[derive(Debug)]
-struct Peer {
+pub(super) struct Peer {
     revision: u32,
-    window_bytes: u64,
-    leaving: bool,
+    pub(super) window_bytes: u64,
+    pub(super) leaving: bool,
 }
 
 impl Link {
@@ -186,6 +194,7 @@ impl Link {
             flow,
             shaper: Shaper::new(now),
             bundles_max: usize::MAX,
+            lanes: 0,
             heard_at: now,
             round_trip: None,
             ending: false,
@@ -247,7 +256,8 @@ impl Link {
         let send = self.outgoing.next(&room);
         match &send {
             Some(send) => self.leaves(send, now),
-            None if self.flow.in_flight() < room.path / 2 => self.flow.limited(),
+            // What fills the line goes over the lanes.
+            None if self.lanes == 0 && self.flow.in_flight() < room.path / 2 => self.flow.limited(),
             None => {}
         }
         send
@@ -255,7 +265,7 @@ impl Link {
 
     /// The receiver takes an offered item; it holds the bytes before `durable_offset`.
     pub fn accept(&mut self, item: ItemId, durable_offset: u64) -> Result<(), AnswerError> {
-        self.incoming.accept(item, durable_offset, &mut self.control)
+        self.incoming.accept(item, durable_offset, Ranges::default(), &mut self.control)
     }
 
     /// The receiver does not take an item, or not to its end.
@@ -318,7 +328,7 @@ impl Link {
         knows
     }
 
-    fn speaks(&self, revision: u32) -> bool {
+    pub(super) fn speaks(&self, revision: u32) -> bool {
         self.revision().is_some_and(|spoken| spoken >= revision)
     }
 
@@ -347,32 +357,43 @@ impl Link {
         }
     }
 
-    fn room(&self, window_bytes: u64) -> Room {
+    pub(super) fn room(&self, window_bytes: u64) -> Room {
         let pace = self.config.pace;
         let room = Room {
             window: window_bytes.min(pace.in_flight_bytes).max(1),
             // A peer of revision 1 does not say what it got: its acks alone hold this side back.
-            path: if self.speaks(FEEDBACK_REVISION) { self.flow.window() } else { u64::MAX / 8 },
+            path: if self.speaks(FEEDBACK_REVISION) { self.path() } else { u64::MAX / 8 },
             under_way: self.flow.in_flight(),
             frame: self.frame_bytes(),
             inline: u64::from(pace.inline_bytes),
             share_percent: u64::from(self.config.lower_share_percent),
             open: self.shaper.open(),
             bundles: self.bundles_max,
+            carries: if self.lanes > 0 { Carries::NoBulk } else { Carries::All },
         };
         room.fitted()
     }
 
+    /// Frames of a lane are short: on a short way the line would run dry while the word of one waits for others, if no
+    /// more than the way holds were under way.
+    fn path(&self) -> u64 {
+        let rate = if self.lanes > 0 { self.flow.rate().unwrap_or_default() } else { 0 };
+        self.flow.window() + rate / LANE_WORDS_PER_SECOND
+    }
+
     /// What the line carries in a moment: a frame that has begun holds up what is urgent no longer than that.
     fn frame_bytes(&self) -> u64 {
-        let rate = match (self.flow.rate(), self.shaper.rate()) {
-            (Some(seen), Some(limit)) => Some(seen.min(limit)),
-            (seen, limit) => seen.or(limit),
-        };
+        let rate = Some(self.fastest()).filter(|rate| *rate < u64::MAX);
         // On the slowest lines small frames would be headers for the most part: there the moment is longer.
         let of_rate = |rate: u64| (rate / 40).max((rate / 10).min(FRAME_BYTES_SLOW)).max(FRAME_BYTES_MIN);
         let bytes = rate.map_or(FRAME_BYTES_FIRST, of_rate);
         bytes.min(u64::from(self.config.pace.frame_bytes)).min(self.shaper.frame_max())
+    }
+
+    /// As far as is known, nothing leaves faster.
+    pub(super) fn fastest(&self) -> u64 {
+        let limit = self.shaper.rate().unwrap_or(u64::MAX);
+        self.flow.rate().map_or(limit, |seen| seen.min(limit))
     }
 
     fn answers(&mut self, frame: Frame, now: Timestamp) -> Send {
@@ -385,6 +406,15 @@ impl Link {
             Send::Frame(frame) => (frame.item_bytes(), frame.bytes()),
             Send::Data { length, .. } => (*length, DATA_HEADER_BYTES + length),
         };
+        self.spend(bytes, all, now);
+    }
+
+    /// A frame of data of so many bytes leaves.
+    pub(super) fn spent(&mut self, bytes: usize, now: Timestamp) {
+        self.spend(bytes, DATA_HEADER_BYTES + bytes, now);
+    }
+
+    fn spend(&mut self, bytes: usize, all: usize, now: Timestamp) {
         self.shaper.spend(all as u64, now);
         if bytes > 0 && self.speaks(FEEDBACK_REVISION) {
             self.flow.sent(bytes as u64, now);
@@ -471,7 +501,8 @@ impl Link {
         self.peer = Some(Peer { revision, window_bytes, leaving: false });
         let features =
             hello.features.into_iter().filter(|feature| self.config.features.contains(feature)).collect();
-        Ok(Event::PeerHello { revision, features, epoch: hello.epoch })
+        let lanes = hello.lanes.filter(|offer| offer.lanes > 0 && revision >= LANES_REVISION);
+        Ok(Event::PeerHello { revision, features, epoch: hello.epoch, lanes })
     }
 
     fn answer(&mut self, frame: Frame, now: Timestamp) -> Result<Option<Event>, Violation> {
@@ -488,11 +519,17 @@ impl Link {
                 self.control.push(Frame::Refuse { item, reason: RefuseReason::UnknownKind, text });
                 Ok(Some(Event::UnknownKind { item }))
             }
-            Frame::Want { item, offset } => self.outgoing.want(item, offset),
+            Frame::Want { item, offset } => self.outgoing.want(item, offset, Ranges::default()),
+            Frame::WantRest { item, offset, held } => self.outgoing.want(item, offset, held),
             Frame::Refuse { item, reason, text } => {
                 self.outgoing.refuse(item, reason, cut(text, limits::TEXT_BYTES_MAX))
             }
-            Frame::Data { item, offset, bytes } => self.incoming.data(item, offset, bytes, window),
+            Frame::Data { item, offset, bytes } => {
+                self.incoming.data(Piece { item, offset, bytes, want: None }, window)
+            }
+            Frame::Bulk { item, offset, bytes, want } => {
+                self.incoming.data(Piece { item, offset, bytes, want: Some(want) }, window)
+            }
             Frame::Ack { item, offset } => self.outgoing.ack(item, offset),
             Frame::Receipt { item } => self.outgoing.receipt(item),
             Frame::Cancel { item } => Ok(self.incoming.cancelled(item)),

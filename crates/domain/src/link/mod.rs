@@ -12,8 +12,10 @@ mod flow;
 mod frame;
 mod incoming;
 mod item;
+mod lanes;
 mod machine;
 mod outgoing;
+mod ranges;
 mod shaper;
 mod violation;
 
@@ -25,12 +27,14 @@ pub use config::{KnownLine, LinkConfig, Pace};
 pub use frame::{Frame, Hello, Offer, Outline, RefuseReason};
 pub use incoming::AnswerError;
 pub use item::{ItemId, ItemIdError, ItemKind, ObjectState, OutItem};
+pub use lanes::{Bulk, LaneOffer};
 pub use machine::{Event, Gauges, Link, Lost, Send};
 pub use outgoing::{OfferError, Offering, Progress, Stage};
+pub use ranges::Ranges;
 pub use violation::Violation;
 
 /// The highest revision of the protocol that this version speaks.
-pub const REVISION: u32 = 2;
+pub const REVISION: u32 = 3;
 
 /// Numbers that both sides keep to; a peer that exceeds one breaks the protocol.
 pub mod limits {
@@ -60,6 +64,12 @@ pub mod limits {
     pub const PART_BYTES_MIN: u64 = 1024 * 1024;
     /// Hashes in an outline.
     pub const OUTLINE_HASHES_MAX: usize = 4096;
+    /// Further connections that carry data.
+    pub const LANES_MAX: u32 = 8;
+    /// Runs of one item that a receiver says to hold beyond the offset of its want.
+    pub const HELD_MAX: usize = 64;
+    /// Runs of one item that came before what is in front of them.
+    pub const RANGES_MAX: usize = 1024;
     /// Pings of the peer that wait for their pong.
     pub const PINGS_MAX: usize = 64;
     /// Frames that wait for the peer to read. A peer that lets more pile up sends without reading.

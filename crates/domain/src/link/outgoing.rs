@@ -1,13 +1,17 @@
 //! The sender's side: items that wait, items that are offered, and what the peer says of them.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ops::Range,
+};
 
 use crate::{
     Priority, Timestamp,
     link::{
-        Frame, ItemId, ItemKind, Offer, OutItem, RefuseReason, Violation,
+        Bulk, Frame, ItemId, ItemKind, Offer, OutItem, Ranges, RefuseReason, Violation,
         choice::{Class, Place, Room, Unit, choose, rank},
         control::{Barrier, Control, Pings},
+        incoming::may_be_held,
         limits,
         machine::{Event, Send},
     },
@@ -66,12 +70,18 @@ pub(super) struct Outgoing {
     closing: Barrier,
     /// Offered again while it is closing.
     held: BTreeMap<ItemId, OutItem>,
+    /// Wants that came.
+    wants: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Out {
     pub(super) item: OutItem,
     pub(super) stage: Stage,
+    /// What the peer held already beyond the offset of its want: it is left out.
+    pub(super) held: Ranges,
+    /// Which want of the peer it was.
+    pub(super) want: u64,
 }
 
 impl Outgoing {
@@ -141,7 +151,20 @@ impl Outgoing {
         }
     }
 
-    pub(super) fn want(&mut self, item: ItemId, offset: u64) -> Result<Option<Event>, Violation> {
+    /// The next run of bytes for a lane.
+    pub(super) fn next_bulk(&mut self, room: &Room) -> Option<Bulk> {
+        let Unit::Data { item, length } = choose(&mut self.classes, &self.items, room)? else { return None };
+        let (offset, want) = self.advance(item, length)?;
+        Some(Bulk { item, offset, length: length as usize, want })
+    }
+
+    pub(super) fn want(
+        &mut self,
+        item: ItemId,
+        offset: u64,
+        held: Ranges,
+    ) -> Result<Option<Event>, Violation> {
+        self.wants += 1;
         let Some(out) = self.items.get_mut(&item).filter(|out| out.stage != Stage::Queued) else {
             return self.unknown("want", item);
         };
@@ -154,7 +177,12 @@ impl Outgoing {
         if offset > length {
             return Err(Violation::WantBeyondLength { item, offset, length });
         }
+        if !may_be_held(&held, offset, length) {
+            return Err(Violation::HeldShape { item });
+        }
         out.stage = Stage::Sending { next: offset, acked: offset };
+        out.held = held;
+        out.want = self.wants;
         let class = &mut self.classes[rank(out.item.priority)];
         class.unanswered -= 1;
         if offset < out.item.available {
@@ -196,7 +224,7 @@ impl Outgoing {
             return Err(Violation::AckBackwards { item, offset, acked });
         }
         out.stage = Stage::Sending { next, acked: offset };
-        self.classes[rank(out.item.priority)].in_flight -= offset - acked;
+        self.classes[rank(out.item.priority)].in_flight -= out.sent_within(acked..offset);
         Ok(Some(Event::Acked { item, offset }))
     }
 
@@ -266,7 +294,7 @@ impl Outgoing {
                 class.large.insert(place(&item));
             }
         }
-        self.items.insert(item.id, Out { item, stage: Stage::Queued });
+        self.items.insert(item.id, Out { item, stage: Stage::Queued, held: Ranges::default(), want: 0 });
     }
 
     fn open(&mut self, item: ItemId, inline: u64) -> Option<Send> {
@@ -298,22 +326,28 @@ impl Outgoing {
     }
 
     fn send(&mut self, item: ItemId, length: u64) -> Option<Send> {
-        let out = self.items.get_mut(&item)?;
-        let Stage::Sending { next: offset, acked } = out.stage else { return None };
-        let next = offset + length;
-        out.stage = Stage::Sending { next, acked };
-        let class = &mut self.classes[rank(out.item.priority)];
-        class.in_flight += length;
-        if next == out.item.available {
-            class.sending.remove(&place(&out.item));
-        }
-        Some(match &out.item.inline {
+        let (offset, _) = self.advance(item, length)?;
+        Some(match &self.items.get(&item)?.item.inline {
             Some(bytes) => {
-                let bytes = bytes[offset as usize..next as usize].to_vec().into();
+                let bytes = bytes[offset as usize..(offset + length) as usize].to_vec().into();
                 Send::Frame(Frame::Data { item, offset, bytes })
             }
             None => Send::Data { item, offset, length: length as usize },
         })
+    }
+
+    /// So many bytes leave: where they begin, and which want they answer.
+    fn advance(&mut self, item: ItemId, length: u64) -> Option<(u64, u64)> {
+        let out = self.items.get_mut(&item)?;
+        let Stage::Sending { next: offset, acked } = out.stage else { return None };
+        let next = out.held.end_from(offset + length);
+        out.stage = Stage::Sending { next, acked };
+        let class = &mut self.classes[rank(out.item.priority)];
+        class.in_flight += length;
+        if next >= out.item.available {
+            class.sending.remove(&place(&out.item));
+        }
+        Some((offset, out.want))
     }
 
     fn remove(&mut self, item: &ItemId) -> Option<Out> {
@@ -329,7 +363,7 @@ impl Outgoing {
             Stage::Offered => class.unanswered -= 1,
             Stage::Inline => class.in_flight -= out.item.length,
             Stage::Sending { next, acked } => {
-                class.in_flight -= next - acked;
+                class.in_flight -= out.sent_within(acked..next);
                 class.sending.remove(&place);
             }
         }
@@ -362,6 +396,13 @@ impl Outgoing {
     /// The peer may not know yet that the item was taken back; anything else is a defect of it.
     fn unknown(&self, frame: &'static str, item: ItemId) -> Result<Option<Event>, Violation> {
         if self.closing.contains(&item) { Ok(None) } else { Err(Violation::UnknownItem { frame, item }) }
+    }
+}
+
+impl Out {
+    /// Bytes of a run that were sent and not held before.
+    fn sent_within(&self, run: Range<u64>) -> u64 {
+        run.end - run.start - self.held.bytes_within(&run)
     }
 }
 

@@ -1,5 +1,6 @@
 //! One machine, and a peer that keeps to the rules; what happens when it does not is in `rules`.
 
+mod lanes;
 mod rules;
 
 use std::time::Duration;
@@ -25,7 +26,7 @@ fn config(own: &str, peer: &str) -> LinkConfig {
 
 fn hello_of(site: &str) -> Frame {
     let (features, epoch) = (vec!["later".to_owned()], vec![1]);
-    Frame::Hello(Hello { site: code(site), revision: 9, features, epoch, window_bytes: 20_000 })
+    Frame::Hello(Hello { site: code(site), revision: 9, features, epoch, window_bytes: 20_000, lanes: None })
 }
 
 /// A link of CEN with PAR after both hellos.
@@ -408,7 +409,7 @@ fn the_lower_revision_is_spoken_and_unknown_things_are_ignored() {
     let events = link.receive(hello_of("PAR"), NOW).expect("a good hello");
 
     let features = vec!["later".to_owned()];
-    assert_eq!(events, [Event::PeerHello { revision: REVISION, features, epoch: vec![1] }]);
+    assert_eq!(events, [Event::PeerHello { revision: REVISION, features, epoch: vec![1], lanes: None }]);
     assert_eq!(link.receive(Frame::Unknown, NOW), Ok(vec![]));
     frames(&mut link);
     let item = ItemId([7; 16]);

@@ -28,6 +28,14 @@ pub enum Violation {
     NotWanted { item: ItemId },
     #[error("data of item {item} at offset {got}; {expected} is next")]
     OutOfOrder { item: ItemId, expected: u64, got: u64 },
+    #[error("data of item {item} at offset {offset}, which had come")]
+    Overlap { item: ItemId, offset: u64 },
+    #[error("more than {max} gaps in what came of item {item}")]
+    TooManyGaps { item: ItemId, max: usize },
+    #[error("data of a lane on a link that has none")]
+    NoLanes,
+    #[error("a {got} on a lane")]
+    NotForLane { got: &'static str },
     #[error("data of item {item} at offset {offset} goes beyond its length of {length}")]
     BeyondLength { item: ItemId, offset: u64, length: u64 },
     #[error("a data frame of item {item} has {got} bytes; 1 to {max} are allowed")]
@@ -40,6 +48,8 @@ pub enum Violation {
     WantedInline { item: ItemId },
     #[error("item {item} was wanted from offset {offset}; it has {length} bytes")]
     WantBeyondLength { item: ItemId, offset: u64, length: u64 },
+    #[error("what is said to be held of item {item} is not in order, or too much")]
+    HeldShape { item: ItemId },
     #[error("an ack of item {item}, no data of which was wanted")]
     AckUnwanted { item: ItemId },
     #[error("item {item} is acknowledged up to {offset}; only {sent} were sent")]

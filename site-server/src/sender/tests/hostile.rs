@@ -80,7 +80,9 @@ const DEEDS: [(&str, &str, Deed); 15] = [
         "a data of item 07070707070707070707070707070707, which is not open",
         Deed::Says {
             met: true,
-            bodies: |_| vec![Body::Data(wire::Data { item: item(), offset: 0, bytes: b"x"[..].into() })],
+            bodies: |_| {
+                vec![Body::Data(wire::Data { item: item(), offset: 0, bytes: b"x"[..].into(), want: 0 })]
+            },
         },
     ),
     (
@@ -139,7 +141,7 @@ async fn flood(peer: &mut Peer) {
             // The last byte is kept back, so that none of them is ever whole.
             let length = if piece == 3 { PIECE - 1 } else { PIECE };
             let (item, offset) = (item.clone(), (piece * PIECE) as u64);
-            peer.say(Body::Data(wire::Data { item, offset, bytes: vec![0; length].into() })).await;
+            peer.say(Body::Data(wire::Data { item, offset, bytes: vec![0; length].into(), want: 0 })).await;
         }
     }
 }
@@ -157,7 +159,7 @@ async fn end_of(central: &Node, child: &Node, deed: Deed) -> (Code, String, Opti
         Deed::Writes(bytes) => peer.say_bytes(bytes()).await,
         Deed::Sends { offset, length } => {
             let item = wanted(&mut peer, b"0123456789", 10).await;
-            peer.say(Body::Data(wire::Data { item, offset, bytes: vec![0; length].into() })).await;
+            peer.say(Body::Data(wire::Data { item, offset, bytes: vec![0; length].into(), want: 0 })).await;
         }
         Deed::Floods => flood(&mut peer).await,
     }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod hostile;
+mod lanes;
 mod link;
 mod parent;
 mod peer;

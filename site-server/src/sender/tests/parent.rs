@@ -103,7 +103,7 @@ async fn comes_back_soon(parent: &Parent) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_parent_that_breaks_the_rules_is_told_and_not_called_for_a_minute() {
-    let data = wire::Data { item: vec![7; 16].into(), offset: 0, bytes: vec![0; 100].into() };
+    let data = wire::Data { item: vec![7; 16].into(), offset: 0, bytes: vec![0; 100].into(), want: 0 };
     let (parent, _central, child) = child_of(vec![hello(), Body::Data(data)], None).await;
 
     is_told(&child, "the peer broke the protocol: a data of item").await;

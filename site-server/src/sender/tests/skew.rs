@@ -59,7 +59,7 @@ fn installed(package: &str) -> Vec<u8> {
 /// Takes a bundle as a program of revision 1 does: what came is told of by acks alone.
 async fn take_bundle(peer: &mut Peer, offer: &wire::Offer) -> Vec<u8> {
     let item = offer.item.clone();
-    peer.say(Body::Want(wire::Want { item: item.clone(), offset: 0 })).await;
+    peer.say(Body::Want(wire::Want { item: item.clone(), offset: 0, held: Vec::new() })).await;
     let mut bytes = Vec::new();
     let mut acked = 0;
     while (bytes.len() as u64) < offer.length {

@@ -1,0 +1,95 @@
+//! Lanes: further connections that carry the bytes of bundles, so that one lost packet holds up only what came behind it
+//! on its own connection, and nothing that is urgent.
+
+use crate::{
+    Timestamp,
+    link::{
+        AnswerError, Event, Frame, ItemId, Link, Ranges, Violation, choice::Carries, limits,
+        machine::LANES_REVISION,
+    },
+};
+
+/// What a side that takes lanes says in its hello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneOffer {
+    /// At most so many.
+    pub lanes: u32,
+    /// Names this session to a call that wants to be one of its lanes.
+    pub session: [u8; 16],
+}
+
+/// Bytes of a bundle that go onto a lane: the caller reads them and sends them as one frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bulk {
+    pub item: ItemId,
+    pub offset: u64,
+    pub length: usize,
+    /// Which want of the peer they answer.
+    pub want: u64,
+}
+
+/// What has come of a frame when its lane is cut is lost: so they are small, as far as that costs no more than a
+/// hundredth in headers.
+const FRAME_BYTES_MIN: u64 = 8 * 1024;
+/// A lane's frame is what the line carries in this part of a second.
+const FRAMES_PER_SECOND: u64 = 320;
+/// Each frame under way may leave a gap; the peer keeps account of no more than [`limits::RANGES_MAX`].
+const FRAMES_UNDER_WAY_MAX: u64 = limits::RANGES_MAX as u64 / 2;
+
+impl Link {
+    /// From now on what comes of bundles may come in any order. Say so before the first lane is asked for.
+    pub fn expect_lanes(&mut self) {
+        self.incoming.expect_lanes();
+    }
+
+    /// So many lanes are there. While there is one, bytes of bundles leave by [`next_bulk`](Link::next_bulk) alone.
+    pub fn set_lanes(&mut self, lanes: usize) {
+        self.lanes = lanes;
+        if lanes > 0 {
+            self.expect_lanes();
+        }
+    }
+
+    /// What goes onto a lane that can take a frame. Ask [`next_send`](Link::next_send) first.
+    pub fn next_bulk(&mut self, now: Timestamp) -> Option<Bulk> {
+        let peer = self.peer.as_ref().filter(|peer| !peer.leaving && !self.ending)?;
+        let window_bytes = peer.window_bytes;
+        if !self.shaper.ready(now) {
+            self.flow.limited();
+            return None;
+        }
+        let mut room = self.room(window_bytes);
+        room.carries = Carries::Bulk;
+        // Several of them are under way, one on each lane.
+        let most = room.frame.min(room.path / 4);
+        let part = (self.fastest() / FRAMES_PER_SECOND).max(FRAME_BYTES_MIN).min(most);
+        room.frame = part.max(room.window.min(room.path) / FRAMES_UNDER_WAY_MAX);
+        let room = room.fitted();
+        let bulk = self.outgoing.next_bulk(&room);
+        match &bulk {
+            Some(bulk) => self.spent(bulk.length, now),
+            None if self.flow.in_flight() < room.path / 2 => self.flow.limited(),
+            None => {}
+        }
+        bulk
+    }
+
+    /// Takes in what came on a lane.
+    pub fn receive_on_lane(&mut self, frame: Frame, now: Timestamp) -> Result<Vec<Event>, Violation> {
+        match frame {
+            Frame::Bulk { .. } => self.receive(frame, now),
+            other => Err(Violation::NotForLane { got: other.name() }),
+        }
+    }
+
+    /// Whether the peer leaves out what is held beyond the offset of a want.
+    pub fn leaves_out(&self) -> bool {
+        self.speaks(LANES_REVISION)
+    }
+
+    /// As [`accept`](Link::accept); `held` is durable too, lies beyond the offset, and is not sent again. Only for a
+    /// peer that [leaves it out](Link::leaves_out).
+    pub fn accept_rest(&mut self, item: ItemId, durable: u64, held: Ranges) -> Result<(), AnswerError> {
+        self.incoming.accept(item, durable, held, &mut self.control)
+    }
+}

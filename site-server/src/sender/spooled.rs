@@ -1,0 +1,185 @@
+//! Which bytes of a bundle are in its file. Lanes bring them in any order, so the file's length does not say it: a small
+//! file beside it does. Where it is missing, what is there is all before the end.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io,
+    path::PathBuf,
+};
+
+use packhorse_content::Outline;
+use packhorse_domain::{
+    Digest,
+    link::{ItemId, Ranges, limits},
+};
+
+use crate::{
+    directories::Directories,
+    sender::arriving::{SyncError, check_parts},
+};
+
+/// The first word of the file, and the version of what follows.
+const HEAD: &str = "packhorse-ranges 1";
+/// More than the runs of an item can take.
+const FILE_BYTES_MAX: u64 = 128 * 1024;
+
+/// The files of one arrival.
+#[derive(Debug, Clone)]
+pub(super) struct Spool {
+    part: PathBuf,
+    ranges: PathBuf,
+    outline: PathBuf,
+}
+
+/// An arrival's file, and what is in it.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) file: File,
+    pub(super) here: Ranges,
+    /// The file beside it is what counts.
+    pub(super) is_scattered: bool,
+}
+
+impl Spool {
+    pub(super) fn of(directories: &Directories, item: &ItemId) -> Self {
+        Spool {
+            part: directories.arrival(item),
+            ranges: directories.arrival_ranges(item),
+            outline: directories.arrival_outline(item),
+        }
+    }
+
+    /// Opens the file, which may hold a part already. Not for an async thread.
+    pub(super) fn open(&self, length: u64, digest: &Digest) -> io::Result<Opened> {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(&self.part)?;
+        // What is longer than the item was not written for it.
+        if file.metadata()?.len() > length {
+            file.set_len(0)?;
+        }
+        file.sync_all()?;
+        let here = file.metadata()?.len();
+        let known = match fs::metadata(&self.ranges) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Opened { file, here: Ranges::before(here), is_scattered: false });
+            }
+            Ok(facts) if facts.len() <= FILE_BYTES_MAX => fs::read_to_string(&self.ranges).ok(),
+            Ok(_) | Err(_) => None,
+        };
+        let known = known.and_then(|text| read_ranges(&text, length));
+        let here = match known.filter(|known| known.iter().all(|run| run.end <= here)) {
+            Some(known) => known,
+            None => Ranges::before(self.sound(&file, (here, length), digest)?),
+        };
+        Ok(Opened { file, here, is_scattered: true })
+    }
+
+    /// Writes down what is on the disk. Not synced: each part is checked before it is used, whatever this says.
+    pub(super) fn note(&self, here: &Ranges, length: u64) -> io::Result<()> {
+        let mut text = format!("{HEAD} {length}\n");
+        for run in here.iter() {
+            // A string takes everything.
+            let _ = writeln!(text, "{} {}", run.start, run.end);
+        }
+        let new = self.ranges.with_extension("ranges-new");
+        fs::write(&new, text)?;
+        fs::rename(new, &self.ranges)
+    }
+
+    /// Where the sound parts at the beginning end, when nothing says what is there: without an outline nothing is sound.
+    fn sound(&self, file: &File, (here, length): (u64, u64), digest: &Digest) -> io::Result<u64> {
+        let outline = fs::read(&self.outline).ok().and_then(|bytes| Outline::from_bytes(&bytes).ok());
+        let Some(outline) = outline.filter(|outline| outline.leads_to(length, digest)) else {
+            return Ok(0);
+        };
+        match check_parts(file, &outline, (0, here), length) {
+            Ok(upto) | Err(SyncError::Damaged { at: upto }) => Ok(upto),
+            Err(SyncError::Disk(error)) => Err(error),
+        }
+    }
+}
+
+/// Reads what [`Spool::note`] wrote for an item of this length; `None`: it says nothing that can be relied on.
+pub(crate) fn read_ranges(text: &str, length: u64) -> Option<Ranges> {
+    let mut lines = text.lines();
+    if lines.next()?.strip_prefix(HEAD)?.trim().parse() != Ok(length) {
+        return None;
+    }
+    let mut here = Ranges::default();
+    for line in lines {
+        let (from, to) = line.split_once(' ')?;
+        let run = from.parse().ok()?..to.parse().ok()?;
+        if run.is_empty() || run.end > length || here.overlaps(&run) || here.len() > limits::RANGES_MAX {
+            return None;
+        }
+        here.insert(run);
+    }
+    Some(here)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: u64 = 3 << 20;
+
+    fn spool() -> (tempfile::TempDir, Spool, Vec<u8>, Digest) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let spool = Spool {
+            part: root.join("a.part"),
+            ranges: root.join("a.ranges"),
+            outline: root.join("a.outline"),
+        };
+        let content = crate::testing::noise(LENGTH as usize, 1);
+        let digest = crate::record::digest(&content);
+        (directory, spool, content, digest)
+    }
+
+    fn outlined(spool: &Spool, content: &[u8]) {
+        let mut outliner = packhorse_content::Outliner::new();
+        outliner.update(content);
+        fs::write(&spool.outline, outliner.finish().1.to_bytes()).unwrap();
+    }
+
+    #[test]
+    fn what_was_noted_is_there() {
+        let (_directory, spool, content, digest) = spool();
+        fs::write(&spool.part, &content[..2_000_000]).unwrap();
+        let here: Ranges = [0..10, 1_000_000..2_000_000].into_iter().collect();
+        spool.note(&here, LENGTH).unwrap();
+
+        let opened = spool.open(LENGTH, &digest).unwrap();
+
+        assert_eq!((opened.here, opened.is_scattered), (here, true));
+    }
+
+    #[test]
+    fn without_a_note_the_length_counts() {
+        let (_directory, spool, content, digest) = spool();
+        assert_eq!(spool.open(LENGTH, &digest).unwrap().here, Ranges::default());
+        fs::write(&spool.part, &content[..5000]).unwrap();
+
+        let opened = spool.open(LENGTH, &digest).unwrap();
+
+        assert_eq!((opened.here, opened.is_scattered), (Ranges::before(5000), false));
+        fs::write(&spool.part, [0; 10]).unwrap();
+        assert_eq!(spool.open(9, &digest).unwrap().here, Ranges::default(), "it is another item's");
+    }
+
+    #[test]
+    fn a_note_that_cannot_be_right_leaves_what_is_sound() {
+        let (_directory, spool, mut content, digest) = spool();
+        content[2 << 20] ^= 1;
+        fs::write(&spool.part, &content).unwrap();
+        let wrong = ["", "packhorse-ranges 1 5\n0 5\n", "packhorse-ranges 1 3145728\n0 3145729\n"];
+        for text in wrong.into_iter().chain(["packhorse-ranges 1 3145728\n0 9\n5 10\n", "other"]) {
+            fs::write(&spool.ranges, text).unwrap();
+            assert_eq!(spool.open(LENGTH, &digest).unwrap().here, Ranges::default(), "{text}");
+        }
+        content[2 << 20] ^= 1;
+        outlined(&spool, &content);
+
+        assert_eq!(spool.open(LENGTH, &digest).unwrap().here, Ranges::before(2 << 20));
+    }
+}
