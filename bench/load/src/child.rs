@@ -108,10 +108,11 @@ impl Child<'_> {
                     }
                 }
                 Event::Refused { item, reason, text } => bail!("item {item} was refused: {reason}: {text}"),
-                Event::PeerGoodbye { reason } => bail!("the parent says goodbye: {reason}"),
+                Event::PeerGoodbye { reason, .. } => bail!("the parent says goodbye: {reason}"),
                 Event::PeerHello { .. }
                 | Event::Wanted { .. }
                 | Event::Acked { .. }
+                | Event::UnknownKind { .. }
                 | Event::Pong { .. }
                 | Event::Outlined(_)
                 | Event::Compared(_)
