@@ -73,16 +73,13 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
     let orders = queue::of(&mut tx, peer).await?;
     let mut jobs = objects_lacking(&mut tx, peer, direction(relation), &orders).await?;
     let deadlines = deadlines(&mut tx).await?;
-    for sending in bundles::sendings(&mut tx).await? {
+    for sending in bundles::sendings_to(&mut tx, peer).await? {
         let due = match sending.state {
             SendingState::Queued => true,
             SendingState::Failed => sending.retry_at <= site.now(),
             SendingState::Done | SendingState::BaseMissing | SendingState::Cancelled => false,
         };
-        if sending.peer == *peer
-            && due
-            && let Some((bundle, available)) = spooled(site, &mut tx, &sending.digest).await?
-        {
+        if due && let Some((bundle, available)) = spooled(site, &mut tx, &sending.digest).await? {
             let priority = bundle_priority(&mut tx, &bundle).await?;
             let mut job = bundle_job(bundle, priority, sending.changed_at);
             job.item.available = available;

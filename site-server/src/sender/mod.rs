@@ -4,6 +4,7 @@
 //! itself is `packhorse_domain::link`; here are only its frames' way to the wire and the files they come from.
 
 mod accept;
+mod ahead;
 mod apply;
 mod arriving;
 mod deliver;

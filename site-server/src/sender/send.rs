@@ -3,11 +3,11 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    os::unix::fs::FileExt as _,
     sync::Arc,
     time::Duration,
 };
 
+use bytes::Bytes;
 use packhorse_content::Outline;
 use packhorse_domain::{
     Priority, Timestamp,
@@ -21,7 +21,11 @@ use tokio::time::Instant;
 use crate::{
     error::Error,
     scheduler::{self, Job, JobContent},
-    sender::{Moving, deliver},
+    sender::{
+        Moving,
+        ahead::{self, Ahead},
+        deliver,
+    },
     site::Site,
     store::{neighbours::Relation, refusals},
 };
@@ -36,6 +40,7 @@ pub(super) struct Sender {
     waiting: HashMap<ItemId, Option<Timestamp>>,
     /// When the peer last took something of a bundle.
     moved_at: Option<Instant>,
+    ahead: Ahead,
 }
 
 struct OpenJob {
@@ -46,7 +51,8 @@ struct OpenJob {
 
 impl Sender {
     pub(super) fn new(site: Arc<Site>, peer: SiteCode, relation: Relation) -> Self {
-        Sender { site, peer, relation, jobs: HashMap::new(), waiting: HashMap::new(), moved_at: None }
+        let (jobs, waiting) = (HashMap::new(), HashMap::new());
+        Sender { site, peer, relation, jobs, waiting, moved_at: None, ahead: Ahead::default() }
     }
 
     /// Hands the link what Scheduler admits.
@@ -137,19 +143,17 @@ impl Sender {
     }
 
     /// The bytes of an item that go out next.
-    pub(super) async fn read(
-        &mut self,
-        item: ItemId,
-        offset: u64,
-        length: usize,
-    ) -> std::io::Result<Vec<u8>> {
+    pub(super) async fn read(&mut self, item: ItemId, offset: u64, length: usize) -> std::io::Result<Bytes> {
+        if let Some(bytes) = self.ahead.take(item, offset, length) {
+            return Ok(bytes);
+        }
         let open = self.jobs.get_mut(&item).ok_or_else(|| std::io::Error::other("the item is not queued"))?;
         let bundle = match &open.job.content {
             JobContent::Object { content, .. } => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
                 return content
                     .get(start..start.saturating_add(length))
-                    .map(<[u8]>::to_vec)
+                    .map(Bytes::copy_from_slice)
                     .ok_or_else(|| std::io::Error::other("the object is shorter"));
             }
             JobContent::Bundle(bundle) => bundle,
@@ -157,6 +161,7 @@ impl Sender {
         let whole = self.site.directories.bundle(&bundle.digest);
         let coming = self.site.directories.arrival(&item);
         let file = open.file.clone();
+        let to_read = Ahead::length(offset, length, open.job.item.available);
         let (file, bytes) = tokio::task::spawn_blocking(move || {
             let file = match file {
                 Some(file) => file,
@@ -165,14 +170,13 @@ impl Sender {
                     File::open(&whole).or_else(|_| File::open(coming)).or_else(|_| File::open(whole))?,
                 ),
             };
-            let mut bytes = vec![0; length];
-            file.read_exact_at(&mut bytes, offset)?;
+            let bytes = ahead::read(&file, offset, to_read)?;
             Ok::<_, std::io::Error>((file, bytes))
         })
         .await
         .map_err(std::io::Error::other)??;
         open.file = Some(file);
-        Ok(bytes)
+        Ok(self.ahead.fill(item, offset, bytes, length))
     }
 
     /// A bundle that cannot be read is made anew.

@@ -43,6 +43,9 @@ use crate::{
 pub(super) const OUTBOUND_FRAMES_MAX: usize = 1;
 /// At most so long after a change the queue is looked at again, whoever forgot to wake us.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// A look may take this part of a session's time, so that many links do not do little else while much changes.
+const LOOK_PART: u32 = 10;
+const LOOK_APART_MAX: Duration = Duration::from_millis(100);
 /// People need not see every frame.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 /// Received bytes become durable at the latest after this time.
@@ -169,12 +172,14 @@ impl Session {
 
     async fn exchange(&mut self, lines: &mut Lines, token: &CancellationToken) -> Result<(), SessionError> {
         let mut look_at = Instant::now();
-        let mut shown_at = look_at;
+        let (mut shown_at, mut rests_until) = (look_at, look_at);
         let mut ending = false;
         loop {
             if !ending && look_at <= Instant::now() {
+                let began = Instant::now();
                 self.look(lines).await?;
                 look_at = Instant::now() + LOOK_AGAIN;
+                rests_until = Instant::now() + (began.elapsed() * LOOK_PART).min(LOOK_APART_MAX);
             }
             let terms_due = self.terms.due_at().filter(|_| !ending);
             if terms_due.is_some_and(|at| at <= Instant::now()) {
@@ -208,7 +213,7 @@ impl Session {
                     return Ok(());
                 },
                 synced = self.receiver.synced() => self.receiver.was_synced(synced, &mut self.link).await?,
-                Ok(()) = self.woken.changed() => look_at = Instant::now(),
+                Ok(()) = self.woken.changed() => look_at = look_at.min(rests_until),
                 Ok(()) = self.relayed.changed() => self.sender.relay(&mut self.link),
                 () = tokio::time::sleep_until(wake_at) => {
                     self.link.wake(self.ticks.now())?;

@@ -156,6 +156,18 @@ pub(crate) async fn sendings(tx: &mut Tx) -> Result<Vec<Sending>, StoreError> {
     rows.into_iter().map(sending_of).collect()
 }
 
+/// The mini-jobs for one neighbour.
+pub(crate) async fn sendings_to(tx: &mut Tx, peer: &SiteCode) -> Result<Vec<Sending>, StoreError> {
+    let rows: Vec<SendingTuple> = sqlx::query_as(
+        "SELECT peer, digest, state, reason, retry_at, changed_at FROM sending WHERE peer = $1 ORDER BY changed_at",
+    )
+    .bind(peer.as_str())
+    .fetch_all(tx.connection())
+    .await
+    .map_err(failed("list the mini-jobs of a neighbour"))?;
+    rows.into_iter().map(sending_of).collect()
+}
+
 /// The mini-job of this bundle for that child.
 pub(crate) async fn sending(
     tx: &mut Tx,

@@ -33,8 +33,14 @@ pub(crate) async fn list(tx: &mut Tx) -> Result<BTreeMap<(SiteCode, ItemId), Que
 
 /// The orders for what goes to one neighbour.
 pub(crate) async fn of(tx: &mut Tx, peer: &SiteCode) -> Result<BTreeMap<ItemId, QueueOrder>, StoreError> {
-    let all = list(tx).await?;
-    Ok(all.into_iter().filter(|((to, _), _)| to == peer).map(|((_, item), order)| (item, order)).collect())
+    let rows = sqlx::query_as::<_, Row>(
+        "SELECT peer, item, held, priority, rank, changed_by, changed_at FROM queue_order WHERE peer = $1",
+    )
+    .bind(peer.as_str())
+    .fetch_all(tx.connection())
+    .await
+    .map_err(failed("list the orders for a neighbour"))?;
+    rows.into_iter().map(|row| order(row).map(|((_, item), order)| (item, order))).collect()
 }
 
 fn order(

@@ -58,20 +58,17 @@ pub(super) struct Piece {
     pub(super) want: Option<u64>,
 }
 
-/// Bytes of items that came, and what the peer was told of that.
+/// Bytes of items that came, and whether the peer was told of that.
 #[derive(Debug, Default)]
 struct Got {
     bytes: u64,
-    told: u64,
-    told_at: Timestamp,
     /// When the first byte came that the peer was not told of.
     waits_since: Option<Timestamp>,
 }
 
-/// After so many bytes the peer is told, but not more often than this, and after so long whatever came.
-const TELL_BYTES: u64 = 16 * 1024;
-const TELL_EVERY: Duration = Duration::from_millis(5);
-const TELL_WITHIN: Duration = Duration::from_millis(25);
+/// So soon the peer is told what came, however little. A longer wait for more would make the line look slow to a sender
+/// with one short frame under way: its frames would stay short, and the wait would go on.
+const TELL_WITHIN: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
 struct In {
@@ -166,17 +163,13 @@ impl Incoming {
 
     /// When the peer is to be told how much came.
     pub(super) fn tell_at(&self) -> Option<Timestamp> {
-        let since = self.got.waits_since?;
-        let many = self.got.bytes - self.got.told >= TELL_BYTES;
-        let soon = self.got.told_at.plus(TELL_EVERY);
-        Some(if many { soon.min(since.plus(TELL_WITHIN)) } else { since.plus(TELL_WITHIN) })
+        self.got.waits_since.map(|since| since.plus(TELL_WITHIN))
     }
 
     /// What the peer is told now.
-    pub(super) fn tell(&mut self, now: Timestamp) -> Frame {
-        let bytes = self.got.bytes;
-        self.got = Got { bytes, told: bytes, told_at: now, waits_since: None };
-        Frame::Got { bytes }
+    pub(super) fn tell(&mut self) -> Frame {
+        self.got.waits_since = None;
+        Frame::Got { bytes: self.got.bytes }
     }
 
     pub(super) fn outline(&mut self, outline: Outline) -> Result<Option<Event>, Violation> {

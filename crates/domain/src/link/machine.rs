@@ -243,7 +243,7 @@ impl Link {
             }
         }
         if self.speaks(FEEDBACK_REVISION) && self.incoming.tell_at().is_some_and(|at| at <= now) {
-            let got = self.incoming.tell(now);
+            let got = self.incoming.tell();
             return Some(self.answers(got, now));
         }
         let peer = self.peer.as_ref().filter(|peer| !peer.leaving && !self.ending)?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use packhorse_domain::link::{Event, Frame, ItemId, Send};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +32,7 @@ impl Session {
                 }
                 Some(Send::Frame(frame)) => frame,
                 Some(Send::Data { item, offset, length }) => match self.read(item, offset, length).await? {
-                    Some(bytes) => Frame::Data { item, offset, bytes: bytes.into() },
+                    Some(bytes) => Frame::Data { item, offset, bytes },
                     None => continue,
                 },
             };
@@ -56,7 +57,7 @@ impl Session {
         };
         let (item, offset, want) = (bulk.item, bulk.offset, bulk.want);
         if let Some(bytes) = self.read(item, offset, bulk.length).await? {
-            outs.lane(nth).hand(Frame::Bulk { item, offset, bytes: bytes.into(), want });
+            outs.lane(nth).hand(Frame::Bulk { item, offset, bytes, want });
         }
         Ok(true)
     }
@@ -73,7 +74,7 @@ impl Session {
         item: ItemId,
         offset: u64,
         length: usize,
-    ) -> Result<Option<Vec<u8>>, SessionError> {
+    ) -> Result<Option<Bytes>, SessionError> {
         match self.sender.read(item, offset, length).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) => {
