@@ -194,6 +194,8 @@ impl World<'_> {
         self.sites[line + side].disk.files.remove(&item);
         self.watch.give_up(line + side, item);
         let Some(session) = self.session((line, side)) else { return Ok(()) };
+        // An offer that waits for the disk is answered with this.
+        session.deferred.remove(&item);
         match session.link.refuse(item, RefuseReason::Damaged, "its bytes have another digest") {
             Ok(()) | Err(AnswerError::NotOpen(_)) => Ok(()),
             Err(error) => Err(error.to_string()),
