@@ -57,12 +57,18 @@ impl Share {
         let class = rank(priority);
         let cost = bytes + FRAME_COST;
         self.passed_by[class] = self.passed_by[class].saturating_sub(cost * 100 / SHARE_PERCENT);
-        let lower_classes = Priority::ALL.iter().zip(standings).zip(&mut self.passed_by).skip(class + 1);
-        for ((class, standing), passed_by) in lower_classes {
-            *passed_by = if standing.ready { *passed_by + cost } else { 0 };
+        let classes = Priority::ALL.iter().zip(standings).zip(&mut self.passed_by).enumerate();
+        for (at, ((class_of, standing), passed_by)) in classes.filter(|(at, _)| *at != class) {
+            *passed_by = match (standing.ready, at > class) {
+                (true, true) => *passed_by + cost,
+                (true, false) => *passed_by,
+                (false, _) => 0,
+            };
             // One frame is owed when so much has passed by; that and what is owed to another class may still have to go.
             if *passed_by > (frame + FRAME_COST) * (100 / SHARE_PERCENT + 2) {
-                return Err(format!("{passed_by} bytes went before the {class} class, the last of {item}"));
+                return Err(format!(
+                    "{passed_by} bytes went before the {class_of} class, the last of {item}"
+                ));
             }
         }
         Ok(())
