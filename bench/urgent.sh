@@ -109,5 +109,5 @@ if wanted slow; then packhorse_case slow_s 256 600 0.5 30 60 2000 6000; fi
 if wanted nncp; then nncp_case nncp 10000 100 0.5; fi
 
 # Ten round trips of the fast line; on the slow one the object alone takes 0.33 s, and the round trip 0.6 s.
-python3 "$line_bench/figures.py" end urgent "$figures" 'fast_s_p99<=1.0' 'slow_s_p99<=3.0' \
-  'fast_s_bulk_percent>=85.0' 'slow_s_bulk_percent>=85.0'
+python3 "$line_bench/figures.py" end urgent "$figures" 'fast_s_p50<=0.35' 'fast_s_p99<=1.0' \
+  'slow_s_p50<=1.5' 'slow_s_p99<=3.0' 'fast_s_bulk_line_percent>=90.0' 'slow_s_bulk_line_percent>=90.0'

@@ -163,7 +163,7 @@ impl Flow {
         let window = if self.probe.is_some() {
             product * 3 / 4
         } else if self.start.over {
-            (product + self.carried_in_silence()) * 4 / 3
+            (product + self.carried_in_silence()) * 3 / 2
         } else {
             (product * 3).max(WINDOW_FIRST)
         };
@@ -405,7 +405,7 @@ mod tests {
 
         let flow = Flow::new(Some(known), Timestamp(0));
 
-        assert_eq!(flow.window(), 333_333, "a third more than is on the way");
+        assert_eq!(flow.window(), 375_000, "half as much again as is on the way");
     }
 
     #[test]
