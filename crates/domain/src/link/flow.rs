@@ -14,6 +14,10 @@ const WINDOW_FIRST: u64 = 32 * 1024;
 /// Never less, so that a line always has something to measure.
 const WINDOW_MIN: u64 = 8 * 1024;
 const WINDOW_MAX: u64 = 64 * 1024 * 1024;
+/// What the line carries in this time may always be under way, and two frames are no more than that. On a short way the
+/// window would else be one frame, and what is measured the time in which the peer speaks of it: a line that was slow for
+/// a moment, as on a machine with much to do, would be thought slow for good.
+const WINDOW_TIME: Duration = Duration::from_millis(50);
 /// How long a silence counts.
 const SILENCE_COUNTS: Duration = Duration::from_secs(10);
 /// Rounds over which the highest rate counts.
@@ -163,7 +167,8 @@ impl Flow {
         let window = if self.probe.is_some() {
             product * 3 / 4
         } else if self.start.over {
-            (product + self.carried_in_silence()) * 3 / 2
+            let least = carried(self.rate().unwrap_or_default(), WINDOW_TIME);
+            ((product + self.carried_in_silence()) * 3 / 2).max(least)
         } else {
             (product * 3).max(WINDOW_FIRST)
         };

@@ -1,14 +1,14 @@
 //! One machine, and a peer that keeps to the rules; what happens when it does not is in `rules`.
 
 mod lanes;
+mod pace;
 mod rules;
 
 use std::time::Duration;
 
 use super::{
-    Allowance, AnswerError, Event, Frame, Hello, ItemId, ItemKind, KnownLine, Link, LinkConfig, Lost,
-    ObjectState, Offer, OfferError, Offering, Open, OutItem, Pace, REVISION, RefuseReason, Send, Violation,
-    limits,
+    Allowance, AnswerError, Event, Frame, Hello, ItemId, ItemKind, Link, LinkConfig, Lost, ObjectState,
+    Offer, OfferError, Offering, Open, OutItem, Pace, REVISION, RefuseReason, Send, Violation, limits,
 };
 use crate::{Digest, Priority, Timestamp, id::SiteCode};
 
@@ -348,53 +348,6 @@ fn what_came_is_told_soon_and_not_for_every_frame() {
     assert!(at <= NOW.plus(Duration::from_millis(5)));
     assert_eq!(link.next_send(at), Some(Send::Frame(Frame::Got { bytes: 10_000 })));
     assert_eq!(link.next_send(at), None);
-}
-
-/// With short frames only one of which may be under way, what is measured is how soon the peer speaks, not the line.
-#[test]
-fn a_line_that_was_slow_once_is_found_to_be_fast() {
-    let known = KnownLine { bytes_per_second: 400_000, shortest_trip: Duration::from_millis(1) };
-    let mut config = LinkConfig::new(code("CEN"), code("PAR"));
-    config.known = Some(known);
-    let (mut link, mut peer) =
-        (Link::new(config, NOW), Link::new(LinkConfig::new(code("PAR"), code("CEN")), NOW));
-    link.offer(bundle(1, 1 << 40)).expect("room");
-    let (mut now, mut came) = (NOW, 0);
-
-    while now < NOW.plus(Duration::from_secs(2)) {
-        let (mut to_peer, mut to_link) = (Vec::new(), Vec::new());
-        while let Some(send) = link.next_send(now) {
-            to_peer.push(match send {
-                Send::Frame(frame) => frame,
-                Send::Data { offset, length, .. } => data(1, offset, length),
-            });
-        }
-        now = now.plus(Duration::from_micros(500));
-        for frame in to_peer {
-            for event in peer.receive(frame, now).expect("a good frame") {
-                match event {
-                    Event::Offered(offer) => peer.accept(offer.item, 0).expect("it is open"),
-                    Event::Write { item, offset, bytes } => {
-                        came = offset + bytes.len() as u64;
-                        peer.durable(item, came).expect("it was written");
-                    }
-                    _ => {}
-                }
-            }
-        }
-        while let Some(send) = peer.next_send(now) {
-            to_link.extend(match send {
-                Send::Frame(frame) => Some(frame),
-                Send::Data { .. } => None,
-            });
-        }
-        now = now.plus(Duration::from_micros(500));
-        for frame in to_link {
-            link.receive(frame, now).expect("a good frame");
-        }
-    }
-
-    assert!(came > 20_000_000, "{came} bytes in two seconds");
 }
 
 #[test]
