@@ -36,7 +36,7 @@ calculate() { # EXPRESSION: with three digits
 
 # Both as long as what they wait for still runs.
 until_line() { # FILE LINE PID
-  until grep -qx "$2" "$1"; do
+  until grep -qsx "$2" "$1"; do
     kill -0 "$3" || exit 1
     sleep 0.05
   done

@@ -43,16 +43,16 @@ plain_round() { # KIND
     "$(jq .cpu_s "$dir/taken.json")"
 }
 link_round() { # ROUND
-  local cpu
-  "$bin/load" children --admin "$dir/CEN/admin" --skip "$1" >"$dir/child" &
+  local cpu said=$dir/child-$1
+  "$bin/load" children --admin "$dir/CEN/admin" --skip "$1" >"$said" &
   pid[load]=$!
-  until_line "$dir/child" ready "${pid[load]}"
+  until_line "$said" ready "${pid[load]}"
   cpu=$(cpu_s "${pid[CEN]}")
   console CEN package send "$id" --to "A$(printf '%02d' "$1")/hall" >/dev/null
   wait "${pid[load]}"
   unset "pid[load]"
   cpu=$(calculate "$(cpu_s "${pid[CEN]}") - $cpu")
-  tail -1 "$dir/child" >"$dir/got.json"
+  tail -1 "$said" >"$dir/got.json"
   note link "$(jq .bytes "$dir/got.json")" "$(jq .seconds "$dir/got.json")" "$cpu" "$(jq .cpu_s "$dir/got.json")"
 }
 
@@ -66,6 +66,8 @@ make_source "$mb"
 id=$(package CEN)
 console CEN package send "$id" --to PAR/hall >/dev/null
 until grep -q 'a bundle was made' "$dir/CEN.log"; do sleep 0.1; done
+# What was written until here is on the disk, and costs nobody anything later.
+sync -f "$dir"
 
 echo "kind: GiB/s, CPU-s/GiB of the sender, of the receiver"
 for ((round = 0; round < rounds; round++)); do
