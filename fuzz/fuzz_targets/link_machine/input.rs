@@ -156,7 +156,7 @@ pub fn frame(script: &mut Unstructured<'_>, side: &Side) -> Result<Frame> {
         6 => Frame::Cancel { item },
         14 => Frame::Outline(outline(script, item)?),
         _ => match script.int_in_range(0..=7_u8)? {
-            0 => Frame::Goodbye { reason: "y".repeat(600) },
+            0 => Frame::Goodbye { reason: "y".repeat(600), at_fault: false },
             _ => {
                 Frame::UnknownOffer { item, inline_bytes: script.int_in_range(0..=limits::INLINE_BYTES_MAX)? }
             }

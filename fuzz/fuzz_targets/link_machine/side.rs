@@ -224,7 +224,7 @@ impl Side {
                 assert!(*offset <= open.durable, "only what is durable is acknowledged");
             }
             Frame::Refuse { text, .. } => assert!(text.len() <= limits::TEXT_BYTES_MAX),
-            Frame::Goodbye { reason } => assert!(reason.len() <= limits::TEXT_BYTES_MAX),
+            Frame::Goodbye { reason, .. } => assert!(reason.len() <= limits::TEXT_BYTES_MAX),
             _ => {}
         }
     }
