@@ -72,7 +72,6 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
     let mut tx = site.store.read().await?;
     let orders = queue::of(&mut tx, peer).await?;
     let mut jobs = objects_lacking(&mut tx, peer, direction(relation), &orders).await?;
-    let deadlines = deadlines(&mut tx).await?;
     for sending in bundles::sendings_to(&mut tx, peer).await? {
         let due = match sending.state {
             SendingState::Queued => true,
@@ -83,8 +82,14 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
             let priority = bundle_priority(&mut tx, &bundle).await?;
             let mut job = bundle_job(bundle, priority, sending.changed_at);
             job.item.available = available;
-            job.item.deadline = deadlines.get(&job.item.subject).copied();
             jobs.push(job);
+        }
+    }
+    // Most of the time there is no bundle to send, and nobody asks when one is needed.
+    if jobs.iter().any(|job| job.item.kind == ItemKind::Bundle) {
+        let deadlines = deadlines(&mut tx).await?;
+        for job in jobs.iter_mut().filter(|job| job.item.kind == ItemKind::Bundle) {
+            job.item.deadline = deadlines.get(&job.item.subject).copied();
         }
     }
     drop(tx);
@@ -115,22 +120,25 @@ pub(crate) async fn deadlines(tx: &mut Tx) -> Result<HashMap<String, Timestamp>,
 
 /// A bundle that is in the spool, or still comes in and goes on meanwhile.
 pub(crate) async fn bundle_of(tx: &mut Tx, digest: &Digest) -> Result<Option<BundleRow>, Error> {
+    Ok(find_bundle(tx, digest).await?.map(|(bundle, _)| bundle))
+}
+
+/// The same, and whether all of it is here.
+async fn find_bundle(tx: &mut Tx, digest: &Digest) -> Result<Option<(BundleRow, bool)>, Error> {
     if let Some(bundle) = bundles::get(tx, digest).await? {
-        return Ok(Some(bundle));
+        return Ok(Some((bundle, true)));
     }
     let arrival = arrivals::get(tx, &ItemId::of(digest)).await?.filter(Arrival::may_go_on);
-    Ok(arrival.map(Arrival::into_bundle))
+    Ok(arrival.map(|arrival| (arrival.into_bundle(), false)))
 }
 
 /// A bundle in the spool, and how much of it can be sent: one that is still coming in goes on as far as it was checked.
 async fn spooled(site: &Site, tx: &mut Tx, digest: &Digest) -> Result<Option<(BundleRow, u64)>, Error> {
-    if let Some(bundle) = bundles::get(tx, digest).await? {
-        let length = bundle.length;
-        return Ok(Some((bundle, length)));
-    }
-    let item = ItemId::of(digest);
-    let arrival = arrivals::get(tx, &item).await?.filter(Arrival::may_go_on);
-    Ok(arrival.map(|arrival| (arrival.into_bundle(), site.relays.upto(&item))))
+    let found = find_bundle(tx, digest).await?;
+    Ok(found.map(|(bundle, is_whole)| {
+        let available = if is_whole { bundle.length } else { site.relays.upto(&ItemId::of(digest)) };
+        (bundle, available)
+    }))
 }
 
 /// Which objects go to such a neighbour.
