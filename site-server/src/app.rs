@@ -1,6 +1,6 @@
 //! The site server as a whole: what it is made of, in the order in which it starts.
 
-use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use packhorse_domain::{object::ObjectKind, site::SiteFact};
 use packhorse_fetch::ContentServer;
@@ -10,7 +10,7 @@ use packhorse_proto::{
     object::v1 as wire, provider::v1 as provider_api,
 };
 use packhorse_runtime::{
-    Clock, Lifecycle, Rules, ServerOptions, ServerTls, Services, SystemClock, serve, telemetry,
+    Clock, Lifecycle, QuicServer, Rules, ServerOptions, ServerTls, Services, SystemClock, serve, telemetry,
 };
 use packhorse_trust::Role;
 use tokio::net::TcpListener;
@@ -18,7 +18,7 @@ use tonic::service::Routes;
 
 use crate::{
     collection::CollectionEvaluator,
-    config::{Config, Settings},
+    config::{Config, LaneMode, Settings},
     despooler::Despooler,
     directories::Directories,
     distribution::{ContentCheck, DistributionManager},
@@ -29,7 +29,7 @@ use crate::{
     provider,
     record::{self, Body},
     replication::ReplicationManager,
-    sender::{LinkServer, MESSAGE_BYTES_MAX, dial_parent},
+    sender::{LinkServer, MESSAGE_BYTES_MAX, QUIC_OPTIONS, dial_parent, serve_lanes},
     site::Site,
 };
 
@@ -71,6 +71,7 @@ pub async fn serve_site(directory: &Path) -> anyhow::Result<ExitCode> {
     let wakers = Wakers::default();
     start_components(&site, &lifecycle, &wakers);
     let tls = ServerTls::new(&site.credentials)?;
+    take_lanes(&site, &lifecycle, listener.local_addr()?, tls.clone());
     let services = Services {
         site: site.code().clone(),
         routes: routes(&site, &lifecycle, &wakers),
@@ -132,6 +133,23 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
             site.clone(),
             lifecycle.clone(),
         )))
+}
+
+/// Takes lanes at the UDP port of the same number. The links go on without them if it is not to be had.
+pub(crate) fn take_lanes(site: &Arc<Site>, lifecycle: &Lifecycle, address: SocketAddr, tls: ServerTls) {
+    if site.settings.link.lanes == LaneMode::Off {
+        return;
+    }
+    let bound = QuicServer::bind(address, tls, QUIC_OPTIONS);
+    match bound.and_then(|server| server.port().map(|port| (server, port))) {
+        Ok((server, port)) => {
+            site.set_lane_port(port);
+            lifecycle.spawn("lane-server", serve_lanes(site.clone(), lifecycle.clone(), server));
+        }
+        Err(error) => {
+            tracing::warn!(%address, %error, "no lanes over UDP are taken: the port is not to be had")
+        }
+    }
 }
 
 /// Makes this site known to those above it.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
-use packhorse_domain::{id::SiteCode, link::limits};
+use packhorse_domain::id::SiteCode;
 use packhorse_runtime::{
     CongestionControl,
     config::{self, ConfigError, Problems},
@@ -61,10 +61,9 @@ pub struct Link {
     /// Bundles that are open at once to one site.
     #[serde(default = "sendings_per_site_max")]
     pub sendings_per_site_max: u32,
-    /// Further connections that carry bundles between this site and a neighbour, 0 to 8; the lower of what the two are
-    /// set to counts.
+    /// Further connections that carry bundles: `auto`, where they are worth it; `udp` or `tcp`, only those; `off`.
     #[serde(default = "lanes")]
-    pub lanes: u32,
+    pub lanes: String,
     /// How often what a neighbour holds is compared with what it should hold, besides on connect.
     #[serde(default = "compare_every_s")]
     pub compare_every_s: u32,
@@ -105,9 +104,22 @@ pub struct LinkSettings {
     pub lower_share_percent: u8,
     pub sendings_max: usize,
     pub sendings_per_site_max: usize,
-    pub lanes: u32,
+    pub lanes: LaneMode,
     pub compare_every: Duration,
     pub patience: Patience,
+}
+
+/// Which lanes a site takes and opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LaneMode {
+    /// Those that are worth it.
+    #[default]
+    Auto,
+    Off,
+    /// Over UDP, on every line.
+    Udp,
+    /// Over TCP, on every line that is not slow.
+    Tcp,
 }
 
 /// How long a neighbour is waited for. It is part of the protocol and stands in no file; tests have less of it.
@@ -141,8 +153,8 @@ fn sendings_per_site_max() -> u32 {
     3
 }
 
-fn lanes() -> u32 {
-    0
+fn lanes() -> String {
+    "auto".to_owned()
 }
 
 fn bundle_level() -> i32 {
@@ -196,7 +208,16 @@ impl Link {
         );
         let per_site = (1..=256).contains(&self.sendings_per_site_max);
         problems.require("link.sendings_per_site_max", per_site, "1 to 256 is expected");
-        problems.require("link.lanes", self.lanes <= limits::LANES_MAX, "0 to 8 is expected");
+        let lanes = match self.lanes.as_str() {
+            "auto" => LaneMode::Auto,
+            "off" => LaneMode::Off,
+            "udp" => LaneMode::Udp,
+            "tcp" => LaneMode::Tcp,
+            _ => {
+                problems.add("link.lanes", "auto, udp, tcp or off is expected");
+                LaneMode::default()
+            }
+        };
         problems.require(
             "link.compare_every_s",
             (10..=86_400).contains(&self.compare_every_s),
@@ -207,7 +228,7 @@ impl Link {
             lower_share_percent: self.lower_share_percent,
             sendings_max: self.sendings_max as usize,
             sendings_per_site_max: self.sendings_per_site_max as usize,
-            lanes: self.lanes.min(limits::LANES_MAX),
+            lanes,
             compare_every: Duration::from_secs(u64::from(self.compare_every_s)),
             patience: Patience::default(),
         }

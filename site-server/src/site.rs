@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     fs,
     path::Path,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU16, Ordering},
+    },
 };
 
 use packhorse_content::Library;
@@ -41,6 +44,8 @@ pub(crate) struct Site {
     /// Held to read by whoever puts content into the library and has not recorded it yet, and to write by the clean-up.
     pub(crate) content_gate: tokio::sync::RwLock<()>,
     links: Mutex<BTreeMap<SiteCode, LinkView>>,
+    /// The UDP port at which lanes are taken; 0: none is.
+    lane_port: AtomicU16,
     /// What is coming in and may go on already.
     pub(crate) relays: Relays,
     /// Whose turn it is to be sent bundles.
@@ -116,6 +121,7 @@ impl Site {
             clock,
             content_gate: tokio::sync::RwLock::default(),
             links: Mutex::default(),
+            lane_port: AtomicU16::default(),
             relays: Relays::default(),
             sendings: Sendings::default(),
             complaints: Complaints::default(),
@@ -163,6 +169,15 @@ impl Site {
     /// Changes the chain of trust; a refused change leaves it as it was.
     pub(crate) fn change_trust<T>(&self, change: impl FnOnce(&mut TrustStore) -> T) -> T {
         change(&mut self.trust.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The UDP port at which lanes are taken; 0: none is.
+    pub(crate) fn lane_port(&self) -> u16 {
+        self.lane_port.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_lane_port(&self, port: u16) {
+        self.lane_port.store(port, Ordering::Relaxed);
     }
 
     /// What is known of the links, live.

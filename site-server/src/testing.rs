@@ -101,6 +101,7 @@ impl Node {
             descriptors: packhorse_proto::DESCRIPTORS,
         };
         let tls = ServerTls::new(&site.credentials).expect("TLS");
+        app::take_lanes(&site, &lifecycle, address, tls.clone());
         let server = serve(listener, tls, services, ServerOptions::default(), lifecycle.stopping());
         lifecycle.spawn_finite("server", server);
         Node { site, wakers, lifecycle, directory }

@@ -15,13 +15,14 @@ use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::TcpStream,
+    time::Instant,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
     tls::{Caller, TlsError, client_config},
-    wire::{CongestionControl, Counted, Wire},
+    wire::{CongestionControl, Counted, Dialled, Wire},
 };
 
 /// Larger than any header block we send; the other end may be older or newer than we are.
@@ -178,7 +179,11 @@ impl Dialler {
     }
 
     async fn dial_without_limit(&self) -> Result<Begun, ConnectError> {
+        let began = Instant::now();
         let stream = TcpStream::connect(&self.endpoint).await.map_err(|error| self.failed(error))?;
+        if let Ok(address) = stream.peer_addr() {
+            self.counter.set_dialled(Dialled { address, within: began.elapsed() });
+        }
         let stream = Counted::new(stream, self.counter.clone(), &self.congestion_control)
             .map_err(|error| self.failed(error))?;
         let mut tls = TlsConnector::from(self.config.clone())

@@ -9,6 +9,7 @@ pub mod config;
 pub mod durable;
 mod error;
 mod lifecycle;
+mod quic;
 mod serve;
 pub mod telemetry;
 mod tls;
@@ -21,7 +22,10 @@ pub use clock::{Clock, ManualClock, SystemClock};
 
 pub use error::error_chain;
 pub use lifecycle::{End, Lifecycle, TaskOutput};
+pub use quic::{
+    Arriving, QuicConnectError, QuicConnection, QuicDial, QuicError, QuicOptions, QuicServer, quic_connect,
+};
 pub use serve::{ConnectionInfo, ServeError, ServerOptions, Services, serve};
 pub use tls::{Caller, ServerTls, TlsError};
-pub use wire::{CongestionControl, Wire};
+pub use wire::{CongestionControl, Dialled, Wire};
 pub use worker::{Next, Waker, Worker, WorkerStatus};

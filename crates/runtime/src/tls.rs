@@ -35,6 +35,8 @@ pub enum TlsError {
         #[source]
         source: rustls::Error,
     },
+    #[error("its cipher suites are of no use for QUIC")]
+    NoQuic,
     #[error("the authority cannot be used to check callers")]
     Verifier(#[source] rustls::server::VerifierBuilderError),
 }

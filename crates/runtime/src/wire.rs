@@ -1,10 +1,12 @@
-//! A TCP stream that tells what went over the wire, encryption included, and what is still held back above it.
+//! A TCP stream that tells what went over the wire, encryption included, and what is still held back above it. A QUIC
+//! connection tells the same, as far as it can.
 
 use std::{
     io::{self, IoSlice},
+    net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -26,6 +28,8 @@ const UNSENT_BYTES: u32 = 32 * 1024;
 /// A packet carries so many bytes of the connection, and has headers of IP and TCP of so many.
 const PACKET_PAYLOAD_BYTES: u64 = 1448;
 const PACKET_HEADER_BYTES: u64 = 52;
+/// Of IP and UDP.
+const DATAGRAM_HEADER_BYTES: u64 = 28;
 
 /// How a kernel decides what a path can take: `bbr` finds it on lines that lose packets, where the usual ones do not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,6 +54,21 @@ pub struct Wire {
     packets: AtomicU64,
     unsent_max: AtomicU32,
     moved: Notify,
+    /// The kernel finds out by itself what the path takes, whatever it loses.
+    is_bbr: AtomicBool,
+    dialled: OnceLock<Dialled>,
+    /// Then it is no TCP connection, and all is counted there.
+    quic: OnceLock<quinn::Connection>,
+    /// What a QUIC connection may have under way.
+    window: AtomicU64,
+}
+
+/// How the other end was reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Dialled {
+    pub address: SocketAddr,
+    /// About one round trip.
+    pub within: Duration,
 }
 
 #[derive(Debug)]
@@ -62,16 +81,60 @@ pub(crate) struct Counted {
 
 impl Wire {
     pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
+        match self.quic.get() {
+            Some(connection) => connection.stats().udp_tx.bytes,
+            None => self.sent.load(Ordering::Relaxed),
+        }
     }
 
     pub fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+        match self.quic.get() {
+            Some(connection) => connection.stats().udp_rx.bytes,
+            None => self.received.load(Ordering::Relaxed),
+        }
     }
 
-    /// About how many bytes the line carried for it, the headers of IP and TCP included.
+    /// About how many bytes the line carried for it, the headers of IP and TCP or UDP included.
     pub fn on_line(&self) -> u64 {
+        if let Some(connection) = self.quic.get() {
+            let sent = connection.stats().udp_tx;
+            return sent.bytes + sent.datagrams * DATAGRAM_HEADER_BYTES;
+        }
         self.sent() + self.packets.load(Ordering::Relaxed) * PACKET_HEADER_BYTES
+    }
+
+    /// Whether it is a QUIC connection: what it is given leaves at once, and nobody has to wait for that.
+    pub fn is_quic(&self) -> bool {
+        self.quic.get().is_some()
+    }
+
+    /// Whether the kernel finds out by itself what the path takes, however many packets that loses.
+    pub fn is_bbr(&self) -> bool {
+        self.is_bbr.load(Ordering::Relaxed)
+    }
+
+    /// How the other end was reached, if this end dialled.
+    pub fn dialled(&self) -> Option<Dialled> {
+        self.dialled.get().copied()
+    }
+
+    pub(crate) fn set_dialled(&self, dialled: Dialled) {
+        // The first connection counts; later ones go to the same place.
+        let _ = self.dialled.set(dialled);
+    }
+
+    /// Counts a QUIC connection.
+    pub(crate) fn of_quic(connection: quinn::Connection) -> Self {
+        Wire { quic: OnceLock::from(connection), ..Wire::default() }
+    }
+
+    /// Bytes that a QUIC connection may have under way; 0: not said yet.
+    pub fn window(&self) -> u64 {
+        self.window.load(Ordering::Relaxed)
+    }
+
+    pub fn set_window(&self, bytes: u64) {
+        self.window.store(bytes, Ordering::Relaxed);
     }
 
     /// Bytes that the kernel had taken when, at last, nothing was held back above it. `None`: no connection counts here.
@@ -110,6 +173,8 @@ impl Counted {
     ) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         congestion_control.set(&stream);
+        let is_bbr = sockopt::tcp_congestion(&stream).is_ok_and(|name| name.starts_with("bbr"));
+        wire.is_bbr.store(is_bbr, Ordering::Relaxed);
         sockopt::set_socket_keepalive(&stream, true)?;
         sockopt::set_tcp_keepidle(&stream, Duration::from_secs(60))?;
         sockopt::set_tcp_keepintvl(&stream, Duration::from_secs(15))?;

@@ -32,7 +32,8 @@ impl From<Frame> for wire::Frame {
                 features: hello.features,
                 epoch: hello.epoch.into(),
                 window_bytes: hello.window_bytes,
-                lanes: hello.lanes.map_or(0, |offer| offer.lanes),
+                lanes: hello.lanes.map_or(0, |offer| offer.calls),
+                lane_port: hello.lanes.map_or(0, |offer| u32::from(offer.port)),
                 session: hello.lanes.map(|offer| offer.session.to_vec()).unwrap_or_default().into(),
             })),
             Frame::Offer(offer) => Some(Body::Offer(offer.into())),
@@ -163,14 +164,16 @@ fn read_hello(hello: wire::Hello) -> Result<Hello, ConvertError> {
     }
     // Without a name there is nothing to attach a lane to.
     let session = <[u8; 16]>::try_from(hello.session.as_ref()).ok();
-    let lanes = hello.lanes.min(limits::LANES_MAX);
+    let calls = hello.lanes.min(limits::LANES_MAX);
+    // What is no port is none.
+    let port = u16::try_from(hello.lane_port).unwrap_or_default();
     Ok(Hello {
         site: parse("site", &hello.site)?,
         revision: hello.revision,
         features: hello.features,
         epoch: hello.epoch.into(),
         window_bytes: hello.window_bytes,
-        lanes: session.filter(|_| lanes > 0).map(|session| LaneOffer { lanes, session }),
+        lanes: session.filter(|_| calls > 0 || port > 0).map(|session| LaneOffer { calls, port, session }),
     })
 }
 

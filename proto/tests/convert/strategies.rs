@@ -371,7 +371,11 @@ pub(super) fn address() -> impl Strategy<Value = Address> {
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
-    let lanes = (1..=8_u32, any::<[u8; 16]>()).prop_map(|(lanes, session)| LaneOffer { lanes, session });
+    let lanes = (0..=8_u32, 1..=u16::MAX, any::<[u8; 16]>()).prop_map(|(calls, port, session)| LaneOffer {
+        calls,
+        port,
+        session,
+    });
     let features = vec("[a-z-]{1,64}", 0..4);
     (site(), any::<u32>(), features, bytes(32), any::<u64>(), option::of(lanes)).prop_map(
         |(site, revision, features, epoch, window_bytes, lanes)| Hello {

@@ -59,11 +59,12 @@ impl LinkService for LinkServer {
             door.enter(session, Line { counter, inbound, outbound })?;
             return Ok(Response::new(Box::pin(answers)));
         }
-        let session = Session::new(self.site.clone(), child, Relation::Child, &self.wakers);
+        let line = Line { counter, inbound, outbound };
+        let session = Session::new(self.site.clone(), child, Relation::Child, &self.wakers, &line);
         let (failed, failure) = tokio::sync::oneshot::channel();
         let stop = self.lifecycle.stopping();
         self.lifecycle.spawn_finite("link", async move {
-            if let Err(error) = session.run(counter, inbound, outbound, stop).await {
+            if let Err(error) = session.run(line, stop).await {
                 drop(failed.send(error.status()));
             }
         });

@@ -77,6 +77,10 @@ impl Arriving {
         self.written.end_from(0)
     }
 
+    pub(super) fn to_come(&self) -> u64 {
+        self.arrival.length.saturating_sub(self.written.bytes())
+    }
+
     /// Bytes on the disk, wherever.
     pub(super) fn durable_bytes(&self) -> u64 {
         self.durable.bytes()

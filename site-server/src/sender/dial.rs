@@ -18,6 +18,7 @@ use crate::{
         fault::{MESSAGE_BYTES_MAX, SessionError},
         inbound::read_frames,
         lanes::Opener,
+        lines::Line,
         session::{OUTBOUND_FRAMES_MAX, Session},
     },
     site::Site,
@@ -151,15 +152,17 @@ async fn attempt(
         answer = call => answer?.into_inner().map(|message| message.map(|message| message.frame)),
     };
     let inbound = read_frames(lifecycle, answers);
-    let session = Session::new(site.clone(), parent.clone(), Relation::Parent, wakers);
+    let line = Line { counter, inbound, outbound };
+    let session = Session::new(site.clone(), parent.clone(), Relation::Parent, wakers, &line);
     let opener = Opener {
         site: site.clone(),
         lifecycle: lifecycle.clone(),
         parent: parent.clone(),
         endpoint: dial.endpoint.clone(),
+        main: line.counter.clone(),
     };
     let session = session.by(dial.address.clone()).with_lanes(opener);
-    Ok(session.run(counter, inbound, outbound, stop).await?)
+    Ok(session.run(line, stop).await?)
 }
 
 pub(super) async fn channel(

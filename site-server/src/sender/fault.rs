@@ -40,6 +40,9 @@ pub(crate) enum SessionError {
     Accused(String),
     #[error("the stream was cut: {0}")]
     Cut(String),
+    /// If the main connection went on meanwhile, UDP does not pass any more.
+    #[error("nothing came over UDP for too long")]
+    LaneSilent,
     #[error("the link failed")]
     Own(#[from] Error),
 }
@@ -88,7 +91,7 @@ impl SessionError {
             SessionError::Violation(violation) => Some(kind_of(violation)),
             SessionError::Lost(lost) => Some(kind_of(lost)),
             SessionError::Frame(_) | SessionError::Accused(_) => Some(kind_of(self)),
-            SessionError::Cut(_) | SessionError::Own(_) => None,
+            SessionError::Cut(_) | SessionError::LaneSilent | SessionError::Own(_) => None,
         }
     }
 }

@@ -53,6 +53,9 @@ impl Gate {
 
     /// Everything that the line has carried, if the connection holds nothing back.
     pub(super) fn carried(&self) -> Option<u64> {
+        if self.wire.is_quic() {
+            return Some(self.wire.on_line());
+        }
         let flushed = self.wire.flushed()?;
         (flushed == self.wire.sent() && flushed >= self.handed).then(|| self.wire.on_line())
     }
@@ -60,6 +63,7 @@ impl Gate {
     /// As fast as the line is: what waits in the kernel is worth a moment and no more.
     pub(super) fn adjust(&mut self, gauges: &Gauges) {
         let is_fast = gauges.bytes_per_second > FAST_BYTES_PER_SECOND;
+        self.wire.set_window(gauges.window_bytes);
         self.slack = if is_fast { 2 * gauges.frame_bytes } else { 0 };
         if gauges.bytes_per_second > 0 {
             let moment = gauges.bytes_per_second / 50;

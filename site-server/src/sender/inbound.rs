@@ -12,8 +12,8 @@ use tonic::Status;
 
 use crate::sender::fault::SessionError;
 
-/// Frames read ahead of the protocol; the rest waits in HTTP/2's window, at the peer.
-const FRAMES_MAX: usize = 256;
+/// Frames read ahead of the protocol; the rest waits in the connection's window, at the peer.
+pub(super) const FRAMES_MAX: usize = 256;
 /// Bytes of them, at most.
 const BYTES_MAX: usize = 1024 * 1024;
 
@@ -39,7 +39,7 @@ where
     S: Stream<Item = Result<Option<wire::Frame>, Status>> + Send + 'static,
 {
     let (sender, inbound) = mpsc::channel(FRAMES_MAX);
-    let room = Arc::new(Semaphore::new(BYTES_MAX));
+    let room = Room::default();
     lifecycle.spawn_finite("link-reader", async move {
         tokio::pin!(frames);
         loop {
@@ -49,7 +49,8 @@ where
                 message = frames.next() => message,
             };
             let Some(message) = message else { return };
-            let arrived = read(&room, message).await;
+            let frame = message.map(Option::unwrap_or_default);
+            let arrived = room.take_in(frame.map_err(|status| SessionError::of_status(&status))).await;
             let ends = arrived.frame.is_err();
             if sender.send(arrived).await.is_err() {
                 return;
@@ -63,14 +64,27 @@ where
     inbound
 }
 
-async fn read(room: &Arc<Semaphore>, message: Result<Option<wire::Frame>, Status>) -> Arrived {
-    let frame = match message {
-        Ok(frame) => frame.unwrap_or_default(),
-        Err(status) => return Err(SessionError::of_status(&status)).into(),
-    };
-    // One frame always fits, however long it is: the decoder has a limit of its own.
-    let bytes = u32::try_from(frame.encoded_len().clamp(1, BYTES_MAX)).unwrap_or(1);
-    let room = room.clone().acquire_many_owned(bytes).await.ok();
-    let frame = Frame::try_from(frame).map_err(|error| SessionError::Frame(error.text()));
-    Arrived { frame, _room: room }
+/// The bytes that one connection may have waiting here.
+#[derive(Debug)]
+pub(super) struct Room(Arc<Semaphore>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Room(Arc::new(Semaphore::new(BYTES_MAX)))
+    }
+}
+
+impl Room {
+    /// Waits until there is room for a frame.
+    pub(super) async fn take_in(&self, frame: Result<wire::Frame, SessionError>) -> Arrived {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => return Err(error).into(),
+        };
+        // One frame always fits, however long it is: the decoder has a limit of its own.
+        let bytes = u32::try_from(frame.encoded_len().clamp(1, BYTES_MAX)).unwrap_or(1);
+        let room = self.0.clone().acquire_many_owned(bytes).await.ok();
+        let frame = Frame::try_from(frame).map_err(|error| SessionError::Frame(error.text()));
+        Arrived { frame, _room: room }
+    }
 }

@@ -1,43 +1,58 @@
 //! Lanes of one link: the child opens them while a bundle comes in over a line that is worth it, and the parent takes
 //! them into the session that they name.
 
+mod open;
+mod quic;
+
 use std::{
-    str::FromStr as _,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
-use packhorse_domain::{
-    id::SiteCode,
-    link::{Frame, LaneOffer, limits},
-};
-use packhorse_proto::link::v1::{ExchangeRequest, link_service_client::LinkServiceClient};
-use packhorse_runtime::{Lifecycle, Wire, error_chain};
+use packhorse_domain::link::{LaneOffer, limits};
+use packhorse_runtime::Wire;
 use tokio::sync::mpsc;
-use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Request, Status,
-    metadata::{AsciiMetadataValue, MetadataMap},
-};
+use tonic::{Status, metadata::MetadataMap};
 
-use crate::{
-    sender::{
-        dial::{DialError, channel},
-        fault::MESSAGE_BYTES_MAX,
-        inbound::read_frames,
-        lines::Line,
-        session::OUTBOUND_FRAMES_MAX,
-    },
-    site::Site,
-};
+pub(super) use open::Opener;
+pub(crate) use quic::{QUIC_OPTIONS, serve_lanes};
+
+use crate::{config::LaneMode, sender::lines::Line};
 
 /// Names the session whose lane a call wants to be.
 const LANE: &str = "packhorse-lane";
-/// On a slower line one connection is enough, and each more only costs its handshake.
+/// On a shorter way a lost packet is soon made up for, and what TCP costs is less.
+const WORTH_TRIP: Duration = Duration::from_millis(10);
+/// For less, making a connection does not pay.
+const WORTH_BYTES: u64 = 128 * 1024;
+/// On a slower line one TCP connection is enough, and each more only costs its handshake.
 const WORTH_BYTES_PER_SECOND: u64 = 125_000;
+
+/// Which lanes are opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// One over UDP.
+    udp: bool,
+    /// So many over TCP, if there is none over UDP.
+    calls: u32,
+}
+
+/// What a child knows of the line and of what comes over it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LineFacts {
+    /// There and back, about.
+    pub(super) trip: Duration,
+    /// The most that it was seen to bring.
+    pub(super) bytes_per_second: u64,
+    /// Bytes of bundles that are still to come.
+    pub(super) to_come: u64,
+    /// UDP did not pass lately.
+    pub(super) is_udp_bad: bool,
+}
 
 /// Where lanes come into a session.
 #[derive(Debug, Clone)]
@@ -57,12 +72,57 @@ pub(super) struct Lanes {
     offered: Option<LaneOffer>,
 }
 
-/// How a child opens lanes to its parent.
-pub(super) struct Opener {
-    pub(super) site: Arc<Site>,
-    pub(super) lifecycle: Lifecycle,
-    pub(super) parent: SiteCode,
-    pub(super) endpoint: String,
+/// Why a lane is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DoorError {
+    #[error("that session is over")]
+    Over,
+    #[error("the session takes no more lanes")]
+    Full,
+}
+
+impl From<DoorError> for Status {
+    fn from(error: DoorError) -> Self {
+        match error {
+            DoorError::Over => Status::permission_denied(error.to_string()),
+            DoorError::Full => Status::resource_exhausted(error.to_string()),
+        }
+    }
+}
+
+impl LaneMode {
+    /// What a parent takes of a child. A kernel that finds its way over lines that lose packets needs no more than one
+    /// TCP connection.
+    pub(super) fn offer(self, port: u16, main: &Wire) -> Option<LaneOffer> {
+        let (port, calls) = match self {
+            LaneMode::Off => return None,
+            LaneMode::Auto if main.is_bbr() => (port, 0),
+            LaneMode::Auto => (port, limits::LANES_MAX),
+            LaneMode::Udp => (port, 0),
+            LaneMode::Tcp => (0, limits::LANES_MAX),
+        };
+        // A session of its own: a lane of an older one finds no door.
+        let session = uuid::Uuid::new_v4().into_bytes();
+        (port > 0 || calls > 0).then_some(LaneOffer { calls, port, session })
+    }
+
+    /// What a child opens of that, now.
+    pub(super) fn plan(self, offer: &LaneOffer, line: &LineFacts) -> Option<Plan> {
+        let is_long = line.trip >= WORTH_TRIP && line.to_come >= WORTH_BYTES;
+        let is_fast = line.bytes_per_second >= WORTH_BYTES_PER_SECOND;
+        let udp = offer.port > 0
+            && match self {
+                LaneMode::Off | LaneMode::Tcp => false,
+                LaneMode::Udp => true,
+                LaneMode::Auto => is_long && !line.is_udp_bad,
+            };
+        let calls = match self {
+            LaneMode::Tcp if is_fast => offer.calls,
+            LaneMode::Auto if is_fast && is_long => offer.calls,
+            _ => 0,
+        };
+        (udp || calls > 0).then_some(Plan { udp, calls })
+    }
 }
 
 /// Which session a call wants to be a lane of; `None`: it is a link itself.
@@ -77,14 +137,15 @@ pub(super) fn session_of(metadata: &MetadataMap) -> Result<Option<[u8; 16]>, Sta
 
 impl Door {
     /// Takes in a lane of the session that is named.
-    pub(super) fn enter(&self, session: [u8; 16], line: Line) -> Result<(), Status> {
+    pub(super) fn enter(&self, session: [u8; 16], line: Line) -> Result<(), DoorError> {
         if session != self.offer.session {
-            return Err(Status::permission_denied("that session is over"));
+            return Err(DoorError::Over);
         }
-        if self.taken.fetch_add(1, Ordering::Relaxed) >= self.offer.lanes {
-            return Err(Status::resource_exhausted("the session takes no more lanes"));
+        let most = self.offer.calls.max(u32::from(self.offer.port > 0));
+        if self.taken.fetch_add(1, Ordering::Relaxed) >= most {
+            return Err(DoorError::Full);
         }
-        self.enter.try_send(line).map_err(|_| Status::permission_denied("that session is over"))
+        self.enter.try_send(line).map_err(|_| DoorError::Over)
     }
 }
 
@@ -114,16 +175,12 @@ impl Lanes {
     }
 
     /// Opens lanes if the line is worth it. True: they will come.
-    pub(super) fn open(&mut self, bytes_per_second: u64, token: &CancellationToken) -> bool {
-        if bytes_per_second < WORTH_BYTES_PER_SECOND {
-            return false;
-        }
-        let (Some(opener), Some(offer)) = (&self.opener, self.offered.take()) else { return false };
-        let count = offer.lanes.min(opener.site.settings.link.lanes);
-        for _ in 0..count {
-            opener.open(offer.session, self.enter.clone(), token.clone());
-        }
-        count > 0
+    pub(super) fn open(&mut self, mode: LaneMode, line: &LineFacts, token: &CancellationToken) -> bool {
+        let (Some(opener), Some(offer)) = (&self.opener, &self.offered) else { return false };
+        let Some(plan) = mode.plan(offer, line) else { return false };
+        opener.open(plan, *offer, &self.enter, token);
+        self.offered = None;
+        true
     }
 
     /// The next lane that is there.
@@ -135,42 +192,41 @@ impl Lanes {
     }
 }
 
-impl Opener {
-    /// Opens one lane, beside everything else. The link goes on without it if that fails.
-    fn open(&self, session: [u8; 16], enter: mpsc::Sender<Line>, token: CancellationToken) {
-        let (site, lifecycle) = (self.site.clone(), self.lifecycle.clone());
-        let (parent, endpoint) = (self.parent.clone(), self.endpoint.clone());
-        self.lifecycle.spawn_finite("lane", async move {
-            let opening = Box::pin(open(&site, &lifecycle, (&parent, &endpoint), session));
-            match token.run_until_cancelled(opening).await {
-                Some(Ok(line)) => drop(enter.send(line).await),
-                Some(Err(error)) => {
-                    let error = error_chain(&error);
-                    tracing::warn!(target: "sender", peer = %parent, error, "a lane was not opened");
-                }
-                None => {}
-            }
-        });
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-async fn open(
-    site: &Site,
-    lifecycle: &Lifecycle,
-    (parent, endpoint): (&SiteCode, &str),
-    session: [u8; 16],
-) -> Result<Line, DialError> {
-    let counter = Arc::<Wire>::default();
-    let channel = channel(site, parent, endpoint, counter.clone()).await?;
-    let (outbound, frames) = mpsc::channel(OUTBOUND_FRAMES_MAX);
-    let frames =
-        ReceiverStream::new(frames).map(|frame: Frame| ExchangeRequest { frame: Some(frame.into()) });
-    let mut request = Request::new(frames);
-    let name = AsciiMetadataValue::from_str(&hex::encode(session)).expect("digits are ASCII");
-    request.metadata_mut().insert(LANE, name);
-    let mut client = LinkServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let answer = client.exchange(request).await;
-    let answers = answer.map_err(|status| DialError::Refused(Box::new(status)))?.into_inner();
-    let inbound = read_frames(lifecycle, answers.map(|message| message.map(|message| message.frame)));
-    Ok(Line { counter, inbound, outbound })
+    const OFFER: LaneOffer = LaneOffer { calls: 8, port: 7, session: [1; 16] };
+    const LONG: LineFacts = LineFacts {
+        trip: Duration::from_millis(100),
+        bytes_per_second: 2_500_000,
+        to_come: 60_000_000,
+        is_udp_bad: false,
+    };
+
+    #[test]
+    fn lanes_are_opened_where_they_are_worth_it() {
+        let slow = LineFacts { bytes_per_second: 32_000, ..LONG };
+        let short = LineFacts { trip: Duration::from_millis(1), ..LONG };
+        let small = LineFacts { to_come: 10_000, ..LONG };
+        let tcp_only = LineFacts { is_udp_bad: true, ..LONG };
+        let plan = |udp, calls| Some(Plan { udp, calls });
+
+        for (mode, line, expected) in [
+            (LaneMode::Auto, LONG, plan(true, 8)),
+            (LaneMode::Auto, slow, plan(true, 0)),
+            (LaneMode::Auto, short, None),
+            (LaneMode::Auto, small, None),
+            (LaneMode::Auto, tcp_only, plan(false, 8)),
+            (LaneMode::Udp, LineFacts { is_udp_bad: true, ..short }, plan(true, 0)),
+            (LaneMode::Tcp, short, plan(false, 8)),
+            (LaneMode::Tcp, slow, None),
+            (LaneMode::Off, LONG, None),
+        ] {
+            assert_eq!(mode.plan(&OFFER, &line), expected, "{mode:?} {line:?}");
+        }
+        let no_port = LaneOffer { port: 0, ..OFFER };
+        assert_eq!(LaneMode::Auto.plan(&no_port, &LONG), plan(false, 8));
+        assert_eq!(LaneMode::Udp.plan(&no_port, &LONG), None);
+    }
 }

@@ -1,6 +1,6 @@
 //! The connections of one link: the main line, and lanes for the bytes of bundles.
 
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use futures::future::{FutureExt as _, select_all};
 use packhorse_domain::link::{Frame, Gauges};
@@ -163,6 +163,12 @@ impl Outs {
     /// All that the connections have carried to the peer, if none of them holds anything back.
     pub(super) fn carried(&self) -> Option<u64> {
         self.lines.iter().map(|out| out.gate.carried()).sum()
+    }
+
+    /// About one round trip, as the first connection was made.
+    pub(super) fn trip(&self) -> Duration {
+        let main = self.lines.first().and_then(|main| main.gate.wire().dialled());
+        main.map_or(Duration::ZERO, |dialled| dialled.within)
     }
 
     /// What the lanes carry is shared among them.

@@ -41,7 +41,7 @@ pub(crate) use accept::LinkServer;
 pub(crate) use apply::parents;
 pub(crate) use dial::dial_parent;
 pub(crate) use fault::MESSAGE_BYTES_MAX;
-pub(crate) use lanes::Door;
+pub(crate) use lanes::{Door, QUIC_OPTIONS, serve_lanes};
 pub(crate) use relay::Relays;
 pub(crate) use spooled::read_ranges;
 
@@ -60,6 +60,8 @@ pub(crate) struct LinkView {
     pub(crate) sent_before: u64,
     pub(crate) received_before: u64,
     pub(crate) round_trip_us: u64,
+    /// When UDP last did not pass although TCP did.
+    pub(crate) udp_failed_at: Option<Timestamp>,
     /// The address by which the peer was dialled, if this side dialled.
     pub(crate) address: Option<AddressName>,
     /// What the line was seen to do.

@@ -116,6 +116,11 @@ impl Receiver {
         !self.bundles.is_empty()
     }
 
+    /// Bytes of bundles that are still to come.
+    pub(super) fn to_come(&self) -> u64 {
+        self.bundles.values().map(Arriving::to_come).sum()
+    }
+
     /// When the oldest bytes came that are not synced.
     pub(super) fn unsynced_since(&self) -> Option<Instant> {
         self.unsynced_since

@@ -8,13 +8,10 @@ use std::{sync::Arc, time::Duration};
 use packhorse_domain::{
     Timestamp,
     id::{AddressName, SiteCode},
-    link::{Event, Frame, Gauges, KnownLine, LaneOffer, Link, LinkConfig},
+    link::{Event, Gauges, KnownLine, LaneOffer, Link, LinkConfig},
 };
 use packhorse_runtime::Wire;
-use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -23,7 +20,6 @@ use crate::{
     sender::{
         LinkView, Moving,
         fault::{self, SessionError},
-        inbound::Inbound,
         lanes::{Lanes, Opener},
         lines::{Came, Line, Lines},
         meter::Meters,
@@ -50,6 +46,9 @@ const LOOK_APART_MAX: Duration = Duration::from_millis(100);
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 /// Received bytes become durable at the latest after this time.
 const SYNC_EVERY: Duration = Duration::from_millis(200);
+
+/// If the main connection brought something in this time, the line is not gone.
+const HEARD_LATELY: Duration = Duration::from_secs(20);
 
 /// One end of a link.
 pub(super) struct Session {
@@ -90,17 +89,22 @@ fn known_line(gauges: &Gauges) -> KnownLine {
 }
 
 impl Session {
-    pub(super) fn new(site: Arc<Site>, peer: SiteCode, relation: Relation, wakers: &Wakers) -> Self {
+    pub(super) fn new(
+        site: Arc<Site>,
+        peer: SiteCode,
+        relation: Relation,
+        wakers: &Wakers,
+        line: &Line,
+    ) -> Self {
         let mut config = LinkConfig::new(site.code().clone(), peer.clone());
         config.epoch.clone_from(&site.epoch);
         config.lower_share_percent = site.settings.link.lower_share_percent;
         let patience = site.settings.link.patience;
         (config.hello_within, config.silence) = (patience.hello, patience.silence);
         config.known = site.links(|links| links.get(&peer).map(|view| known_line(&view.gauges)));
-        // A session of its own: a lane of an older one finds no door.
-        let lanes = site.settings.link.lanes;
-        config.lanes = (relation == Relation::Child && lanes > 0)
-            .then(|| LaneOffer { lanes, session: uuid::Uuid::new_v4().into_bytes() });
+        if relation == Relation::Child {
+            config.lanes = site.settings.link.lanes.offer(site.lane_port(), &line.counter);
+        }
         let lane_offer = config.lanes;
         let ticks = Ticks { began: Instant::now(), at: site.now() };
         Session {
@@ -134,19 +138,19 @@ impl Session {
     }
 
     /// Runs until the stream ends, the peer breaks the protocol, a newer session takes over, or `stop`.
-    pub(super) async fn run(
-        mut self,
-        counter: Arc<Wire>,
-        inbound: Inbound,
-        outbound: mpsc::Sender<Frame>,
-        stop: CancellationToken,
-    ) -> Result<(), SessionError> {
-        let token = self.register(counter.clone(), &stop);
+    pub(super) async fn run(mut self, line: Line, stop: CancellationToken) -> Result<(), SessionError> {
+        let token = self.register(line.counter.clone(), &stop);
         tracing::info!(target: "sender", peer = %self.peer, "the link is up");
-        let mut lines = Lines::new(Line { counter, inbound, outbound });
+        let mut lines = Lines::new(line);
         let mut result = self.exchange(&mut lines, &token).await;
         if matches!(result, Ok(()) | Err(SessionError::Cut(_))) && !token.is_cancelled() {
             result = self.take_rest(&mut lines).await.and(result);
+        }
+        if matches!(result, Err(SessionError::LaneSilent))
+            && self.link.silence(self.ticks.now()) < HEARD_LATELY
+        {
+            let now = self.site.now();
+            self.view(|view| view.udp_failed_at = Some(now));
         }
         self.receiver.close().await;
         let bytes = lines.outs.bytes();
@@ -194,7 +198,7 @@ impl Session {
                 self.take_turn();
                 shown_at = Instant::now();
             }
-            self.open_lanes(token);
+            self.open_lanes(lines, token);
             let sync_at = self.receiver.unsynced_since().map(|since| since + SYNC_EVERY);
             // At the end nothing is looked for any more: what is overdue must not keep this from sleeping.
             let next_look = if ending { Instant::now() + LOOK_AGAIN } else { self.next_look(look_at) };

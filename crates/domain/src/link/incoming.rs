@@ -132,6 +132,10 @@ impl Incoming {
         self.has_lanes = true;
     }
 
+    pub(super) fn has_lanes(&self) -> bool {
+        self.has_lanes
+    }
+
     pub(super) fn data(&mut self, piece: Piece, window: u64) -> Result<Option<Event>, Violation> {
         let Piece { item, offset, bytes, want } = piece;
         let got = bytes.len();

@@ -1,5 +1,5 @@
-//! Lanes: further connections that carry the bytes of bundles, so that one lost packet holds up only what came behind it
-//! on its own connection, and nothing that is urgent.
+//! Lanes: further connections that carry the bytes of bundles, so that one lost packet holds up little, and nothing that
+//! is urgent.
 
 use crate::{
     Timestamp,
@@ -12,10 +12,19 @@ use crate::{
 /// What a side that takes lanes says in its hello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneOffer {
-    /// At most so many.
-    pub lanes: u32,
-    /// Names this session to a call that wants to be one of its lanes.
+    /// Further calls, at most so many.
+    pub calls: u32,
+    /// The UDP port for a lane on which each frame travels for itself; 0: none.
+    pub port: u16,
+    /// Names this session to what wants to be one of its lanes.
     pub session: [u8; 16],
+}
+
+/// What goes onto a lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaneSend {
+    Frame(Frame),
+    Bulk(Bulk),
 }
 
 /// Bytes of a bundle that go onto a lane: the caller reads them and sends them as one frame.
@@ -26,6 +35,12 @@ pub struct Bulk {
     pub length: usize,
     /// Which want of the peer they answer.
     pub want: u64,
+}
+
+impl LaneOffer {
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls == 0 && self.port == 0
+    }
 }
 
 /// What has come of a frame when its lane is cut is lost: so they are small, as far as that costs no more than a
@@ -42,7 +57,7 @@ impl Link {
         self.incoming.expect_lanes();
     }
 
-    /// So many lanes are there. While there is one, bytes of bundles leave by [`next_bulk`](Link::next_bulk) alone.
+    /// So many lanes are there. While there is one, bytes of bundles leave by [`next_on_lane`](Link::next_on_lane) alone.
     pub fn set_lanes(&mut self, lanes: usize) {
         self.lanes = lanes;
         if lanes > 0 {
@@ -51,7 +66,11 @@ impl Link {
     }
 
     /// What goes onto a lane that can take a frame. Ask [`next_send`](Link::next_send) first.
-    pub fn next_bulk(&mut self, now: Timestamp) -> Option<Bulk> {
+    pub fn next_on_lane(&mut self, now: Timestamp) -> Option<LaneSend> {
+        self.got_due(now).map(LaneSend::Frame).or_else(|| self.next_bulk(now).map(LaneSend::Bulk))
+    }
+
+    fn next_bulk(&mut self, now: Timestamp) -> Option<Bulk> {
         let peer = self.peer.as_ref().filter(|peer| !peer.leaving && !self.ending)?;
         let window_bytes = peer.window_bytes;
         if !self.shaper.ready(now) {
@@ -77,7 +96,7 @@ impl Link {
     /// Takes in what came on a lane.
     pub fn receive_on_lane(&mut self, frame: Frame, now: Timestamp) -> Result<Vec<Event>, Violation> {
         match frame {
-            Frame::Bulk { .. } => self.receive(frame, now),
+            Frame::Bulk { .. } | Frame::Got { .. } => self.receive(frame, now),
             other => Err(Violation::NotForLane { got: other.name() }),
         }
     }

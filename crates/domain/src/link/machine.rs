@@ -242,9 +242,11 @@ impl Link {
                 }
             }
         }
-        if self.speaks(FEEDBACK_REVISION) && self.incoming.tell_at().is_some_and(|at| at <= now) {
-            let got = self.incoming.tell();
-            return Some(self.answers(got, now));
+        // A lane tells it sooner where the main connection waits for a lost packet.
+        if self.lanes == 0
+            && let Some(got) = self.got_due(now)
+        {
+            return Some(Send::Frame(got));
         }
         let peer = self.peer.as_ref().filter(|peer| !peer.leaving && !self.ending)?;
         let window_bytes = peer.window_bytes;
@@ -396,6 +398,14 @@ impl Link {
         self.flow.rate().map_or(limit, |seen| seen.min(limit))
     }
 
+    /// The word of what came, when it is time for it.
+    pub(super) fn got_due(&mut self, now: Timestamp) -> Option<Frame> {
+        let is_due = self.speaks(FEEDBACK_REVISION) && self.incoming.tell_at().is_some_and(|at| at <= now);
+        let got = is_due.then(|| self.incoming.tell())?;
+        self.shaper.spend(got.bytes() as u64, now);
+        Some(got)
+    }
+
     fn answers(&mut self, frame: Frame, now: Timestamp) -> Send {
         self.shaper.spend(frame.bytes() as u64, now);
         Send::Frame(frame)
@@ -424,6 +434,10 @@ impl Link {
     /// What the peer has got, as it says itself.
     fn heard_got(&mut self, got: u64, now: Timestamp) -> Result<(), Violation> {
         let known = self.flow.heard();
+        if got < known && self.incoming.has_lanes() {
+            // It was overtaken.
+            return Ok(());
+        }
         let sent = known + self.flow.in_flight();
         if self.flow.got(got, now) { Ok(()) } else { Err(Violation::GotBeyondSent { got, known, sent }) }
     }
@@ -460,6 +474,11 @@ impl Link {
     /// The revision that both sides speak, once the peer's hello is here.
     pub fn revision(&self) -> Option<u32> {
         self.peer.as_ref().map(|peer| peer.revision)
+    }
+
+    /// How long nothing came of the peer.
+    pub fn silence(&self, now: Timestamp) -> Duration {
+        now.since(self.heard_at)
     }
 
     pub fn round_trip(&self) -> Option<Duration> {
@@ -501,7 +520,7 @@ impl Link {
         self.peer = Some(Peer { revision, window_bytes, leaving: false });
         let features =
             hello.features.into_iter().filter(|feature| self.config.features.contains(feature)).collect();
-        let lanes = hello.lanes.filter(|offer| offer.lanes > 0 && revision >= LANES_REVISION);
+        let lanes = hello.lanes.filter(|offer| !offer.is_empty() && revision >= LANES_REVISION);
         Ok(Event::PeerHello { revision, features, epoch: hello.epoch, lanes })
     }
 

@@ -27,7 +27,7 @@ pub use config::{KnownLine, LinkConfig, Pace};
 pub use frame::{Frame, Hello, Offer, Outline, RefuseReason};
 pub use incoming::AnswerError;
 pub use item::{ItemId, ItemIdError, ItemKind, ObjectState, OutItem};
-pub use lanes::{Bulk, LaneOffer};
+pub use lanes::{Bulk, LaneOffer, LaneSend};
 pub use machine::{Event, Gauges, Link, Lost, Send};
 pub use outgoing::{OfferError, Offering, Progress, Stage};
 pub use ranges::Ranges;

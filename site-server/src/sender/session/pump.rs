@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use packhorse_domain::link::{Event, Frame, ItemId, Send};
+use packhorse_domain::link::{Event, Frame, ItemId, LaneSend, Send};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -11,11 +11,14 @@ use super::Session;
 use crate::sender::{
     fault::SessionError,
     inbound::Arrived,
+    lanes::LineFacts,
     lines::{Came, Ins, Line, Lines, Outs},
 };
 
 /// Frames taken in together, so that their effects share one commit.
 const BATCH_FRAMES_MAX: usize = 256;
+/// So long UDP is not tried again after it did not pass.
+const UDP_FAILURE_COUNTS: Duration = Duration::from_secs(600);
 /// After one connection has ended, what the others have brought is taken in for so long: it need not come again.
 const REST: Duration = Duration::from_millis(200);
 
@@ -51,13 +54,18 @@ impl Session {
     /// False: there is nothing for a lane.
     async fn pump_lane(&mut self, nth: usize, outs: &mut Outs) -> Result<bool, SessionError> {
         self.carried(outs);
-        let Some(bulk) = self.link.next_bulk(self.ticks.now()) else {
-            outs.lane(nth).rests();
-            return Ok(false);
-        };
-        let (item, offset, want) = (bulk.item, bulk.offset, bulk.want);
-        if let Some(bytes) = self.read(item, offset, bulk.length).await? {
-            outs.lane(nth).hand(Frame::Bulk { item, offset, bytes, want });
+        match self.link.next_on_lane(self.ticks.now()) {
+            None => {
+                outs.lane(nth).rests();
+                return Ok(false);
+            }
+            Some(LaneSend::Frame(frame)) => outs.lane(nth).hand(frame),
+            Some(LaneSend::Bulk(bulk)) => {
+                let (item, offset, want) = (bulk.item, bulk.offset, bulk.want);
+                if let Some(bytes) = self.read(item, offset, bulk.length).await? {
+                    outs.lane(nth).hand(Frame::Bulk { item, offset, bytes, want });
+                }
+            }
         }
         Ok(true)
     }
@@ -133,12 +141,21 @@ impl Session {
     }
 
     /// Asks for lanes while a bundle comes in over a line that is worth them.
-    pub(super) fn open_lanes(&mut self, token: &CancellationToken) {
+    pub(super) fn open_lanes(&mut self, lines: &Lines, token: &CancellationToken) {
         if !self.lanes.may_open() || !self.receiver.is_receiving() {
             return;
         }
-        let rate = self.site.links(|links| links.get(&self.peer).map_or(0, |view| view.received_best));
-        if self.lanes.open(rate, token) {
+        let now = self.site.now();
+        let (bytes_per_second, failed_at) = self.site.links(|links| {
+            links.get(&self.peer).map_or((0, None), |view| (view.received_best, view.udp_failed_at))
+        });
+        let line = LineFacts {
+            trip: lines.outs.trip(),
+            bytes_per_second,
+            to_come: self.receiver.to_come(),
+            is_udp_bad: failed_at.is_some_and(|at| now.since(at) < UDP_FAILURE_COUNTS),
+        };
+        if self.lanes.open(self.site.settings.link.lanes, &line, token) {
             // They may bring something before this side has heard of them.
             self.link.expect_lanes();
         }

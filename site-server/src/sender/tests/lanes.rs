@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use packhorse_domain::{address::Address, id::SiteCode};
+use packhorse_domain::{address::Address, id::SiteCode, link::limits};
 use packhorse_runtime::SystemClock;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -19,13 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::link::{is_installed, knows_hall};
 use crate::{
+    config::LaneMode,
     sender::dial_parent,
     store::addresses,
     testing::{Node, noise, until},
 };
 
 /// What the sites of a test are set to.
-const LANES: usize = 4;
+const LANES: usize = limits::LANES_MAX as usize;
 const MB: u64 = 1 << 20;
 
 /// A wire between the child and its parent, whose connections are counted and cut one by one or all at once.
@@ -116,8 +117,8 @@ async fn have_lanes(central: &Node, child: &Node) {
 /// Two sites with lanes between them, which a first small package has brought about.
 async fn with_lanes() -> (Node, Node, Wires) {
     let clock = SystemClock::shared();
-    let central = Node::central_with(clock.clone(), |settings| settings.link.lanes = LANES as u32).await;
-    let child = central.child_with("PAR", clock, |settings| settings.link.lanes = LANES as u32).await;
+    let central = Node::central_with(clock.clone(), |settings| settings.link.lanes = LaneMode::Tcp).await;
+    let child = central.child_with("PAR", clock, |settings| settings.link.lanes = LaneMode::Tcp).await;
     child.hall().await;
     central.start();
     child.start();
@@ -208,19 +209,19 @@ async fn a_lane_of_a_session_that_is_over_is_turned_away() {
         let (_, inbound) = mpsc::channel(1);
         Line { counter: Arc::default(), inbound, outbound }
     };
-    let offer = LaneOffer { lanes: 2, session: [7; 16] };
+    let offer = LaneOffer { calls: 2, port: 0, session: [7; 16] };
     let mut session = Lanes::new();
     let view = LinkView { door: Some(session.door(offer)), ..LinkView::default() };
     let door = view.door.unwrap();
 
-    assert_eq!(door.enter([8; 16], line()).unwrap_err().code(), tonic::Code::PermissionDenied);
+    assert_eq!(door.enter([8; 16], line()).unwrap_err().to_string(), "that session is over");
     door.enter([7; 16], line()).unwrap();
     door.enter([7; 16], line()).unwrap();
-    assert_eq!(door.enter([7; 16], line()).unwrap_err().code(), tonic::Code::ResourceExhausted);
+    assert_eq!(door.enter([7; 16], line()).unwrap_err().to_string(), "the session takes no more lanes");
     session.next().await;
     drop(session);
     let again = Lanes::new();
     let door = again.door(offer);
     drop(again);
-    assert_eq!(door.enter([7; 16], line()).unwrap_err().code(), tonic::Code::PermissionDenied);
+    assert_eq!(door.enter([7; 16], line()).unwrap_err().to_string(), "that session is over");
 }

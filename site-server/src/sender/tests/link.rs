@@ -12,7 +12,7 @@ use packhorse_runtime::SystemClock;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Line, Session};
+use super::{Line, Session, lines};
 use crate::{
     sender::dial_parent,
     status,
@@ -223,9 +223,11 @@ async fn a_session_that_ends_before_a_peer_that_reads_nothing_sleeps() {
     let node = Node::central(SystemClock::shared()).await;
     let (outbound, _unread) = mpsc::channel(1);
     let (_silent, inbound) = mpsc::channel(1);
-    let session = Session::new(node.site.clone(), "PAR".parse().unwrap(), Relation::Child, &node.wakers);
+    let line = lines::Line { counter: Arc::default(), inbound, outbound };
+    let peer = "PAR".parse().unwrap();
+    let session = Session::new(node.site.clone(), peer, Relation::Child, &node.wakers, &line);
     let stop = CancellationToken::new();
-    let mut run = std::pin::pin!(session.run(Arc::default(), inbound, outbound, stop.clone()));
+    let mut run = std::pin::pin!(session.run(line, stop.clone()));
     let mut polls = 0;
     let mut watched = std::future::poll_fn(|context| {
         polls += 1;

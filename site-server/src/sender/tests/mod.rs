@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     inbound::{Arrived, Inbound},
+    lines,
     session::{OUTBOUND_FRAMES_MAX, Session},
 };
 use crate::{store::neighbours::Relation, testing::Node};
@@ -77,11 +78,11 @@ impl Line {
             (parent, child, Relation::Child, from_parent, to_parent),
             (child, parent, Relation::Parent, from_child, to_child),
         ] {
-            let session = Session::new(node.site.clone(), peer.code().clone(), relation, &node.wakers);
+            let line = lines::Line { counter: Arc::default(), inbound, outbound };
+            let peer = peer.code().clone();
+            let session = Session::new(node.site.clone(), peer, relation, &node.wakers, &line);
             let stop = node.lifecycle.stopping();
-            node.lifecycle.spawn_finite("link", async move {
-                session.run(Arc::default(), inbound, outbound, stop).await
-            });
+            node.lifecycle.spawn_finite("link", async move { session.run(line, stop).await });
         }
         line
     }

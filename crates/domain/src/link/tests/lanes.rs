@@ -9,13 +9,13 @@ use super::{NOW, bundle, code, config, data, frames, object, offer_frame};
 use crate::{
     Priority, Timestamp,
     link::{
-        Event, Frame, Hello, ItemId, LaneOffer, Link, OutItem, REVISION, Ranges, RefuseReason, Send,
-        Violation, limits,
+        Bulk, Event, Frame, Hello, ItemId, LaneOffer, LaneSend, Link, OutItem, REVISION, Ranges,
+        RefuseReason, Send, Violation, limits,
     },
 };
 
 const ITEM: ItemId = ItemId([1; 16]);
-const OFFER: LaneOffer = LaneOffer { lanes: 4, session: [7; 16] };
+const OFFER: LaneOffer = LaneOffer { calls: 4, port: 0, session: [7; 16] };
 
 fn hello(site: &str) -> Frame {
     Frame::Hello(Hello {
@@ -50,6 +50,13 @@ fn receiver(length: u64, durable: u64, held: Ranges) -> Link {
 
 fn bulk(want: u64, offset: u64, length: usize) -> Frame {
     Frame::Bulk { item: ITEM, offset, bytes: vec![0; length].into(), want }
+}
+
+fn bulk_of(link: &mut Link) -> Option<Bulk> {
+    match link.next_on_lane(NOW)? {
+        LaneSend::Bulk(bulk) => Some(bulk),
+        LaneSend::Frame(frame) => panic!("{frame:?}"),
+    }
 }
 
 /// Gives each what the other says on the main connection.
@@ -93,12 +100,12 @@ proptest! {
         let mut lanes: [VecDeque<Frame>; 4] = Default::default();
         let mut here = held.clone();
         here.insert(0..durable);
-        let mut sent = 0;
+        let (mut sent, mut words) = (0, Vec::new());
         let mut picks = picks.into_iter().cycle();
         while here.bytes() < length {
             now = now.plus(Duration::from_millis(30));
             let (into, from) = picks.next().expect("without end");
-            if let Some(bulk) = sender.next_bulk(now) {
+            if let Some(LaneSend::Bulk(bulk)) = sender.next_on_lane(now) {
                 sent += bulk.length as u64;
                 let bytes = vec![0; bulk.length].into();
                 let (item, offset, want) = (bulk.item, bulk.offset, bulk.want);
@@ -119,6 +126,14 @@ proptest! {
             assert!(now < NOW.plus(Duration::from_secs(60)), "it stands still");
             receiver.durable(ITEM, here.end_from(0)).expect("it came");
             talk(&mut sender, &mut receiver, now);
+            // Words of what came overtake one another too.
+            words.extend(receiver.next_on_lane(now));
+            if words.len() > from || here.bytes() == length {
+                while let Some(word) = words.pop() {
+                    let LaneSend::Frame(got @ Frame::Got { .. }) = word else { panic!("{word:?}") };
+                    sender.receive_on_lane(got, now).expect("an old word says nothing");
+                }
+            }
         }
 
         assert_eq!(sent, length - durable - held.bytes());
@@ -145,12 +160,12 @@ fn the_main_connection_carries_what_is_no_bundle_and_the_lanes_nothing_else() {
     link.receive(Frame::Want { item: ITEM, offset: 0 }, NOW).expect("offered");
 
     assert_eq!(frames(&mut link), []);
-    let first = link.next_bulk(NOW).expect("a bundle is wanted");
+    let first = bulk_of(&mut link).expect("a bundle is wanted");
     assert_eq!((first.item, first.offset, first.want), (ITEM, 0, 1));
     link.offer(OutItem { priority: Priority::High, ..object(2, 1) }).expect("room");
     assert!(matches!(&frames(&mut link)[..], [Send::Frame(Frame::Offer(_))]));
     link.receive(Frame::Got { bytes: first.length as u64 + 10 }, NOW).expect("it was sent");
-    let next = link.next_bulk(NOW).expect("it goes on");
+    let next = bulk_of(&mut link).expect("it goes on");
     assert_eq!(next.offset, first.length as u64);
 }
 
