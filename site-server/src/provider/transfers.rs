@@ -16,7 +16,7 @@ use packhorse_proto::{
 use crate::{
     error::Error,
     scheduler,
-    sender::{Moving, read_ranges},
+    sender::{Moving, read_log},
     site::Site,
     store::{
         Tx,
@@ -239,9 +239,9 @@ async fn arriving(site: &Site, arrival: Arrival, moving: Option<Moving>) -> Entr
         // It goes on from here when the peer sends it again.
         (ArrivalState::Receiving, None) => {
             let noted = tokio::fs::read_to_string(site.directories.arrival_ranges(&arrival.item)).await;
-            let noted = noted.ok().and_then(|text| read_ranges(&text, arrival.length));
+            let noted = noted.ok().and_then(|text| read_log(&text, arrival.length));
             let done = match noted {
-                Some(noted) => noted.bytes(),
+                Some(noted) => noted.written.bytes(),
                 None => tokio::fs::metadata(site.directories.arrival(&arrival.item))
                     .await
                     .map_or(0, |file| file.len().min(arrival.length)),

@@ -7,7 +7,10 @@ use packhorse_domain::link::{ItemId, Ranges};
 use tokio::sync::mpsc;
 
 use crate::{
-    sender::spooled::{Opened, Spool},
+    sender::{
+        spooled::{Opened, Spool},
+        written::WrittenLog,
+    },
     store::arrivals::Arrival,
 };
 
@@ -22,6 +25,7 @@ pub(super) struct Arriving {
     file: Arc<File>,
     /// What is in the file is noted beside it: it had gaps once.
     is_scattered: bool,
+    log: Option<WrittenLog>,
     /// It leads to the item's digest.
     outline: Option<Arc<Outline>>,
     written: Ranges,
@@ -41,6 +45,8 @@ pub(super) struct Synced {
 struct Reached {
     durable: Ranges,
     checked: u64,
+    /// Of the log, that say so.
+    lines: u64,
 }
 
 /// Why what came is of no use.
@@ -59,6 +65,7 @@ impl Arriving {
             spool,
             file: Arc::new(opened.file),
             is_scattered: opened.is_scattered,
+            log: None,
             outline: None,
             written: opened.here.clone(),
             durable: opened.here,
@@ -117,13 +124,17 @@ impl Arriving {
 
     /// A copy into the page cache: shorter than handing it to another thread. True: it is time to sync.
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<bool> {
-        if !self.is_scattered && offset > self.written() {
+        self.is_scattered |= offset > self.written();
+        if self.is_scattered && self.log.is_none() {
             // Before there is a gap: the file's length says nothing any more.
-            self.spool.note(&self.durable, self.arrival.length)?;
-            self.is_scattered = true;
+            self.log = Some(self.spool.log(self.arrival.length, &self.durable, &self.written)?);
         }
         self.file.write_all_at(bytes, offset)?;
-        self.written.insert(offset..offset + bytes.len() as u64);
+        let run = offset..offset + bytes.len() as u64;
+        if let Some(log) = &mut self.log {
+            log.wrote(&run)?;
+        }
+        self.written.insert(run);
         Ok(self.is_due())
     }
 
@@ -146,22 +157,13 @@ impl Arriving {
         let (item, length) = (self.arrival.item, self.arrival.length);
         let (file, outline, done) = (self.file.clone(), self.outline.clone(), done.clone());
         let (durable, checked) = (self.written.clone(), self.checked);
-        let spool = self.is_scattered.then(|| self.spool.clone());
+        let lines = self.log.as_ref().map_or(0, WrittenLog::lines);
         tokio::task::spawn_blocking(move || {
             let checked = file.sync_data().map_err(SyncError::Disk).and_then(|()| match outline {
                 Some(outline) => check_parts(&file, &outline, (checked, durable.end_from(0)), length),
                 None => Ok(checked),
             });
-            let here = match checked {
-                Err(SyncError::Damaged { at }) => Ranges::before(at),
-                _ => durable.clone(),
-            };
-            let noted = spool.map_or(Ok(()), |spool| spool.note(&here, length));
-            let result = match (checked, noted) {
-                (Ok(checked), Ok(())) => Ok(Reached { durable, checked }),
-                (Err(error), _) => Err(error),
-                (Ok(_), Err(error)) => Err(SyncError::Disk(error)),
-            };
+            let result = checked.map(|checked| Reached { durable, checked, lines });
             // Nobody waits for it once the session is over.
             drop(done.send(Synced { item, result }));
         });
@@ -171,7 +173,14 @@ impl Arriving {
     /// a hole before it.
     pub(super) async fn cut_off(self, at: u64) -> io::Result<()> {
         let file = self.file;
-        let cut = move || file.set_len(at).and_then(|()| file.sync_all());
+        let (is_scattered, spool, length) = (self.is_scattered, self.spool, self.arrival.length);
+        let cut = move || {
+            let here = Ranges::before(at);
+            if is_scattered {
+                spool.log(length, &here, &here)?;
+            }
+            file.set_len(at).and_then(|()| file.sync_all())
+        };
         tokio::task::spawn_blocking(cut).await.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 
@@ -181,6 +190,12 @@ impl Arriving {
         let reached = synced.result?;
         self.durable = reached.durable;
         self.checked = self.checked.max(reached.checked);
+        if let Some(log) = &mut self.log
+            && !log.shorten(&self.durable, &self.written)?
+            && reached.lines > 0
+        {
+            log.synced(reached.lines)?;
+        }
         Ok(!self.is_whole() && self.is_due())
     }
 }

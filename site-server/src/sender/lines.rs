@@ -144,6 +144,11 @@ impl Outs {
         self.lines.len() - 1
     }
 
+    /// Whether a lane is one on which each frame travels for itself.
+    pub(super) fn has_quic(&self) -> bool {
+        self.lines.iter().any(|out| out.gate.wire().is_quic())
+    }
+
     /// Nothing more leaves the main line until something happens.
     pub(super) fn is_idle(&self) -> bool {
         self.lines.first().is_some_and(|main| main.pause == Pause::Idle)

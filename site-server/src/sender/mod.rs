@@ -26,6 +26,7 @@ mod spooled;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -43,7 +44,7 @@ pub(crate) use dial::dial_parent;
 pub(crate) use fault::MESSAGE_BYTES_MAX;
 pub(crate) use lanes::{Door, QUIC_OPTIONS, serve_lanes};
 pub(crate) use relay::Relays;
-pub(crate) use spooled::read_ranges;
+pub(crate) use written::read_log;
 
 /// A link as people see it.
 #[derive(Debug, Default, Clone)]

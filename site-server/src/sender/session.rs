@@ -356,6 +356,7 @@ impl Session {
         let mut moving: Vec<Moving> = self.receiver.moving();
         moving.extend(self.sender.moving(&self.link));
         let (gauges, now) = (self.link.gauges(), self.site.now());
+        tracing::trace!(target: "sender", peer = %self.peer, ?gauges, "the line");
         self.site.links(|links| {
             let view = links.entry(self.peer.clone()).or_default();
             view.gauges = gauges;

@@ -1,8 +1,7 @@
-//! Which bytes of a bundle are in its file. Lanes bring them in any order, so the file's length does not say it: a small
-//! file beside it does. Where it is missing, what is there is all before the end.
+//! Which bytes of a bundle are in its file. Lanes bring them in any order, so the file's length does not say it: a log
+//! beside it does. Where it is missing, what is there is all before the end.
 
 use std::{
-    fmt::Write as _,
     fs::{self, File},
     io,
     path::PathBuf,
@@ -11,18 +10,16 @@ use std::{
 use packhorse_content::Outline;
 use packhorse_domain::{
     Digest,
-    link::{ItemId, Ranges, limits},
+    link::{ItemId, Ranges},
 };
 
 use crate::{
     directories::Directories,
-    sender::arriving::{SyncError, check_parts},
+    sender::{
+        arriving::{SyncError, check_parts},
+        written::{READ_BYTES_MAX, WrittenLog, read_log},
+    },
 };
-
-/// The first word of the file, and the version of what follows.
-const HEAD: &str = "packhorse-ranges 1";
-/// More than the runs of an item can take.
-const FILE_BYTES_MAX: u64 = 128 * 1024;
 
 /// The files of one arrival.
 #[derive(Debug, Clone)]
@@ -37,7 +34,7 @@ pub(super) struct Spool {
 pub(super) struct Opened {
     pub(super) file: File,
     pub(super) here: Ranges,
-    /// The file beside it is what counts.
+    /// The log beside it is what counts.
     pub(super) is_scattered: bool,
 }
 
@@ -63,10 +60,10 @@ impl Spool {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(Opened { file, here: Ranges::before(here), is_scattered: false });
             }
-            Ok(facts) if facts.len() <= FILE_BYTES_MAX => fs::read_to_string(&self.ranges).ok(),
+            Ok(facts) if facts.len() <= READ_BYTES_MAX => fs::read_to_string(&self.ranges).ok(),
             Ok(_) | Err(_) => None,
         };
-        let known = known.and_then(|text| read_ranges(&text, length));
+        let known = known.and_then(|text| read_log(&text, length)).map(|noted| noted.kept);
         let here = match known.filter(|known| known.iter().all(|run| run.end <= here)) {
             Some(known) => known,
             None => Ranges::before(self.sound(&file, (here, length), digest)?),
@@ -74,16 +71,9 @@ impl Spool {
         Ok(Opened { file, here, is_scattered: true })
     }
 
-    /// Writes down what is on the disk. Not synced: each part is checked before it is used, whatever this says.
-    pub(super) fn note(&self, here: &Ranges, length: u64) -> io::Result<()> {
-        let mut text = format!("{HEAD} {length}\n");
-        for run in here.iter() {
-            // A string takes everything.
-            let _ = writeln!(text, "{} {}", run.start, run.end);
-        }
-        let new = self.ranges.with_extension("ranges-new");
-        fs::write(&new, text)?;
-        fs::rename(new, &self.ranges)
+    /// Begins to note what is written where.
+    pub(super) fn log(&self, length: u64, durable: &Ranges, written: &Ranges) -> io::Result<WrittenLog> {
+        WrittenLog::begin(&self.ranges, length, (durable, written))
     }
 
     /// Where the sound parts at the beginning end, when nothing says what is there: without an outline nothing is sound.
@@ -97,24 +87,6 @@ impl Spool {
             Err(SyncError::Disk(error)) => Err(error),
         }
     }
-}
-
-/// Reads what [`Spool::note`] wrote for an item of this length; `None`: it says nothing that can be relied on.
-pub(crate) fn read_ranges(text: &str, length: u64) -> Option<Ranges> {
-    let mut lines = text.lines();
-    if lines.next()?.strip_prefix(HEAD)?.trim().parse() != Ok(length) {
-        return None;
-    }
-    let mut here = Ranges::default();
-    for line in lines {
-        let (from, to) = line.split_once(' ')?;
-        let run = from.parse().ok()?..to.parse().ok()?;
-        if run.is_empty() || run.end > length || here.overlaps(&run) || here.len() > limits::RANGES_MAX {
-            return None;
-        }
-        here.insert(run);
-    }
-    Some(here)
 }
 
 #[cfg(test)]
@@ -147,7 +119,7 @@ mod tests {
         let (_directory, spool, content, digest) = spool();
         fs::write(&spool.part, &content[..2_000_000]).unwrap();
         let here: Ranges = [0..10, 1_000_000..2_000_000].into_iter().collect();
-        spool.note(&here, LENGTH).unwrap();
+        spool.log(LENGTH, &here, &here).unwrap();
 
         let opened = spool.open(LENGTH, &digest).unwrap();
 
@@ -172,8 +144,7 @@ mod tests {
         let (_directory, spool, mut content, digest) = spool();
         content[2 << 20] ^= 1;
         fs::write(&spool.part, &content).unwrap();
-        let wrong = ["", "packhorse-ranges 1 5\n0 5\n", "packhorse-ranges 1 3145728\n0 3145729\n"];
-        for text in wrong.into_iter().chain(["packhorse-ranges 1 3145728\n0 9\n5 10\n", "other"]) {
+        for text in ["", "packhorse-ranges 2 5 boot\n0 5\nsynced 1\n", "other"] {
             fs::write(&spool.ranges, text).unwrap();
             assert_eq!(spool.open(LENGTH, &digest).unwrap().here, Ranges::default(), "{text}");
         }

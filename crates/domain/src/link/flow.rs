@@ -2,8 +2,8 @@
 //!
 //! What lies in a buffer on the way cannot be overtaken, so the sender measures how fast bytes arrive and how long their
 //! way is, and keeps a little more than the product of the two under way. The measure is that of BBR: the highest rate
-//! at which bytes were seen to arrive lately, and the shortest way. A lost packet holds back all that came behind it:
-//! so that the line does not run dry meanwhile, the longest silence lately counts as a part of the way.
+//! at which bytes were seen to arrive lately, and the shortest way. Where a lost packet holds back all that came behind it,
+//! the longest silence lately counts as a part of the way, so that the line does not run dry meanwhile.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -45,6 +45,8 @@ pub(super) struct Flow {
     rates: VecDeque<(u64, u64)>,
     /// Where the present measure of the rate began.
     anchor: Anchor,
+    /// A lost packet holds back what came behind it.
+    in_order: bool,
     /// Times between two words of what came, while something was under way: the longest first, each later one shorter.
     silences: VecDeque<(Timestamp, Duration)>,
     trip: Option<Trip>,
@@ -107,6 +109,7 @@ impl Flow {
             round_ends_at: 0,
             rates: known.iter().map(|known| (0, known.bytes_per_second)).collect(),
             anchor: Anchor { got: 0, at: now, sent: 0 },
+            in_order: true,
             silences: VecDeque::new(),
             trip: known.map(|known| Trip { shortest: known.shortest_trip, seen_at: now }),
             probe: None,
@@ -131,6 +134,11 @@ impl Flow {
     /// The sender had nothing more to send, or was not allowed to.
     pub(super) fn limited(&mut self) {
         self.limited_upto = self.sent;
+    }
+
+    /// Whether a lost packet holds back what came behind it.
+    pub(super) fn set_in_order(&mut self, in_order: bool) {
+        self.in_order = in_order;
     }
 
     /// The peer has got so many bytes in all. `false`: that cannot be.
@@ -199,6 +207,9 @@ impl Flow {
 
     /// What the line carries while nothing is heard of it.
     fn carried_in_silence(&self) -> u64 {
+        if !self.in_order {
+            return 0;
+        }
         let longest = self.silences.front().map_or(Duration::ZERO, |(_, silence)| *silence);
         // A line that stood still for long was not losing packets: it was gone.
         let most = self.shortest_trip().unwrap_or_default() * 4 + Duration::from_millis(100);

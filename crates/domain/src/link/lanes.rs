@@ -58,8 +58,10 @@ impl Link {
     }
 
     /// So many lanes are there. While there is one, bytes of bundles leave by [`next_on_lane`](Link::next_on_lane) alone.
-    pub fn set_lanes(&mut self, lanes: usize) {
+    /// `in_order`: what comes behind a lost packet of a lane waits for it.
+    pub fn set_lanes(&mut self, lanes: usize, in_order: bool) {
         self.lanes = lanes;
+        self.flow.set_in_order(in_order || lanes == 0);
         if lanes > 0 {
             self.expect_lanes();
         }

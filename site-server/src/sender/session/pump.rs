@@ -164,6 +164,6 @@ impl Session {
     pub(super) fn attach(&mut self, line: Line, lines: &mut Lines) {
         self.view(|view| view.lanes.push(line.counter.clone()));
         lines.add(line);
-        self.link.set_lanes(lines.outs.lanes());
+        self.link.set_lanes(lines.outs.lanes(), !lines.outs.has_quic());
     }
 }

@@ -36,7 +36,7 @@ fn open(own: &str, peer: &str) -> Link {
     let mut link = Link::new(config, NOW);
     frames(&mut link);
     link.receive(hello(peer), NOW).expect("a good hello");
-    link.set_lanes(4);
+    link.set_lanes(4, true);
     link
 }
 
@@ -172,7 +172,7 @@ fn the_main_connection_carries_what_is_no_bundle_and_the_lanes_nothing_else() {
 #[test]
 fn without_lanes_the_main_connection_leaves_out_what_is_held() {
     let mut link = open("CEN", "PAR");
-    link.set_lanes(0);
+    link.set_lanes(0, true);
     link.offer(bundle(1, 5000)).expect("room");
     frames(&mut link);
     let held = [200..300, 4000..5000].into_iter().collect();
