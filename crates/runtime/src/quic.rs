@@ -28,6 +28,8 @@ const UNACKNOWLEDGED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// As on the TCP connections beside it.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(60);
+/// What UDP carries over Ethernet, where nothing on the way takes of that.
+const PACKET_BYTES_MAX: u16 = 1472;
 /// Packets that one acknowledgement may stand for, and how long it may wait for them.
 const PACKETS_PER_ACK: u32 = 4;
 const ACK_WITHIN: Duration = Duration::from_millis(10);
@@ -123,6 +125,8 @@ fn broken_off(error: WriteError) -> QuicError {
 /// `message_max`: bytes of one message. `trip`: about one round trip, if it is known.
 fn transport(message_max: u32, trip: Option<Duration>, window: PathWindow) -> TransportConfig {
     let mut config = TransportConfig::default();
+    let mut packets = quinn::MtuDiscoveryConfig::default();
+    packets.upper_bound(PACKET_BYTES_MAX);
     let mut acks = quinn::AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(PACKETS_PER_ACK - 1)).max_ack_delay(Some(ACK_WITHIN));
     config
@@ -135,6 +139,7 @@ fn transport(message_max: u32, trip: Option<Duration>, window: PathWindow) -> Tr
         .datagram_receive_buffer_size(None)
         .keep_alive_interval(Some(KEEPALIVE))
         .max_idle_timeout(IdleTimeout::try_from(SILENCE).ok())
+        .mtu_discovery_config(Some(packets))
         .ack_frequency_config(Some(acks))
         .congestion_controller_factory(Arc::new(window));
     if let Some(trip) = trip {

@@ -81,10 +81,7 @@ impl Link {
         }
         let mut room = self.room(window_bytes);
         room.carries = Carries::Bulk;
-        // Several of them are under way, one on each lane.
-        let most = room.frame.min(room.path / 4);
-        let part = (self.fastest() / FRAMES_PER_SECOND).max(FRAME_BYTES_MIN).min(most);
-        room.frame = part.max(room.window.min(room.path) / FRAMES_UNDER_WAY_MAX);
+        room.frame = self.lane_frame_bytes(room.path).max(room.window.min(room.path) / FRAMES_UNDER_WAY_MAX);
         let room = room.fitted();
         let bulk = self.outgoing.next_bulk(&room);
         match &bulk {
@@ -93,6 +90,12 @@ impl Link {
             None => {}
         }
         bulk
+    }
+
+    /// Several of them are under way at once.
+    pub(super) fn lane_frame_bytes(&self, path: u64) -> u64 {
+        let most = self.frame_bytes().min(path / 4);
+        (self.fastest() / FRAMES_PER_SECOND).max(FRAME_BYTES_MIN).min(most)
     }
 
     /// Takes in what came on a lane.

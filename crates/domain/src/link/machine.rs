@@ -379,12 +379,18 @@ impl Link {
     /// Frames of a lane are short: on a short way the line would run dry while the word of one waits for others, if no
     /// more than the way holds were under way.
     fn path(&self) -> u64 {
-        let rate = if self.lanes > 0 { self.flow.rate().unwrap_or_default() } else { 0 };
-        self.flow.window() + rate / LANE_WORDS_PER_SECOND
+        let window = self.flow.window();
+        if self.lanes == 0 {
+            return window;
+        }
+        // One frame that is being sent, and one that has come and was not told of yet.
+        window
+            + self.flow.rate().unwrap_or_default() / LANE_WORDS_PER_SECOND
+            + 2 * self.lane_frame_bytes(window)
     }
 
     /// What the line carries in a moment: a frame that has begun holds up what is urgent no longer than that.
-    fn frame_bytes(&self) -> u64 {
+    pub(super) fn frame_bytes(&self) -> u64 {
         let rate = Some(self.fastest()).filter(|rate| *rate < u64::MAX);
         // On the slowest lines small frames would be headers for the most part: there the moment is longer.
         let of_rate = |rate: u64| (rate / 40).max((rate / 10).min(FRAME_BYTES_SLOW)).max(FRAME_BYTES_MIN);

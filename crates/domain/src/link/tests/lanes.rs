@@ -128,7 +128,7 @@ proptest! {
             talk(&mut sender, &mut receiver, now);
             // Words of what came overtake one another too.
             words.extend(receiver.next_on_lane(now));
-            if words.len() > from || here.bytes() == length {
+            if words.len() > from || lanes.iter().all(VecDeque::is_empty) {
                 while let Some(word) = words.pop() {
                     let LaneSend::Frame(got @ Frame::Got { .. }) = word else { panic!("{word:?}") };
                     sender.receive_on_lane(got, now).expect("an old word says nothing");
