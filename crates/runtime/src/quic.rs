@@ -153,3 +153,6 @@ impl From<&Dialled> for QuicDial {
         QuicDial { address: dialled.address, trip: Some(dialled.within) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,7 +56,8 @@ impl LinkService for LinkServer {
         if let Some(session) = lane_of {
             let door = self.site.links(|links| links.get(&child).and_then(|view| view.door.clone()));
             let door = door.ok_or_else(|| Status::permission_denied("that session is over"))?;
-            door.enter(session, Line { counter, inbound, outbound })?;
+            door.admit(session)?;
+            door.enter(Line { counter, inbound, outbound })?;
             return Ok(Response::new(Box::pin(answers)));
         }
         let line = Line { counter, inbound, outbound };

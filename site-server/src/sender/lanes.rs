@@ -136,8 +136,8 @@ pub(super) fn session_of(metadata: &MetadataMap) -> Result<Option<[u8; 16]>, Sta
 }
 
 impl Door {
-    /// Takes in a lane of the session that is named.
-    pub(super) fn enter(&self, session: [u8; 16], line: Line) -> Result<(), DoorError> {
+    /// Whether a lane of the session that is named is taken: then it enters.
+    pub(super) fn admit(&self, session: [u8; 16]) -> Result<(), DoorError> {
         if session != self.offer.session {
             return Err(DoorError::Over);
         }
@@ -145,6 +145,11 @@ impl Door {
         if self.taken.fetch_add(1, Ordering::Relaxed) >= most {
             return Err(DoorError::Full);
         }
+        Ok(())
+    }
+
+    /// Takes in a lane that was admitted.
+    pub(super) fn enter(&self, line: Line) -> Result<(), DoorError> {
         self.enter.try_send(line).map_err(|_| DoorError::Over)
     }
 }

@@ -130,3 +130,33 @@ enum LaneError {
     #[error("no lane over UDP")]
     Connect(#[from] QuicConnectError),
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::{config::LaneMode, sender::tests::lanes::linked};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn where_udp_does_not_pass_lanes_go_over_tcp() {
+        let (central, child, _wires) = linked(LaneMode::Tcp, LaneMode::Off).await;
+        let door = central.site.links(|links| links[child.code()].door.clone()).expect("lanes are taken");
+        let deaf = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let offer = LaneOffer { port: deaf.local_addr().unwrap().port(), ..door.offer };
+        let main = child.site.links(|links| links[central.code()].counter.clone());
+        let endpoint = main.dialled().expect("it dialled").address.to_string();
+        let (site, lifecycle) = (child.site.clone(), child.lifecycle.clone());
+        let opener = Opener { site, lifecycle, parent: central.code().clone(), endpoint, main };
+        let (enter, mut entered) = mpsc::channel(8);
+
+        opener.open(Plan { udp: true, calls: 2 }, offer, &enter, &child.lifecycle.stopping());
+
+        for _ in 0..2 {
+            let line = entered.recv().await.expect("a lane");
+            assert!(!line.counter.is_quic());
+        }
+        let failed_at = child.site.links(|links| links[central.code()].udp_failed_at);
+        assert!(failed_at.is_some(), "it is not tried again soon");
+    }
+}

@@ -38,7 +38,8 @@ pub(crate) async fn serve_lanes(site: Arc<Site>, lifecycle: Lifecycle, server: Q
         let session = <[u8; 16]>::try_from(purpose).map_err(|_| "16 bytes are expected".to_owned())?;
         let door = site.links(|links| links.get(&child).and_then(|view| view.door.clone()));
         let door = door.ok_or_else(|| "that session is over".to_owned())?;
-        door.enter(session, line_of(&spawner, quic)).map_err(|error| error.to_string())
+        door.admit(session).map_err(|error| error.to_string())?;
+        door.enter(line_of(&spawner, quic)).map_err(|error| error.to_string())
     };
     server.serve(lifecycle, take, stop).await;
 }

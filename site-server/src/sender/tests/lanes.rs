@@ -1,5 +1,7 @@
 //! Lanes between real sites over TLS: what goes over which connection, and what is left when one is cut.
 
+mod udp;
+
 use std::{
     fs,
     net::SocketAddr,
@@ -25,13 +27,13 @@ use crate::{
     testing::{Node, noise, until},
 };
 
-/// What the sites of a test are set to.
+/// Of sites that are set to lanes over TCP.
 const LANES: usize = limits::LANES_MAX as usize;
 const MB: u64 = 1 << 20;
 
 /// A wire between the child and its parent, whose connections are counted and cut one by one or all at once.
 #[derive(Clone, Default)]
-struct Wires {
+pub(in crate::sender) struct Wires {
     connections: Arc<Mutex<Vec<Connection>>>,
     /// All are cut when so many bytes went down.
     cut_at: Arc<AtomicU64>,
@@ -108,17 +110,25 @@ fn lanes(node: &Node, peer: &SiteCode) -> usize {
 }
 
 async fn have_lanes(central: &Node, child: &Node) {
+    let count = if central.site.settings.link.lanes == LaneMode::Udp { 1 } else { LANES };
     until("the lanes are open", || async {
-        lanes(central, child.code()) == LANES && lanes(child, central.code()) == LANES
+        lanes(central, child.code()) == count && lanes(child, central.code()) == count
     })
     .await;
 }
 
 /// Two sites with lanes between them, which a first small package has brought about.
-async fn with_lanes() -> (Node, Node, Wires) {
+async fn with_lanes(mode: LaneMode) -> (Node, Node, Wires) {
+    let (central, child, wires) = linked(mode, mode).await;
+    have_lanes(&central, &child).await;
+    (central, child, wires)
+}
+
+/// Two sites with a link between them, over which a first small package has come.
+pub(in crate::sender) async fn linked(of_parent: LaneMode, of_child: LaneMode) -> (Node, Node, Wires) {
     let clock = SystemClock::shared();
-    let central = Node::central_with(clock.clone(), |settings| settings.link.lanes = LaneMode::Tcp).await;
-    let child = central.child_with("PAR", clock, |settings| settings.link.lanes = LaneMode::Tcp).await;
+    let central = Node::central_with(clock.clone(), |settings| settings.link.lanes = of_parent).await;
+    let child = central.child_with("PAR", clock, |settings| settings.link.lanes = of_child).await;
     child.hall().await;
     central.start();
     child.start();
@@ -137,13 +147,12 @@ async fn with_lanes() -> (Node, Node, Wires) {
     let first = central.package(&noise(300_000, 1)).await;
     central.send(&first, child.code()).await;
     until("the first package is there", || is_installed(&central, &first, &child)).await;
-    have_lanes(&central, &child).await;
     (central, child, wires)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bundle_goes_over_the_lanes_and_nothing_of_it_over_the_main_line() {
-    let (central, child, wires) = with_lanes().await;
+    let (central, child, wires) = with_lanes(LaneMode::Tcp).await;
     let before = wires.down();
     assert_eq!(before.len(), 1 + LANES);
     let content = noise(16 << 20, 2);
@@ -170,7 +179,7 @@ async fn a_bundle_goes_over_the_lanes_and_nothing_of_it_over_the_main_line() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_cut_what_came_on_any_lane_does_not_come_again() {
-    let (central, child, wires) = with_lanes().await;
+    let (central, child, wires) = with_lanes(LaneMode::Tcp).await;
     let before = wires.down().iter().sum::<u64>();
     let package = central.package(&noise(16 << 20, 3)).await;
     wires.cut_at.store(before + 9 * MB, Ordering::SeqCst);
@@ -186,7 +195,7 @@ async fn after_a_cut_what_came_on_any_lane_does_not_come_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_a_lane_is_the_end_of_the_link_and_a_new_one_has_lanes_again() {
-    let (central, child, wires) = with_lanes().await;
+    let (central, child, wires) = with_lanes(LaneMode::Tcp).await;
 
     wires.cut(LANES);
 
@@ -214,14 +223,17 @@ async fn a_lane_of_a_session_that_is_over_is_turned_away() {
     let view = LinkView { door: Some(session.door(offer)), ..LinkView::default() };
     let door = view.door.unwrap();
 
-    assert_eq!(door.enter([8; 16], line()).unwrap_err().to_string(), "that session is over");
-    door.enter([7; 16], line()).unwrap();
-    door.enter([7; 16], line()).unwrap();
-    assert_eq!(door.enter([7; 16], line()).unwrap_err().to_string(), "the session takes no more lanes");
+    assert_eq!(door.admit([8; 16]).unwrap_err().to_string(), "that session is over");
+    for _ in 0..2 {
+        door.admit([7; 16]).unwrap();
+        door.enter(line()).unwrap();
+    }
+    assert_eq!(door.admit([7; 16]).unwrap_err().to_string(), "the session takes no more lanes");
     session.next().await;
     drop(session);
     let again = Lanes::new();
     let door = again.door(offer);
     drop(again);
-    assert_eq!(door.enter([7; 16], line()).unwrap_err().to_string(), "that session is over");
+    door.admit([7; 16]).unwrap();
+    assert_eq!(door.enter(line()).unwrap_err().to_string(), "that session is over");
 }

@@ -2,7 +2,7 @@
 
 mod apply;
 mod hostile;
-mod lanes;
+pub(super) mod lanes;
 mod link;
 mod parent;
 mod peer;

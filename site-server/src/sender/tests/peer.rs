@@ -45,6 +45,8 @@ pub(super) struct Peer {
     end: Option<Status>,
     /// The reason of the last goodbye, and whether it says that this peer is at fault.
     pub(super) goodbye: Option<(String, bool)>,
+    /// What the parent said first.
+    pub(super) hello: Option<wire::Hello>,
     /// The names of all frames that came.
     pub(super) names: Vec<&'static str>,
 }
@@ -73,7 +75,7 @@ impl Peer {
         let response = channel.call(request).await.unwrap();
         let end = Status::from_header_map(response.headers());
         let heard = response.into_body();
-        Peer { said, heard, buffer: BytesMut::new(), end, goodbye: None, names: Vec::new() }
+        Peer { said, heard, buffer: BytesMut::new(), end, goodbye: None, hello: None, names: Vec::new() }
     }
 
     /// A call that has said Hello.
@@ -105,7 +107,8 @@ impl Peer {
             match body {
                 Body::Ping(ping) => self.say(Body::Pong(wire::Pong { value: ping.value })).await,
                 Body::Goodbye(goodbye) => self.goodbye = Some((goodbye.reason, goodbye.at_fault)),
-                Body::Hello(_) | Body::Pong(_) | Body::Got(_) => {}
+                Body::Hello(hello) => self.hello = Some(hello),
+                Body::Pong(_) | Body::Got(_) => {}
                 body => return Some(body),
             }
         }
