@@ -414,6 +414,36 @@ mod tests {
         }
     }
 
+    /// A line that loses one packet in 200, on which each frame travels for itself.
+    #[test]
+    fn where_a_loss_holds_up_nothing_else_the_line_is_full_without_a_long_queue() {
+        let (rate, trip, frame, packets) = (2_500_000, Duration::from_millis(100), 8_192, 6);
+        let (mut now, mut nth) = (Timestamp(0), 0_u64);
+        let mut flow = Flow::new(None, now);
+        flow.set_in_order(false);
+        let (mut free_at, mut arrivals, mut got) = (now, std::collections::BTreeMap::new(), 0);
+        let mut longest_queue = Duration::ZERO;
+        while now < Timestamp(60_000_000) {
+            while flow.in_flight() + frame <= flow.window() * 3 / 4 {
+                flow.sent(frame, now);
+                free_at = free_at.max(now).plus(Duration::from_micros(frame * 1_000_000 / rate));
+                let is_lost = (nth..nth + packets).any(|packet| packet * 7919 % 200 == 0);
+                nth += packets;
+                let again = if is_lost { trip + trip / 8 } else { Duration::ZERO };
+                arrivals.insert((free_at.plus(trip + again), nth), frame);
+                if now > Timestamp(30_000_000) {
+                    longest_queue = longest_queue.max(free_at.since(now));
+                }
+            }
+            let ((at, _), bytes) = arrivals.pop_first().expect("something is under way");
+            (now, got) = (at, got + bytes);
+            assert!(flow.got(got, now));
+        }
+
+        assert!(got >= rate * 60 * 95 / 100, "{got} bytes in a minute");
+        assert!(longest_queue <= trip * 3 / 4, "a queue of {longest_queue:?} on a way of {trip:?}");
+    }
+
     #[test]
     fn a_line_that_is_known_is_filled_at_once_and_not_flooded() {
         let trip = Duration::from_millis(100);
