@@ -23,7 +23,8 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::error_chain;
 pub use lifecycle::{End, Lifecycle, TaskOutput};
 pub use quic::{
-    Arriving, QuicConnectError, QuicConnection, QuicDial, QuicError, QuicOptions, QuicServer, quic_connect,
+    Arriving, QuicConnectError, QuicConnection, QuicDial, QuicError, QuicLimits, QuicOptions, QuicServer,
+    quic_connect,
 };
 pub use serve::{ConnectionInfo, ServeError, ServerOptions, Services, serve};
 pub use tls::{Caller, ServerTls, TlsError};

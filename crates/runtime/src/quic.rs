@@ -21,8 +21,6 @@ use crate::{
 const ALPN: &[u8] = b"packhorse-lane/1";
 /// Messages under way in one direction.
 const MESSAGES_MAX: u32 = 2048;
-/// Of all messages together, before they are read.
-const UNREAD_BYTES_MAX: u32 = 16 * 1024 * 1024;
 /// Unacknowledged, kept to be sent again.
 const UNACKNOWLEDGED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// As on the TCP connections beside it.
@@ -33,6 +31,15 @@ const PACKET_BYTES_MAX: u16 = 1472;
 /// Packets that one acknowledgement may stand for, and how long it may wait for them.
 const PACKETS_PER_ACK: u32 = 4;
 const ACK_WITHIN: Duration = Duration::from_millis(10);
+
+/// What the other end can make this one hold.
+#[derive(Debug, Clone, Copy)]
+pub struct QuicLimits {
+    /// Bytes of one message.
+    pub message_max: u32,
+    /// Of all messages together, before they are read: what comes within a round trip, at most.
+    pub unread_max: u32,
+}
 
 /// Why a QUIC connection, or a message on it, is of no more use.
 #[derive(Debug, thiserror::Error)]
@@ -122,8 +129,8 @@ fn broken_off(error: WriteError) -> QuicError {
     }
 }
 
-/// `message_max`: bytes of one message. `trip`: about one round trip, if it is known.
-fn transport(message_max: u32, trip: Option<Duration>, window: PathWindow) -> TransportConfig {
+/// `trip`: about one round trip, if it is known.
+fn transport(limits: QuicLimits, trip: Option<Duration>, window: PathWindow) -> TransportConfig {
     let mut config = TransportConfig::default();
     let mut packets = quinn::MtuDiscoveryConfig::default();
     packets.upper_bound(PACKET_BYTES_MAX);
@@ -133,8 +140,8 @@ fn transport(message_max: u32, trip: Option<Duration>, window: PathWindow) -> Tr
         .max_concurrent_uni_streams(VarInt::from_u32(MESSAGES_MAX))
         // One, with which the caller says what it wants.
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .stream_receive_window(VarInt::from_u32(message_max))
-        .receive_window(VarInt::from_u32(UNREAD_BYTES_MAX))
+        .stream_receive_window(VarInt::from_u32(limits.message_max))
+        .receive_window(VarInt::from_u32(limits.unread_max))
         .send_window(UNACKNOWLEDGED_BYTES_MAX)
         .datagram_receive_buffer_size(None)
         .keep_alive_interval(Some(KEEPALIVE))

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     error::error_chain,
     lifecycle::Lifecycle,
-    quic::{ALPN, QuicConnection, QuicError, transport, window::PathWindow},
+    quic::{ALPN, QuicConnection, QuicError, QuicLimits, transport, window::PathWindow},
     tls::{ServerTls, TlsError},
 };
 
@@ -28,8 +28,7 @@ const PURPOSE_BYTES_MAX: usize = 64;
 
 #[derive(Debug, Clone, Copy)]
 pub struct QuicOptions {
-    /// Bytes of one message.
-    pub message_max: u32,
+    pub limits: QuicLimits,
     /// Until the caller has said what it is for.
     pub handshake_timeout: Duration,
     pub handshakes_max: usize,
@@ -146,7 +145,7 @@ impl QuicServer {
         tls.alpn_protocols = vec![ALPN.to_vec()];
         let tls = QuicServerConfig::try_from(tls).map_err(|_| TlsError::NoQuic)?;
         let mut config = ServerConfig::with_crypto(Arc::new(tls));
-        config.transport_config(Arc::new(transport(self.options.message_max, None, window)));
+        config.transport_config(Arc::new(transport(self.options.limits, None, window)));
         Ok(config)
     }
 }

@@ -11,7 +11,7 @@ use packhorse_trust::Name;
 use quinn::{ClientConfig, Endpoint, crypto::rustls::QuicClientConfig};
 
 use crate::{
-    quic::{ALPN, QuicConnection, QuicError, transport, window::PathWindow},
+    quic::{ALPN, QuicConnection, QuicError, QuicLimits, transport, window::PathWindow},
     tls::{Caller, TlsError, client_config},
 };
 
@@ -46,10 +46,10 @@ pub async fn quic_connect(
     server: &Name,
     caller: Caller<'_>,
     purpose: &[u8],
-    message_max: u32,
+    limits: QuicLimits,
 ) -> Result<QuicConnection, QuicConnectError> {
     let address = dial.address;
-    let timed = tokio::time::timeout(CONNECT_TIMEOUT, connect(dial, server, caller, purpose, message_max));
+    let timed = tokio::time::timeout(CONNECT_TIMEOUT, connect(dial, server, caller, purpose, limits));
     timed.await.unwrap_or(Err(QuicConnectError::TimedOut { address }))
 }
 
@@ -58,7 +58,7 @@ async fn connect(
     server: &Name,
     caller: Caller<'_>,
     purpose: &[u8],
-    message_max: u32,
+    limits: QuicLimits,
 ) -> Result<QuicConnection, QuicConnectError> {
     let credentials = |source| QuicConnectError::Credentials { address, source };
     let unreachable = |source| QuicConnectError::Unreachable { address, source };
@@ -67,7 +67,7 @@ async fn connect(
     let tls = QuicClientConfig::try_from(tls).map_err(|_| credentials(TlsError::NoQuic))?;
     let mut config = ClientConfig::new(Arc::new(tls));
     let window = PathWindow::default();
-    config.transport_config(Arc::new(transport(message_max, trip, window.clone())));
+    config.transport_config(Arc::new(transport(limits, trip, window.clone())));
 
     let any: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

@@ -24,7 +24,8 @@ const MESSAGE_MAX: u32 = 300_000;
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 const OPTIONS: QuicOptions =
-    QuicOptions { message_max: MESSAGE_MAX, handshake_timeout: Duration::from_secs(2), handshakes_max: 16 };
+    QuicOptions { limits: LIMITS, handshake_timeout: Duration::from_secs(2), handshakes_max: 16 };
+const LIMITS: QuicLimits = QuicLimits { message_max: MESSAGE_MAX, unread_max: 1024 * 1024 };
 
 static CEN: LazyLock<Authority> = LazyLock::new(|| authority("CEN"));
 static PAR: LazyLock<Authority> = LazyLock::new(|| authority("PAR"));
@@ -74,7 +75,7 @@ fn start() -> Running {
 async fn call(address: SocketAddr, purpose: &[u8]) -> Result<QuicConnection, QuicConnectError> {
     let known = credentials("CEN", &CEN, SystemClock.now());
     let dial = QuicDial { address, trip: None };
-    quic_connect(dial, &server_name(), Caller::Known(&known), purpose, MESSAGE_MAX).await
+    quic_connect(dial, &server_name(), Caller::Known(&known), purpose, LIMITS).await
 }
 
 async fn pair(running: &mut Running, address: SocketAddr) -> (QuicConnection, QuicConnection) {
@@ -193,7 +194,7 @@ async fn who_is_not_known_is_turned_away() {
         (&server, anonymous),
         (&other, Caller::Known(&known)),
     ] {
-        let error = quic_connect(dial, server, caller, b"lane", MESSAGE_MAX).await.unwrap_err();
+        let error = quic_connect(dial, server, caller, b"lane", LIMITS).await.unwrap_err();
         assert!(matches!(error, QuicConnectError::Unreachable { .. }), "{error:?}");
     }
     let error = call(running.address, b"no").await.unwrap_err();

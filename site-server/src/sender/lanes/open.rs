@@ -16,7 +16,7 @@ use tonic::{Request, metadata::AsciiMetadataValue};
 
 use super::{
     LANE, Plan,
-    quic::{QUIC_OPTIONS, line_of},
+    quic::{CHILD_LIMITS, line_of},
 };
 use crate::{
     sender::{
@@ -99,7 +99,7 @@ impl Opener {
         let server = Name::of_site(self.parent.clone(), &self.parent);
         let dial = QuicDial { address, trip: Some(dialled.within) };
         let caller = Caller::Known(&credentials);
-        let quic = quic_connect(dial, &server, caller, &offer.session, QUIC_OPTIONS.message_max).await?;
+        let quic = quic_connect(dial, &server, caller, &offer.session, CHILD_LIMITS).await?;
         Ok(line_of(&self.lifecycle, quic))
     }
 

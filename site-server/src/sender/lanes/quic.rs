@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use packhorse_domain::{id::SiteCode, link::Frame};
 use packhorse_proto::link::v1 as wire;
-use packhorse_runtime::{Lifecycle, QuicConnection, QuicError, QuicOptions, QuicServer, error_chain};
+use packhorse_runtime::{
+    Lifecycle, QuicConnection, QuicError, QuicLimits, QuicOptions, QuicServer, error_chain,
+};
 use packhorse_trust::Name;
 use prost::Message as _;
 use tokio::sync::mpsc;
@@ -23,8 +25,13 @@ use crate::{
 /// Frames that have begun to come and are not whole.
 const UNFINISHED_MAX: usize = 1024;
 
+/// A child is sent bundles.
+pub(super) const CHILD_LIMITS: QuicLimits =
+    QuicLimits { message_max: MESSAGE_BYTES_MAX as u32, unread_max: 16 * 1024 * 1024 };
+
+/// A parent hears over lanes what came, and hardly more.
 pub(crate) const QUIC_OPTIONS: QuicOptions = QuicOptions {
-    message_max: MESSAGE_BYTES_MAX as u32,
+    limits: QuicLimits { message_max: MESSAGE_BYTES_MAX as u32, unread_max: 1024 * 1024 },
     handshake_timeout: Duration::from_secs(10),
     handshakes_max: 256,
 };

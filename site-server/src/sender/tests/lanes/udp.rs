@@ -64,7 +64,7 @@ async fn lane(parent: &Node, child: &Node, session: &[u8]) -> Result<QuicConnect
     let server = Name::of_site(parent.code().clone(), parent.code());
     let dial = QuicDial { address, trip: None };
     let caller = Caller::Known(&credentials);
-    quic_connect(dial, &server, caller, session, QUIC_OPTIONS.message_max)
+    quic_connect(dial, &server, caller, session, QUIC_OPTIONS.limits)
         .await
         .map_err(|error| error_chain(&error))
 }
@@ -117,7 +117,7 @@ async fn what_does_not_belong_on_a_lane_ends_the_link_and_is_told_of() {
         (frame(Body::Ping(wire::Ping { value: 1 })), "ping"),
         (frame(Body::Got(wire::Got { bytes: 1 << 40 })), "are said to have come"),
         (vec![0xff; 40], "a frame does not decode"),
-        (vec![0; QUIC_OPTIONS.message_max as usize + 1], "a message is longer than 524288 bytes"),
+        (vec![0; QUIC_OPTIONS.limits.message_max as usize + 1], "a message is longer than 524288 bytes"),
     ] {
         let (mut peer, session) = met(&central, &child).await;
         let lane = lane(&central, &child, &session).await.unwrap();
