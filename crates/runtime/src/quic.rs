@@ -82,7 +82,7 @@ pub struct QuicConnection {
 pub struct Arriving(RecvStream);
 
 impl QuicConnection {
-    fn new(connection: quinn::Connection, window: PathWindow) -> Self {
+    fn new(connection: quinn::Connection, window: &PathWindow) -> Self {
         let wire = Arc::new(Wire::of_quic(connection.clone()));
         window.follow(&wire);
         QuicConnection { connection, wire }

@@ -129,7 +129,7 @@ impl QuicServer {
             let name = name_of(&connection)?;
             let (mut say, mut hear) = connection.accept_bi().await.map_err(QuicError::from)?;
             let purpose = hear.read_to_end(PURPOSE_BYTES_MAX).await.map_err(|_| QuicError::BrokenOff)?;
-            let quic = QuicConnection::new(connection, window);
+            let quic = QuicConnection::new(connection, &window);
             match take(name, &purpose, quic.clone()) {
                 Ok(()) => say.finish().map_err(|_| QuicError::BrokenOff)?,
                 Err(reason) => quic.close(&reason),

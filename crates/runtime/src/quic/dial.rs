@@ -88,5 +88,5 @@ async fn connect(
             _ => QuicError::BrokenOff,
         })
     })?;
-    Ok(QuicConnection::new(connection, window))
+    Ok(QuicConnection::new(connection, &window))
 }
