@@ -171,9 +171,13 @@ async fn a_lost_packet_holds_up_its_own_message_only() {
     parent.send(&[2; 10]).await.unwrap();
 
     let (first, second) = (child.next().await.unwrap(), child.next().await.unwrap());
-    let first = tokio::spawn(first.whole(2000));
-    assert_eq!(second.whole(2000).await.unwrap(), [2; 10]);
-    assert_eq!(first.await.unwrap().unwrap(), [1; 1150], "and then it comes again");
+    let mut first = std::pin::pin!(first.whole(2000));
+    tokio::select! {
+        biased;
+        _ = &mut first => panic!("it was lost"),
+        second = second.whole(2000) => assert_eq!(second.unwrap(), [2; 10]),
+    }
+    assert_eq!(first.await.unwrap(), [1; 1150], "and then it comes again");
     running.lifecycle.stop();
 }
 
@@ -226,15 +230,14 @@ async fn a_message_without_end_is_cut_and_its_connection_goes_on() {
     let address = running.address;
     let (parent, child) = pair(&mut running, address).await;
     // More than a stream's window: the other end must read to let it go on.
-    let sending = {
-        let child = child.clone();
-        tokio::spawn(async move { child.send(&vec![0; 10_000_000]).await })
-    };
+    let endless = vec![0; 10_000_000];
+    let reading = async { parent.next().await.unwrap().whole(1000).await.unwrap_err() };
 
-    let error = parent.next().await.unwrap().whole(1000).await.unwrap_err();
+    let (sent, error) =
+        timeout(PATIENCE, async { tokio::join!(child.send(&endless), reading) }).await.unwrap();
 
     assert!(matches!(error, QuicError::TooLong { max: 1000 }), "{error:?}");
-    assert!(matches!(timeout(PATIENCE, sending).await.unwrap().unwrap(), Err(QuicError::BrokenOff)));
+    assert!(matches!(sent, Err(QuicError::BrokenOff)), "{sent:?}");
     child.send(b"short").await.unwrap();
     assert_eq!(hear(&parent).await, b"short");
     drop(child);
