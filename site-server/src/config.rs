@@ -129,11 +129,17 @@ pub struct Patience {
     pub hello: Duration,
     /// Without a frame.
     pub silence: Duration,
+    /// On a link by a backup address: until it is looked whether one before it can be reached again.
+    pub backup: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Patience { hello: Duration::from_secs(30), silence: Duration::from_secs(60) }
+        Patience {
+            hello: Duration::from_secs(30),
+            silence: Duration::from_secs(60),
+            backup: Duration::from_secs(60),
+        }
     }
 }
 

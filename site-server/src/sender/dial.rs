@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use packhorse_domain::id::SiteCode;
+use packhorse_domain::id::{AddressName, SiteCode};
 use packhorse_proto::link::v1::{ExchangeRequest, link_service_client::LinkServiceClient};
 use packhorse_runtime::{Caller, ChannelOptions, ConnectError, Lifecycle, Wire, connect, error_chain};
 use packhorse_trust::{Credentials, CredentialsError, Name};
@@ -51,6 +51,14 @@ pub(super) enum DialError {
     Session(#[from] SessionError),
 }
 
+/// How a link ended in good order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Over,
+    /// An address before its own can be reached again.
+    ForBetter,
+}
+
 impl DialError {
     fn is_defect(&self) -> bool {
         matches!(self, DialError::Session(error) if error.is_defect())
@@ -83,7 +91,9 @@ pub(crate) async fn dial_parent(site: Arc<Site>, lifecycle: Lifecycle, wakers: W
             if stop.is_cancelled() {
                 return;
             }
-            let was_good = began.elapsed() >= GOOD_LINK || carried(&site, &parent, &main) >= GOOD_LINK_BYTES;
+            let was_good = matches!(result, Ok(Ended::ForBetter))
+                || began.elapsed() >= GOOD_LINK
+                || carried(&site, &parent, &main) >= GOOD_LINK_BYTES;
             if was_good {
                 wait = RETRY_FIRST;
                 failed.clear();
@@ -145,7 +155,7 @@ async fn attempt(
     wakers: &Wakers,
     (parent, dial): (&SiteCode, &Dial),
     main: &Arc<Wire>,
-) -> Result<(), DialError> {
+) -> Result<Ended, DialError> {
     let counter = main.clone();
     let stop = lifecycle.stopping();
     let (outbound, frames) = mpsc::channel(OUTBOUND_FRAMES_MAX);
@@ -159,7 +169,7 @@ async fn attempt(
     };
     let answers = tokio::select! {
         // Nothing was said yet that would need a goodbye.
-        () = stop.cancelled() => return Ok(()),
+        () = stop.cancelled() => return Ok(Ended::Over),
         answer = call => answer?.into_inner().map(|message| message.map(|message| message.frame)),
     };
     let inbound = read_frames(lifecycle, answers);
@@ -173,7 +183,29 @@ async fn attempt(
         main: line.counter.clone(),
     };
     let session = session.by(dial.address.clone()).with_lanes(opener);
-    Ok(session.run(line, stop).await?)
+    let stop = stop.child_token();
+    let mut run = std::pin::pin!(session.run(line, stop.clone()));
+    Ok(tokio::select! {
+        ended = &mut run => ended.map(|()| Ended::Over)?,
+        () = better_way(site, parent, dial.address.as_ref()) => {
+            tracing::info!(target: "sender", peer = %parent, "the link goes back to an address before this one");
+            stop.cancel();
+            run.await.map(|()| Ended::ForBetter)?
+        }
+    })
+}
+
+/// Resolves when another address is the one to dial, and can be reached.
+async fn better_way(site: &Site, parent: &SiteCode, own: Option<&AddressName>) {
+    loop {
+        tokio::time::sleep(site.settings.link.patience.backup).await;
+        let dials = addresses::dialling(site, parent, &[]).await.unwrap_or_default();
+        for dial in dials.iter().filter(|dial| dial.address.as_ref() != own) {
+            if channel(site, parent, &dial.endpoint, Arc::default()).await.is_ok() {
+                return;
+            }
+        }
+    }
 }
 
 pub(super) async fn channel(

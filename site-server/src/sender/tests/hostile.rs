@@ -20,7 +20,8 @@ use crate::{
 };
 
 fn impatient(settings: &mut Settings) {
-    settings.link.patience = Patience { hello: Duration::from_secs(2), silence: Duration::from_secs(2) };
+    let short = Duration::from_secs(2);
+    settings.link.patience = Patience { hello: short, silence: short, ..Patience::default() };
 }
 
 async fn two() -> (Node, Node) {

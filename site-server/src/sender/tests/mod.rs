@@ -1,6 +1,7 @@
 //! The link between real sites: over channels where frames are counted and cut, and over TLS.
 
 mod apply;
+mod backup;
 mod hostile;
 pub(super) mod lanes;
 mod link;
