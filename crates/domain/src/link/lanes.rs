@@ -63,7 +63,8 @@ impl Link {
         // Several of them are under way, one on each lane.
         let most = room.frame.min(room.path / 4);
         let part = (self.fastest() / FRAMES_PER_SECOND).max(FRAME_BYTES_MIN).min(most);
-        room.frame = part.max(room.window.min(room.path) / FRAMES_UNDER_WAY_MAX);
+        let part = part.max(room.window.min(room.path) / FRAMES_UNDER_WAY_MAX);
+        room.frame = part.min(self.shaper.room());
         let room = room.fitted();
         let bulk = self.outgoing.next_bulk(&room);
         match &bulk {
