@@ -87,7 +87,7 @@ pub(crate) async fn dial_parent(site: Arc<Site>, lifecycle: Lifecycle, wakers: W
         }
         for dial in dials {
             let (began, main) = (Instant::now(), Arc::<Wire>::default());
-            let result = attempt(&site, &lifecycle, &wakers, (&parent, &dial), &main).await;
+            let result = Box::pin(attempt(&site, &lifecycle, &wakers, (&parent, &dial), &main)).await;
             if stop.is_cancelled() {
                 return;
             }

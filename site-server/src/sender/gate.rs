@@ -16,15 +16,17 @@ const FAST_BYTES_PER_SECOND: u64 = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Gate {
     wire: Arc<Wire>,
-    /// What the connection will have passed on when it holds nothing of ours.
+    /// What the connection will have passed on when it holds nothing of ours; of a QUIC connection, beyond `line`.
     handed: u64,
+    /// What a QUIC connection had carried when all that was handed over had left.
+    line: u64,
     /// What it may still hold when the next frame comes.
     slack: u64,
 }
 
 impl Gate {
     pub(super) fn new(wire: Arc<Wire>) -> Self {
-        Gate { wire, handed: 0, slack: 0 }
+        Gate { wire, handed: 0, line: 0, slack: 0 }
     }
 
     /// Whether a frame may be handed over.
@@ -48,13 +50,20 @@ impl Gate {
 
     /// A frame of so many bytes was handed over.
     pub(super) fn handed(&mut self, bytes: usize) {
-        self.handed = self.handed.max(self.wire.sent()) + bytes as u64;
+        let before = if self.wire.is_quic() { self.handed } else { self.handed.max(self.wire.sent()) };
+        self.handed = before + bytes as u64;
     }
 
     /// Everything that the line has carried, if the connection holds nothing back.
-    pub(super) fn carried(&self) -> Option<u64> {
+    pub(super) fn carried(&mut self) -> Option<u64> {
         if self.wire.is_quic() {
-            return Some(self.wire.on_line());
+            // It does not say what it holds back; what has left since is more than what was handed over, with headers.
+            let line = self.wire.on_line();
+            let has_left = line >= self.line + self.handed;
+            if has_left {
+                (self.line, self.handed) = (line, 0);
+            }
+            return has_left.then_some(line);
         }
         let flushed = self.wire.flushed()?;
         (flushed == self.wire.sent() && flushed >= self.handed).then(|| self.wire.on_line())

@@ -166,8 +166,8 @@ impl Outs {
     }
 
     /// All that the connections have carried to the peer, if none of them holds anything back.
-    pub(super) fn carried(&self) -> Option<u64> {
-        self.lines.iter().map(|out| out.gate.carried()).sum()
+    pub(super) fn carried(&mut self) -> Option<u64> {
+        self.lines.iter_mut().map(|out| out.gate.carried()).sum()
     }
 
     /// About one round trip, as the first connection was made.

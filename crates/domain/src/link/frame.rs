@@ -11,6 +11,9 @@ use crate::{
     reconcile::{Compare, Listing},
 };
 
+/// About what a data frame is beside its bytes.
+pub(super) const DATA_HEADER_BYTES: usize = 35;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     Hello(Hello),
@@ -179,7 +182,7 @@ impl Frame {
             Frame::Offer(offer) => {
                 90 + offer.subject.len() + 34 * offer.bases.len() + offer.inline.as_ref().map_or(0, Vec::len)
             }
-            Frame::Data { bytes, .. } | Frame::Bulk { bytes, .. } => 35 + bytes.len(),
+            Frame::Data { bytes, .. } | Frame::Bulk { bytes, .. } => DATA_HEADER_BYTES + bytes.len(),
             Frame::WantRest { held, .. } => 25 + 12 * held.len(),
             Frame::Refuse { text, .. } => 35 + text.len(),
             Frame::Goodbye { reason, .. } => 10 + reason.len(),

@@ -81,7 +81,9 @@ impl Link {
         }
         let mut room = self.room(window_bytes);
         room.carries = Carries::Bulk;
-        room.frame = self.lane_frame_bytes(room.path).max(room.window.min(room.path) / FRAMES_UNDER_WAY_MAX);
+        let part = self.lane_frame_bytes(room.path);
+        let part = part.max(room.window.min(room.path) / FRAMES_UNDER_WAY_MAX);
+        room.frame = part.min(self.shaper.room());
         let room = room.fitted();
         let bulk = self.outgoing.next_bulk(&room);
         match &bulk {

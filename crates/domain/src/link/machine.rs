@@ -14,7 +14,7 @@ use crate::{
         config::window_or_default,
         control::{Control, Pings, Queued},
         flow::Flow,
-        frame::cut,
+        frame::{DATA_HEADER_BYTES, cut},
         incoming::{Incoming, Piece},
         limits,
         outgoing::Outgoing,
@@ -36,9 +36,6 @@ const FRAME_BYTES_SLOW: u64 = 4 * 1024;
 
 /// A word of what came waits for others so long, twice.
 const LANE_WORDS_PER_SECOND: u64 = 100;
-
-/// About what a data frame is beside its bytes.
-const DATA_HEADER_BYTES: usize = 35;
 
 /// One stream with a neighbour, from the hello to its end.
 ///
@@ -360,14 +357,14 @@ impl Link {
     }
 
     pub(super) fn room(&self, window_bytes: u64) -> Room {
-        let pace = self.config.pace;
+        let (pace, left) = (self.config.pace, self.shaper.room());
         let room = Room {
             window: window_bytes.min(pace.in_flight_bytes).max(1),
             // A peer of revision 1 does not say what it got: its acks alone hold this side back.
             path: if self.speaks(FEEDBACK_REVISION) { self.path() } else { u64::MAX / 8 },
             under_way: self.flow.in_flight(),
-            frame: self.frame_bytes(),
-            inline: u64::from(pace.inline_bytes),
+            frame: self.frame_bytes().min(left),
+            inline: u64::from(pace.inline_bytes).min(left),
             share_percent: u64::from(self.config.lower_share_percent),
             open: self.shaper.open(),
             bundles: self.bundles_max,
@@ -395,7 +392,7 @@ impl Link {
         // On the slowest lines small frames would be headers for the most part: there the moment is longer.
         let of_rate = |rate: u64| (rate / 40).max((rate / 10).min(FRAME_BYTES_SLOW)).max(FRAME_BYTES_MIN);
         let bytes = rate.map_or(FRAME_BYTES_FIRST, of_rate);
-        bytes.min(u64::from(self.config.pace.frame_bytes)).min(self.shaper.frame_max())
+        bytes.min(u64::from(self.config.pace.frame_bytes))
     }
 
     /// As far as is known, nothing leaves faster.

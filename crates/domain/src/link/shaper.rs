@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Timestamp,
-    link::{Allowance, Open},
+    link::{Allowance, Open, Pulse, frame::DATA_HEADER_BYTES},
 };
 
 /// How much of a second may be made up for after a late timer; more would be a burst.
@@ -12,6 +12,12 @@ const CATCH_UP: Duration = Duration::from_millis(100);
 /// A packet carries so many bytes of the connection, and has headers of IP and TCP of so many.
 const PAYLOAD_BYTES: u64 = 1448;
 const HEADER_BYTES: u64 = 52;
+/// HTTP/2 puts so many bytes around a frame, and TLS so many around each record of at most so many.
+const HTTP_BYTES: u64 = 14;
+const RECORD_BYTES: u64 = 22;
+const RECORD_PAYLOAD_BYTES: u64 = 16 * 1024;
+/// What is less than this part of a block is not worth a frame of its own.
+const REST_PART: u32 = 100;
 
 /// The tap of one direction of a link.
 #[derive(Debug)]
@@ -20,7 +26,7 @@ pub(super) struct Shaper {
     /// Millionths of a byte that may leave; below zero it is a debt.
     credit: i128,
     filled_at: Timestamp,
-    /// Of the present block.
+    /// Of the present block; below zero it is owed by the next one.
     block_left: i64,
     paused_until: Option<Timestamp>,
     /// Counted since the connection was last looked at, and how much it had carried then.
@@ -49,9 +55,10 @@ impl Shaper {
         self.allowance.bytes_per_second
     }
 
-    /// Bytes of a frame, at most: one that were longer than a block would break it.
-    pub(super) fn frame_max(&self) -> u64 {
-        self.allowance.pulse.map_or(u64::MAX, |pulse| u64::from(pulse.block_bytes / 2).max(1))
+    /// For so many bytes of an item what is left of a block has room: a frame with more would break it.
+    pub(super) fn room(&self) -> u64 {
+        let left = u64::try_from(self.block_left).unwrap_or_default();
+        self.allowance.pulse.map_or(u64::MAX, |_| item_bytes_within(left).max(1))
     }
 
     pub(super) fn set(&mut self, allowance: Allowance, now: Timestamp) {
@@ -70,7 +77,7 @@ impl Shaper {
         self.allowance = allowance;
     }
 
-    /// Whether a frame may leave now; one that may is whole, and its excess is owed.
+    /// Whether a frame may leave now; one that may is whole, and what it goes beyond its [room](Shaper::room) is owed.
     pub(super) fn ready(&mut self, now: Timestamp) -> bool {
         self.fill(now);
         self.paused_until.is_none() && (self.allowance.bytes_per_second.is_none() || self.credit >= 0)
@@ -111,7 +118,7 @@ impl Shaper {
         }
         if let Some(pulse) = self.allowance.pulse {
             self.block_left -= i64::try_from(cost).unwrap_or(i64::MAX);
-            if self.block_left <= 0 && self.paused_until.is_none() {
+            if self.block_left < rest_max(pulse) && self.paused_until.is_none() {
                 // The block has left when it is paid for.
                 self.paused_until = Some(self.paid_at().unwrap_or(now).max(now).plus(pulse.pause));
             }
@@ -128,9 +135,10 @@ impl Shaper {
         if let (Some(pulse), Some(until)) = (self.allowance.pulse, self.paused_until)
             && now >= until
         {
-            // What went beyond the last block is taken from this one, and a pause saves up nothing.
+            // What went beyond the last block is taken from this one, what was too little for a frame is added, and a
+            // pause saves up nothing.
             self.block_left += i64::from(pulse.block_bytes);
-            self.paused_until = (self.block_left <= 0).then(|| now.plus(pulse.pause));
+            self.paused_until = (self.block_left < rest_max(pulse)).then(|| now.plus(pulse.pause));
             self.credit = self.credit.min(0);
         }
     }
@@ -138,9 +146,23 @@ impl Shaper {
 
 /// What a frame costs on the line: with HTTP/2, TLS, TCP and IP around it.
 fn wire_cost(frame_bytes: u64) -> u64 {
-    let records = frame_bytes / (16 * 1024) + 1;
-    let bytes = frame_bytes + 14 + records * 22;
+    let records = frame_bytes / RECORD_PAYLOAD_BYTES + 1;
+    let bytes = frame_bytes + HTTP_BYTES + records * RECORD_BYTES;
     bytes + bytes.div_ceil(PAYLOAD_BYTES) * HEADER_BYTES
+}
+
+/// So many bytes of an item a data frame can have that costs no more than this on the line.
+fn item_bytes_within(line_bytes: u64) -> u64 {
+    let packets = line_bytes.div_ceil(PAYLOAD_BYTES + HEADER_BYTES);
+    let bytes = line_bytes.saturating_sub(packets * HEADER_BYTES + HTTP_BYTES);
+    let records = bytes / RECORD_PAYLOAD_BYTES + 1;
+    bytes.saturating_sub(records * RECORD_BYTES + DATA_HEADER_BYTES as u64)
+}
+
+/// Less than this is left of a block at its end: no frame fits, or none that were worth it.
+fn rest_max(pulse: Pulse) -> i64 {
+    let least = wire_cost(DATA_HEADER_BYTES as u64 + 1).max(u64::from(pulse.block_bytes / REST_PART));
+    i64::try_from(least).unwrap_or(i64::MAX).min(i64::from(pulse.block_bytes))
 }
 
 #[cfg(test)]
@@ -179,19 +201,83 @@ mod tests {
         }
     }
 
+    fn pulsed(block_bytes: u32, bytes_per_second: Option<u64>) -> Allowance {
+        let pulse = Some(Pulse { block_bytes, pause: Duration::from_secs(2) });
+        Allowance { bytes_per_second, pulse, ..Allowance::default() }
+    }
+
     #[test]
     fn blocks_alternate_with_pauses() {
-        let pulse = Pulse { block_bytes: 10_000, pause: Duration::from_secs(2) };
-        let allowance = Allowance { pulse: Some(pulse), ..Allowance::default() };
-
         // Also where a frame is longer than a block: what is too much is made up for by longer pauses.
         for (frame, most) in [(1000, 12_000), (15_000, 16_000)] {
-            let sent = seconds(allowance, frame, Duration::ZERO, 60);
+            let sent = seconds(pulsed(10_000, None), frame, Duration::ZERO, 60);
 
             let all = sent.iter().sum::<u64>();
             assert!((300_000 - 16_000..=300_000 + 16_000).contains(&all), "{all}");
             assert!(sent.iter().all(|second| *second <= most), "{sent:?}");
         }
+    }
+
+    /// Bytes on the line from the begin of each block to the begin of the next. A frame has at most `frame` bytes of an
+    /// item; behind each goes an answer, which waits for nothing, and a packet of the kernel, which nobody asks.
+    fn blocks(allowance: Allowance, frame: u64, answer: u64, count: usize) -> Vec<u64> {
+        let (mut now, mut line, mut blocks) = (Timestamp(0), 0, vec![0]);
+        let mut shaper = Shaper::new(now);
+        shaper.set(allowance, now);
+        while blocks.len() <= count {
+            if shaper.ready(now) {
+                let data = DATA_HEADER_BYTES as u64 + frame.min(shaper.room());
+                let bytes = wire_cost(data) + wire_cost(answer) + HEADER_BYTES;
+                shaper.spend(data, now);
+                shaper.spend(answer, now);
+                line += bytes;
+                shaper.carried(line, now);
+                *blocks.last_mut().expect("there is one") += bytes;
+            } else {
+                blocks.extend(shaper.paused_until.map(|_| 0));
+                now = shaper.ready_at().expect("it is not ready");
+            }
+        }
+        blocks.truncate(count);
+        blocks
+    }
+
+    #[test]
+    fn a_block_is_within_three_percent_of_its_bytes() {
+        let frames = [(600, None), (2_500, None), (25_000, None), (262_144, None)];
+        let slow = [(1_024, Some(8_000)), (3_200, Some(32_000))];
+        for block in [5_000, 10_000, 50_000, 1_000_000] {
+            for (frame, rate) in frames.into_iter().chain(slow) {
+                // Before the first one nothing was owed.
+                let blocks = blocks(pulsed(block, rate), frame, 25, 30).split_off(1);
+
+                let most = u64::from(block) * 3 / 100;
+                let are_near = blocks.iter().all(|bytes| bytes.abs_diff(u64::from(block)) <= most);
+                assert!(are_near, "{block} bytes in frames of {frame}: {blocks:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_goes_beyond_a_block_is_taken_from_the_next() {
+        for (block, answer) in [(1_000, 25), (5_000, 20_000), (50_000, 70_000)] {
+            let blocks = blocks(pulsed(block, None), 3_000, answer, 100);
+
+            let (all, expected) = (blocks.iter().sum::<u64>(), 100 * u64::from(block));
+            assert!(all.abs_diff(expected) <= wire_cost(answer) + 200, "{all} of {expected}");
+        }
+    }
+
+    #[test]
+    fn a_frame_fills_what_is_left_and_goes_no_further() {
+        for left in 124..100_000 {
+            let bytes = item_bytes_within(left);
+
+            let cost = wire_cost(DATA_HEADER_BYTES as u64 + bytes);
+            assert!(bytes > 0 && cost <= left && left - cost < 2 * HEADER_BYTES, "{bytes} in {left}: {cost}");
+        }
+        assert_eq!(item_bytes_within(123), 0);
+        assert_eq!(item_bytes_within(0), 0);
     }
 
     #[test]

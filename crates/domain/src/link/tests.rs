@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{
     Allowance, AnswerError, Event, Frame, Hello, ItemId, ItemKind, Link, LinkConfig, Lost, ObjectState,
-    Offer, OfferError, Offering, Open, OutItem, Pace, REVISION, RefuseReason, Send, Violation, limits,
+    Offer, OfferError, Offering, Open, OutItem, Pace, Pulse, REVISION, RefuseReason, Send, Violation, limits,
 };
 use crate::{Digest, Priority, Timestamp, id::SiteCode};
 
@@ -316,6 +316,30 @@ fn a_closed_class_pauses_where_it_is_and_a_rate_holds_back_the_next_frame() {
     assert!(matches!(first[..], [Send::Data { offset: 0, .. }]), "one frame, and then a debt: {first:?}");
     let at = link.next_wake(NOW).expect("when the debt is paid");
     assert!(at > NOW && link.next_send(at).is_some());
+}
+
+#[test]
+fn a_block_of_a_pulse_ends_with_a_frame_that_is_cut_to_what_is_left() {
+    let mut link = open_link();
+    let item = ItemId([1; 16]);
+    link.offer(bundle(1, 50_000)).expect("room");
+    frames(&mut link);
+    link.receive(Frame::Want { item, offset: 0 }, NOW).expect("offered");
+    let pulse = Pulse { block_bytes: 2500, pause: Duration::from_secs(1) };
+    link.allow(Allowance { pulse: Some(pulse), ..Allowance::default() }, NOW);
+
+    let block = frames(&mut link);
+
+    // Each has 35 + 14 + 22 + 52 bytes of headers.
+    let lengths = [(0, 1000), (1000, 1000), (2000, 131)];
+    assert_eq!(block, lengths.map(|(offset, length)| Send::Data { item, offset, length }));
+    let whole = OutItem { priority: Priority::High, inline: Some(vec![2; 400]), ..bundle(2, 400) };
+    link.offer(OutItem { kind: ItemKind::Object, ..whole }).expect("room");
+    assert_eq!(frames(&mut link), [], "the block is over");
+    let at = link.next_wake(NOW).expect("the end of the pause");
+    assert_eq!(at, NOW.plus(Duration::from_secs(1)));
+    let next = link.next_send(at);
+    assert!(matches!(&next, Some(Send::Frame(Frame::Offer(offer))) if offer.inline.is_some()), "{next:?}");
 }
 
 #[test]

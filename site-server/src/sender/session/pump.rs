@@ -70,7 +70,7 @@ impl Session {
         Ok(true)
     }
 
-    fn carried(&mut self, outs: &Outs) {
+    fn carried(&mut self, outs: &mut Outs) {
         if let Some(carried) = outs.carried() {
             self.link.carried(carried, self.ticks.now());
         }
