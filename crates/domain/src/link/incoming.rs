@@ -7,11 +7,10 @@ use bytes::Bytes;
 use crate::{
     Timestamp,
     link::{
-        Frame, ItemId, ItemKind, Offer, Outline, Ranges, RefuseReason, Violation,
+        Event, Frame, ItemId, ItemKind, Offer, Outline, Ranges, RefuseReason, Violation,
         control::{Barrier, Control, Pings},
         frame::cut,
         limits,
-        machine::Event,
     },
 };
 

@@ -2,15 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use crate::{
     Timestamp,
-    id::SiteCode,
     link::{
-        Allowance, AnswerError, Frame, Hello, ItemId, LaneOffer, LinkConfig, Offer, OfferError, Offering,
-        OutItem, Outline, Progress, REVISION, Ranges, RefuseReason, Violation,
-        choice::{Carries, Room},
+        Allowance, AnswerError, Event, Frame, Hello, ItemId, LinkConfig, Lost, OfferError, Offering, OutItem,
+        Outline, Progress, REVISION, Ranges, RefuseReason, Send, Violation,
         config::window_or_default,
         control::{Control, Pings, Queued},
         flow::Flow,
@@ -24,18 +20,9 @@ use crate::{
 };
 
 /// From this revision on a peer tells what it got, compares, and takes outlines.
-const FEEDBACK_REVISION: u32 = 2;
+pub(super) const FEEDBACK_REVISION: u32 = 2;
 /// From this one on it leaves out what a want says to be held, and knows lanes.
 pub(super) const LANES_REVISION: u32 = 3;
-
-/// Before anything was measured.
-const FRAME_BYTES_FIRST: u64 = 16 * 1024;
-const FRAME_BYTES_MIN: u64 = 1024;
-/// What a frame has at least where that is no more than a tenth of a second.
-const FRAME_BYTES_SLOW: u64 = 4 * 1024;
-
-/// A word of what came waits for others so long, twice.
-const LANE_WORDS_PER_SECOND: u64 = 100;
 
 /// One stream with a neighbour, from the hello to its end.
 ///
@@ -50,7 +37,7 @@ const LANE_WORDS_PER_SECOND: u64 = 100;
 /// - `now` never goes backwards: it is not the time of day.
 #[derive(Debug)]
 pub struct Link {
-    config: LinkConfig,
+    pub(super) config: LinkConfig,
     pub(super) peer: Option<Peer>,
     pub(super) control: Control,
     pings: Pings,
@@ -59,113 +46,12 @@ pub struct Link {
     pub(super) flow: Flow,
     pub(super) shaper: Shaper,
     /// Bundles that may be open at once.
-    bundles_max: usize,
+    pub(super) bundles_max: usize,
     pub(super) lanes: usize,
     heard_at: Timestamp,
     ping_at: Timestamp,
     round_trip: Option<Duration>,
     pub(super) ending: bool,
-}
-
-/// What goes onto the line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Send {
-    Frame(Frame),
-    /// The caller reads these bytes of the item and sends them as one data frame. If it cannot, it cancels the item.
-    Data {
-        item: ItemId,
-        offset: u64,
-        length: usize,
-    },
-}
-
-/// What the peer's frame asks of the caller.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    PeerHello {
-        revision: u32,
-        /// What both sides can.
-        features: Vec<String>,
-        /// Another than last time: forget what the peer was believed to hold.
-        epoch: Vec<u8>,
-        /// The lanes that the peer takes.
-        lanes: Option<LaneOffer>,
-    },
-    /// Answer with `accept` and the durable offset, `refuse`, or `finished` if its effect is here already. With inline
-    /// bytes: `refuse` or `finished`.
-    Offered(Offer),
-    /// Write, sync, then say `durable`; when it is whole, checked and its effect durable, `finished`.
-    Write {
-        item: ItemId,
-        offset: u64,
-        bytes: Bytes,
-    },
-    /// The peer takes its offer back. What is held of it may be kept for a later one.
-    Cancelled {
-        item: ItemId,
-    },
-    /// The peer takes the item, from here on.
-    Wanted {
-        item: ItemId,
-        offset: u64,
-    },
-    /// The peer has this much of it on its disk.
-    Acked {
-        item: ItemId,
-        offset: u64,
-    },
-    /// Its effect is on the peer's disk: forget it.
-    Delivered {
-        item: ItemId,
-    },
-    Refused {
-        item: ItemId,
-        reason: RefuseReason,
-        text: String,
-    },
-    /// An item of a kind that this version does not know was offered. It is refused already.
-    UnknownKind {
-        item: ItemId,
-    },
-    /// The peer is about to end the stream: nothing new is sent to it.
-    PeerGoodbye {
-        reason: String,
-        /// This side broke the protocol, says the peer.
-        at_fault: bool,
-    },
-    Pong {
-        round_trip: Duration,
-    },
-    /// The hashes of the item's parts; they lead to its digest or to nothing, which the caller checks.
-    Outlined(Outline),
-    /// The peer shows nodes of its tree: answer what differs with [`Link::compare`] or [`Link::list`].
-    Compared(Compare),
-    /// The peer shows all that it holds of a part of its tree.
-    Listed(Listing),
-}
-
-/// The peer has said nothing for too long: close the stream.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Lost {
-    /// The line may be at fault: make a new one.
-    #[error("site {peer} was silent for {} s", silence.as_secs())]
-    Silent { peer: SiteCode, silence: Duration },
-    /// Whoever opens a link says at once who it is.
-    #[error("site {peer} said no hello within {} s", within.as_secs())]
-    NoHello { peer: SiteCode, within: Duration },
-}
-
-/// What a link was seen to do, for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Gauges {
-    /// Bytes a second that the line was seen to carry to the peer; 0: not known yet.
-    pub bytes_per_second: u64,
-    /// The shortest way there and back.
-    pub shortest_trip: Duration,
-    /// Bytes on their way to the peer, and how many may be.
-    pub under_way_bytes: u64,
-    pub window_bytes: u64,
-    pub frame_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -344,61 +230,6 @@ impl Link {
     /// The line has carried so many bytes to the peer in all, every header included, and none are held back.
     pub fn carried(&mut self, line_bytes: u64, now: Timestamp) {
         self.shaper.carried(line_bytes, now);
-    }
-
-    pub fn gauges(&self) -> Gauges {
-        Gauges {
-            bytes_per_second: self.flow.rate().unwrap_or_default(),
-            shortest_trip: self.flow.shortest_trip().unwrap_or_default(),
-            under_way_bytes: self.flow.in_flight(),
-            window_bytes: self.flow.window(),
-            frame_bytes: self.frame_bytes(),
-        }
-    }
-
-    pub(super) fn room(&self, window_bytes: u64) -> Room {
-        let (pace, left) = (self.config.pace, self.shaper.room());
-        let room = Room {
-            window: window_bytes.min(pace.in_flight_bytes).max(1),
-            // A peer of revision 1 does not say what it got: its acks alone hold this side back.
-            path: if self.speaks(FEEDBACK_REVISION) { self.path() } else { u64::MAX / 8 },
-            under_way: self.flow.in_flight(),
-            frame: self.frame_bytes().min(left),
-            inline: u64::from(pace.inline_bytes).min(left),
-            share_percent: u64::from(self.config.lower_share_percent),
-            open: self.shaper.open(),
-            bundles: self.bundles_max,
-            carries: if self.lanes > 0 { Carries::NoBulk } else { Carries::All },
-        };
-        room.fitted()
-    }
-
-    /// Frames of a lane are short: on a short way the line would run dry while the word of one waits for others, if no
-    /// more than the way holds were under way.
-    fn path(&self) -> u64 {
-        let window = self.flow.window();
-        if self.lanes == 0 {
-            return window;
-        }
-        // One frame that is being sent, and one that has come and was not told of yet.
-        window
-            + self.flow.rate().unwrap_or_default() / LANE_WORDS_PER_SECOND
-            + 2 * self.lane_frame_bytes(window)
-    }
-
-    /// What the line carries in a moment: a frame that has begun holds up what is urgent no longer than that.
-    pub(super) fn frame_bytes(&self) -> u64 {
-        let rate = Some(self.fastest()).filter(|rate| *rate < u64::MAX);
-        // On the slowest lines small frames would be headers for the most part: there the moment is longer.
-        let of_rate = |rate: u64| (rate / 40).max((rate / 10).min(FRAME_BYTES_SLOW)).max(FRAME_BYTES_MIN);
-        let bytes = rate.map_or(FRAME_BYTES_FIRST, of_rate);
-        bytes.min(u64::from(self.config.pace.frame_bytes))
-    }
-
-    /// As far as is known, nothing leaves faster.
-    pub(super) fn fastest(&self) -> u64 {
-        let limit = self.shaper.rate().unwrap_or(u64::MAX);
-        self.flow.rate().map_or(limit, |seen| seen.min(limit))
     }
 
     /// The word of what came, when it is time for it.

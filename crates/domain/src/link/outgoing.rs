@@ -8,12 +8,11 @@ use std::{
 use crate::{
     Priority, Timestamp,
     link::{
-        Bulk, Frame, ItemId, ItemKind, Offer, OutItem, Ranges, RefuseReason, Violation,
+        Bulk, Event, Frame, ItemId, ItemKind, Offer, OutItem, Ranges, RefuseReason, Send, Violation,
         choice::{Class, Place, Room, Unit, choose, rank},
         control::{Barrier, Control, Pings},
         incoming::may_be_held,
         limits,
-        machine::{Event, Send},
     },
 };
 
