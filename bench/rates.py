@@ -97,7 +97,9 @@ def rate(path, begin, end, limit):
 
 
 def blocks(times, sent, gap):
-    """(begin, end, bytes sent before it) of each run of bulk without a gap in it."""
+    """(begin, end, bytes sent before it) of each run of bulk without a gap in it: the samples that show its first and its
+    last packets, both late by as much, so that no length of time is longer for it. One that may have begun before the
+    samples is left out."""
     found = []
     for at in range(1, len(times)):
         # A packet may lie between two samples of which neither alone would show it.
@@ -106,8 +108,8 @@ def blocks(times, sent, gap):
         if found and times[at] - found[-1][1] < gap:
             found[-1][1] = times[at]
         else:
-            found.append([times[at - 1], times[at], sent[at - 1]])
-    return found
+            found.append([times[at], times[at], sent[at - 1]])
+    return [block for block in found if block[0] - times[0] >= gap]
 
 
 def pulse(path, begin, end, block, pause, limit=None):
