@@ -18,7 +18,8 @@ pub struct LaneOffer {
     pub session: [u8; 16],
 }
 
-/// Bytes of a bundle that go onto a lane: the caller reads them and sends them as one frame.
+/// Bytes of a bundle that go onto a lane: the caller reads them and sends them as one frame, or says at once that they are
+/// [unreadable](Link::unreadable).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bulk {
     pub item: ItemId,

@@ -71,7 +71,8 @@ pub struct Link {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Send {
     Frame(Frame),
-    /// The caller reads these bytes of the item and sends them as one data frame. If it cannot, it cancels the item.
+    /// The caller reads these bytes of the item and sends them as one data frame. If it cannot, it says at once that they
+    /// are [unreadable](Link::unreadable).
     Data {
         item: ItemId,
         offset: u64,
@@ -206,6 +207,14 @@ impl Link {
     /// Takes an item back; offered again, it goes on where it stopped. False: it is not here.
     pub fn cancel(&mut self, item: ItemId) -> bool {
         self.outgoing.cancel(item, &mut self.pings, &mut self.control)
+    }
+
+    /// Bytes of an item that were to leave cannot be read: they are not under way, and the item is taken back.
+    pub fn unreadable(&mut self, item: ItemId, length: usize) {
+        if self.speaks(FEEDBACK_REVISION) {
+            self.flow.not_sent(length as u64);
+        }
+        self.cancel(item);
     }
 
     /// Takes in a frame of the peer.
