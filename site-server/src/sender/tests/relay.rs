@@ -118,6 +118,42 @@ async fn a_part_with_a_wrong_byte_is_fetched_again_and_nothing_before_it() {
     assert!(events.iter().any(|text| text.contains("has not the hash")), "{events:#?}");
 }
 
+/// How far the middle site may pass on what comes in.
+async fn goes_on(middle: &Node) -> u64 {
+    let mut tx = middle.site.store.read().await.unwrap();
+    let arrivals = arrivals::list(&mut tx).await.unwrap();
+    arrivals.first().map_or(0, |arrival| middle.site.relays.upto(&arrival.item))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_cut_off_after_it_was_checked_does_not_go_on() {
+    let (central, middle, last) = three().await;
+    let (upper, lower) = (Line::with(&central, &middle, 5 << 20), Line::new(&middle, &last));
+    knows_hall(&central).await;
+    drop(lower);
+    has_noticed_the_cut(&middle, &last).await;
+    let package = central.package(&noise(8 << 20, 23)).await;
+    central.send(&package, last.code()).await;
+    upper.is_cut().await;
+    has_noticed_the_cut(&middle, &central).await;
+    until("four parts may go on", || async { goes_on(&middle).await == 4 << 20 }).await;
+    damage(&middle);
+    // It looks at what it has, and gets nothing more.
+    let upper = Line::with(&central, &middle, 0);
+    until("what is wrong is cut off", || async { spooled(&middle) == 2 << 20 }).await;
+    drop(upper);
+
+    until("no more than that may go on", || async { goes_on(&middle).await == 2 << 20 }).await;
+
+    let lower = Line::new(&middle, &last);
+    until("the last site has it", || async { lower.data_bytes() == 2 << 20 }).await;
+    has_noticed_the_cut(&middle, &central).await;
+    let _upper = Line::new(&central, &middle);
+    is_installed(&central, &package, &last).await;
+    let length = lower.data_bytes();
+    assert!((8 << 20..(8 << 20) + 300_000).contains(&length), "{length} bytes: each went on once");
+}
+
 /// How long the middle site waits before it tries the bundle for the last one again; `None`: it has not failed.
 async fn waits(middle: &Node) -> Option<Duration> {
     let mut tx = middle.site.store.read().await.unwrap();
