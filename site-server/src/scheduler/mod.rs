@@ -52,6 +52,8 @@ pub(crate) enum JobContent {
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) jobs: Vec<Job>,
+    /// When the next bundle that failed is due.
+    pub(crate) retry_at: Option<Timestamp>,
     /// Where each item stands that is known: priority and rank; `None` for one that is held.
     places: HashMap<ItemId, Option<(Priority, i64)>>,
 }
@@ -72,12 +74,16 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
     let mut tx = site.store.read().await?;
     let orders = queue::of(&mut tx, peer).await?;
     let mut jobs = objects_lacking(&mut tx, peer, direction(relation), &orders).await?;
+    let (now, mut retry_at) = (site.now(), None);
     for sending in bundles::sendings_to(&mut tx, peer).await? {
         let due = match sending.state {
             SendingState::Queued => true,
-            SendingState::Failed => sending.retry_at <= site.now(),
+            SendingState::Failed => sending.retry_at <= now,
             SendingState::Done | SendingState::BaseMissing | SendingState::Cancelled => false,
         };
+        if !due && sending.state == SendingState::Failed {
+            retry_at = retry_at.into_iter().chain([sending.retry_at]).min();
+        }
         if due && let Some((bundle, available)) = spooled(site, &mut tx, &sending.digest).await? {
             let priority = bundle_priority(&mut tx, &bundle).await?;
             let mut job = bundle_job(bundle, priority, sending.changed_at);
@@ -102,7 +108,7 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
         }
         places.insert(job.item.id, Some((job.item.priority, job.item.rank)));
     }
-    Ok(Admitted { jobs, places })
+    Ok(Admitted { jobs, retry_at, places })
 }
 
 /// When the content of each package that clients must run is needed, by the package's id: at the earliest start of such

@@ -11,7 +11,7 @@ use packhorse_domain::{
 
 use crate::{
     error::Error,
-    scheduler::{Job, JobContent},
+    scheduler::{self, Job, JobContent},
     sender::refused,
     site::Site,
     status,
@@ -151,29 +151,34 @@ async fn alarm(site: &Site, tx: &mut Tx, subject: &str, text: &str) -> Result<()
     status::report(site, tx, "sender", (Severity::Warning, EventType::Milestone), subject, text).await
 }
 
-/// Forgets a bundle whose file is not what it should be, unless it is: then only the line was at fault.
+/// Forgets a bundle that a peer could not use and whose file is not what it should be. If it is, only the line was at
+/// fault, and of one that still comes in the whole decides later: these are tried again.
 pub(super) async fn remake(site: &Site, peer: &SiteCode, bundle: &BundleRow, why: &str) -> Result<(), Error> {
-    let path = site.directories.bundle(&bundle.digest);
-    let expected = bundle.digest;
-    let whole = tokio::task::spawn_blocking({
-        let path = path.clone();
-        move || crate::despooler::digest_of_file(&path).is_ok_and(|found| found == expected)
-    })
-    .await?;
+    let mut tx = site.store.read().await?;
+    // Its file was there before its row.
+    let is_here = bundles::get(&mut tx, &bundle.digest).await?.is_some();
+    drop(tx);
+    let is_damaged = is_here && !is_whole(site, bundle).await?;
     let mut tx = site.store.begin().await?;
-    if whole {
-        put(site, &mut tx, peer, bundle, SendingState::Failed, why, DAMAGED_WAIT).await?;
-    } else if bundles::get(&mut tx, &bundle.digest).await?.is_some() {
+    if is_damaged {
         bundles::remove(&mut tx, &bundle.digest).await?;
         let text = format!("the bundle in the spool is damaged and is made anew: {why}");
         alarm(site, &mut tx, bundle.package.as_str(), &text).await?;
+    } else if scheduler::bundle_of(&mut tx, &bundle.digest).await?.is_some() {
+        put(site, &mut tx, peer, bundle, SendingState::Failed, why, DAMAGED_WAIT).await?;
     }
     tx.commit().await?;
-    if !whole {
+    if is_damaged {
         // Gone already is as good; anything else shows when the bundle is made anew.
-        drop(std::fs::remove_file(path));
+        drop(std::fs::remove_file(site.directories.bundle(&bundle.digest)));
     }
     Ok(())
+}
+
+async fn is_whole(site: &Site, bundle: &BundleRow) -> Result<bool, Error> {
+    let (path, expected) = (site.directories.bundle(&bundle.digest), bundle.digest);
+    let digest = tokio::task::spawn_blocking(move || crate::despooler::digest_of_file(&path)).await?;
+    Ok(digest.is_ok_and(|digest| digest == expected))
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ impl Receiver {
             match arriving.synced(synced) {
                 Ok(_) => {
                     if arriving.has_outline() {
-                        self.site.relays.advance(item, arriving.checked());
+                        self.site.relays.reach(item, arriving.checked());
                     }
                     if arriving.is_behind() {
                         arriving.sync(&self.syncs.0);

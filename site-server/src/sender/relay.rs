@@ -16,8 +16,8 @@ pub(crate) struct Relays {
 }
 
 impl Relays {
-    /// The bytes before `upto` are on the disk and are what they should be.
-    pub(super) fn advance(&self, item: ItemId, upto: u64) {
+    /// The bytes before `upto` are on the disk and are what they should be, and of those behind it nothing is known.
+    pub(super) fn reach(&self, item: ItemId, upto: u64) {
         self.offsets.lock().unwrap_or_else(PoisonError::into_inner).insert(item, upto);
         self.moved.send_replace(());
     }

@@ -38,6 +38,8 @@ pub(super) struct Sender {
     jobs: HashMap<ItemId, OpenJob>,
     /// Objects refused on this link; not offered again before this time, or not on this link.
     waiting: HashMap<ItemId, Option<Timestamp>>,
+    /// When something that was refused may be offered again.
+    retry_at: Option<Instant>,
     /// When the peer last took something of a bundle.
     moved_at: Option<Instant>,
     ahead: Ahead,
@@ -51,8 +53,16 @@ struct OpenJob {
 
 impl Sender {
     pub(super) fn new(site: Arc<Site>, peer: SiteCode, relation: Relation) -> Self {
-        let (jobs, waiting) = (HashMap::new(), HashMap::new());
-        Sender { site, peer, relation, jobs, waiting, moved_at: None, ahead: Ahead::default() }
+        Sender {
+            site,
+            peer,
+            relation,
+            jobs: HashMap::new(),
+            waiting: HashMap::new(),
+            retry_at: None,
+            moved_at: None,
+            ahead: Ahead::default(),
+        }
     }
 
     /// Hands the link what Scheduler admits.
@@ -66,7 +76,14 @@ impl Sender {
             self.jobs.remove(&id);
         }
         self.hand(admitted.jobs, link);
+        let retry_at = self.waiting.values().flatten().copied().chain(admitted.retry_at).min();
+        self.retry_at = retry_at.map(|at| Instant::now() + at.since(self.site.now()));
         Ok(())
+    }
+
+    /// When there will be more to [fill](Sender::fill) in, without anything that changes.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
     }
 
     /// Hands the link mini-jobs; what it has no room for is left out.
@@ -179,7 +196,7 @@ impl Sender {
         Ok(self.ahead.fill(item, offset, bytes, length))
     }
 
-    /// A bundle that cannot be read is made anew.
+    /// A bundle that cannot be read is made anew, or tried again while it still comes in.
     pub(super) async fn unreadable(&mut self, item: ItemId, error: &std::io::Error) -> Result<(), Error> {
         let Some(open) = self.jobs.remove(&item) else {
             return Ok(());

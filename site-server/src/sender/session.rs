@@ -38,7 +38,7 @@ use crate::{
 /// Frames that wait for the wire: what lies there cannot be overtaken.
 pub(super) const OUTBOUND_FRAMES_MAX: usize = 1;
 /// At most so long after a change the queue is looked at again, whoever forgot to wake us.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// A look may take this part of a session's time, so that many links do not do little else while much changes.
 const LOOK_PART: u32 = 10;
 const LOOK_APART_MAX: Duration = Duration::from_millis(100);
@@ -200,6 +200,7 @@ impl Session {
             }
             self.open_lanes(lines, token);
             let sync_at = self.receiver.unsynced_since().map(|since| since + SYNC_EVERY);
+            look_at = self.sender.retry_at().map_or(look_at, |at| at.min(look_at));
             // At the end nothing is looked for any more: what is overdue must not keep this from sleeping.
             let next_look = if ending { Instant::now() + LOOK_AGAIN } else { self.next_look(look_at) };
             let wake_at = self.until(next_look, sync_at);

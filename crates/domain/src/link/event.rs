@@ -14,7 +14,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Send {
     Frame(Frame),
-    /// The caller reads these bytes of the item and sends them as one data frame. If it cannot, it cancels the item.
+    /// The caller reads these bytes of the item and sends them as one data frame. If it cannot, it says at once that they
+    /// are [unreadable](Link::unreadable).
     Data {
         item: ItemId,
         offset: u64,

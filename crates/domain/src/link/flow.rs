@@ -131,6 +131,14 @@ impl Flow {
         }
     }
 
+    /// So many of the bytes that were counted last have not left.
+    pub(super) fn not_sent(&mut self, bytes: u64) {
+        self.sent = self.sent.saturating_sub(bytes).max(self.got);
+        while self.marks.back().is_some_and(|mark| mark.upto > self.sent) {
+            self.marks.pop_back();
+        }
+    }
+
     /// The sender had nothing more to send, or was not allowed to.
     pub(super) fn limited(&mut self) {
         self.limited_upto = self.sent;

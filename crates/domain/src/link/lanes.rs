@@ -27,7 +27,8 @@ pub enum LaneSend {
     Bulk(Bulk),
 }
 
-/// Bytes of a bundle that go onto a lane: the caller reads them and sends them as one frame.
+/// Bytes of a bundle that go onto a lane: the caller reads them and sends them as one frame, or says at once that they are
+/// [unreadable](Link::unreadable).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bulk {
     pub item: ItemId,

@@ -94,6 +94,14 @@ impl Link {
         self.outgoing.cancel(item, &mut self.pings, &mut self.control)
     }
 
+    /// Bytes of an item that were to leave cannot be read: they are not under way, and the item is taken back.
+    pub fn unreadable(&mut self, item: ItemId, length: usize) {
+        if self.speaks(FEEDBACK_REVISION) {
+            self.flow.not_sent(length as u64);
+        }
+        self.cancel(item);
+    }
+
     /// Takes in a frame of the peer.
     pub fn receive(&mut self, frame: Frame, now: Timestamp) -> Result<Vec<Event>, Violation> {
         self.heard_at = now;

@@ -358,6 +358,29 @@ fn without_a_turn_no_bundle_goes_and_everything_else_does() {
 }
 
 #[test]
+fn bytes_that_cannot_be_read_are_not_under_way() {
+    let mut link = open_link();
+    let item = ItemId([1; 16]);
+    link.offer(bundle(1, 5000)).expect("room");
+    frames(&mut link);
+    link.receive(Frame::Want { item, offset: 0 }, NOW).expect("offered");
+    let first = link.next_send(NOW);
+    assert_eq!(first, Some(Send::Data { item, offset: 0, length: 1000 }));
+    let second = link.next_send(NOW);
+    assert_eq!(second, Some(Send::Data { item, offset: 1000, length: 1000 }));
+
+    link.unreadable(item, 1000);
+
+    assert_eq!(link.gauges().under_way_bytes, 1000, "of the first");
+    assert_eq!(link.in_flight_bytes(), 0);
+    assert_eq!(frames(&mut link)[0], Send::Frame(Frame::Cancel { item }));
+    assert_eq!(link.receive(Frame::Got { bytes: 1000 }, NOW), Ok(vec![]));
+    assert_eq!(link.gauges().under_way_bytes, 0);
+    let more = Violation::GotBeyondSent { got: 1001, known: 1000, sent: 1000 };
+    assert_eq!(link.receive(Frame::Got { bytes: 1001 }, NOW), Err(more));
+}
+
+#[test]
 fn what_came_is_told_soon_and_not_for_every_frame() {
     let mut link = open_link();
     link.receive(Frame::Offer(offer_frame(1, 10_000)), NOW).expect("a good offer");

@@ -46,7 +46,7 @@ impl Receiver {
             Ok(is_due) => {
                 settled(link.durable(item, arriving.durable()));
                 if arriving.has_outline() {
-                    self.site.relays.advance(item, arriving.checked());
+                    self.site.relays.reach(item, arriving.checked());
                 }
                 if arriving.is_whole() {
                     return self.complete(item).await;
@@ -102,9 +102,12 @@ impl Receiver {
     /// A bundle goes no further on this link. What is whole of it stays; what is damaged comes again.
     pub(super) async fn give_up(&mut self, item: &ItemId, error: &SyncError) {
         let Some(arriving) = self.bundles.remove(item) else { return };
-        if let SyncError::Damaged { at } = error
-            && let Err(error) = arriving.cut_off(*at).await
-        {
+        let SyncError::Damaged { at } = error else { return };
+        if arriving.has_outline() {
+            // It may have been checked before, by an earlier session.
+            self.site.relays.reach(*item, *at);
+        }
+        if let Err(error) = arriving.cut_off(*at).await {
             tracing::warn!(target: "receiver", %item, error = error_chain(&error), "a damaged part cannot be cut off");
         }
     }

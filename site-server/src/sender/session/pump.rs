@@ -87,7 +87,7 @@ impl Session {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) => {
                 self.sender.unreadable(item, &error).await?;
-                self.link.cancel(item);
+                self.link.unreadable(item, length);
                 Ok(None)
             }
         }

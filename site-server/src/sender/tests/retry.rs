@@ -1,13 +1,19 @@
 //! What a peer refuses, and when it is offered again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use packhorse_domain::id::PackageId;
+use packhorse_domain::{id::PackageId, object::ObjectKind};
 use packhorse_proto::link::v1::RefuseReason;
 use packhorse_runtime::{Clock as _, ManualClock, SystemClock};
 
-use super::peer::Peer;
-use crate::testing::{Node, until};
+use super::{Line, peer::Peer};
+use crate::{
+    sender::session::LOOK_AGAIN,
+    testing::{Node, until},
+};
 
 struct World {
     clock: ManualClock,
@@ -105,4 +111,31 @@ async fn what_a_peer_does_not_know_waits_for_its_next_hello() {
         world.is_not_offered(&mut peer, &package).await;
         assert_eq!(world.alarms(&package).await, 1);
     }
+}
+
+/// Nothing else happens that would make the session look.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_bundle_is_tried_again_when_that_is_due() {
+    let central = Node::central(SystemClock::shared()).await;
+    let child = central.child("PAR", SystemClock::shared()).await;
+    child.hall().await;
+    central.start();
+    let line = Line::new(&central, &child);
+    until("the point is known above", || async {
+        central.object(ObjectKind::DistributionPoint, "PAR/hall").await.is_some()
+    })
+    .await;
+    drop(line);
+    let package = central.package(b"echo").await;
+    central.send(&package, child.code()).await;
+    let mut peer = Peer::met(&central, &child, 2).await;
+    let offer = peer.offered(package.as_str()).await;
+    let refused_at = Instant::now();
+    peer.refuse(&offer.item, RefuseReason::Damaged.into()).await;
+
+    let again = peer.offered(package.as_str()).await;
+
+    let after = refused_at.elapsed();
+    assert_eq!(again.item, offer.item);
+    assert!((Duration::from_secs(1)..LOOK_AGAIN).contains(&after), "{after:?}");
 }
