@@ -116,6 +116,11 @@ impl Room {
         bytes == 0 || self.under_way == 0 || self.under_way + bytes <= self.cap(self.path, rank)
     }
 
+    /// Whether even the least urgent class could have sent a frame more: if it did not, it had none.
+    pub(super) fn has_room_for_one_more(&self) -> bool {
+        self.path_has_room(2, self.frame)
+    }
+
     /// Whether bytes of such an item may go on here.
     fn admits(&self, kind: ItemKind) -> bool {
         match self.carries {

@@ -118,8 +118,9 @@ impl Flow {
     }
 
     pub(super) fn sent(&mut self, bytes: u64, now: Timestamp) {
-        if self.sent == self.got {
-            // After a pause the time before it counts for nothing.
+        if self.sent == self.got && self.limited_upto == self.sent {
+            // After a pause the time before it counts for nothing. Where a single frame is under way at a time, it counts:
+            // nothing else would ever be measured.
             self.got_at = now;
             self.got_sent_at = now;
             self.anchor = Anchor { got: self.got, at: now, sent: self.sent };

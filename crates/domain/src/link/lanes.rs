@@ -89,7 +89,7 @@ impl Link {
         let bulk = self.outgoing.next_bulk(&room);
         match &bulk {
             Some(bulk) => self.spent(bulk.length, now),
-            None if self.flow.in_flight() < room.path / 2 => self.flow.limited(),
+            None if room.has_room_for_one_more() => self.flow.limited(),
             None => {}
         }
         bulk

@@ -150,7 +150,7 @@ impl Link {
         match &send {
             Some(send) => self.leaves(send, now),
             // What fills the line goes over the lanes.
-            None if self.lanes == 0 && self.flow.in_flight() < room.path / 2 => self.flow.limited(),
+            None if self.lanes == 0 && room.has_room_for_one_more() => self.flow.limited(),
             None => {}
         }
         send
