@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use packhorse_domain::{
     Timestamp,
-    link::ItemId,
+    link::{ItemId, Ranges},
     object::{Held, Merge, merge},
 };
 
-use crate::{Mutation, rng::Rng};
+use crate::{Mutation, file::File, rng::Rng};
 
 /// What a site has on its disk. The tables are durable; of a file only what is recorded.
 #[derive(Debug, Default)]
@@ -40,18 +40,6 @@ pub(crate) struct Object {
     pub(crate) spec: usize,
 }
 
-/// Bytes of an item that is being received.
-#[derive(Debug)]
-pub(crate) struct File {
-    pub(crate) bytes: Vec<u8>,
-    /// Synced, and written down as such.
-    pub(crate) recorded: usize,
-    /// Over which line it comes, and whether it comes now: two lines never write one file.
-    pub(crate) line: usize,
-    pub(crate) open: bool,
-    pub(crate) since: Timestamp,
-}
-
 /// The objects as they were once, with what was to be sent of them.
 #[derive(Debug, Default)]
 struct Snapshot {
@@ -65,7 +53,7 @@ struct Snapshot {
 pub(crate) enum Work {
     Sync {
         item: ItemId,
-        upto: usize,
+        written: Ranges,
     },
     Apply(Effect),
     Forget {
@@ -144,7 +132,7 @@ impl Disk {
         }
     }
 
-    /// Power is cut: each thing under way is done or not, and the end of each file is anything.
+    /// Power is cut: each thing under way is done or not.
     pub(crate) fn crash(&mut self, rng: &mut Rng, mutation: Option<Mutation>) {
         for work in std::mem::take(&mut self.work).into_values() {
             if rng.percent(40) {
@@ -152,15 +140,7 @@ impl Disk {
             }
         }
         for file in self.files.values_mut() {
-            file.open = false;
-            let tail = rng.within(0, (file.bytes.len() - file.recorded) as u64) as usize;
-            file.bytes.truncate(file.recorded + tail);
-            if rng.percent(50) {
-                file.bytes[file.recorded..].fill(0);
-            }
-            if mutation == Some(Mutation::TrustFileLength) {
-                file.recorded = file.bytes.len();
-            }
+            file.crash(rng, mutation);
         }
     }
 
@@ -183,9 +163,9 @@ impl Disk {
 
     fn make_durable(&mut self, work: &Work) {
         match work {
-            Work::Sync { item, upto } => {
+            Work::Sync { item, written } => {
                 if let Some(file) = self.files.get_mut(item) {
-                    file.recorded = file.recorded.max(*upto);
+                    file.synced(written);
                 }
             }
             Work::Apply(effect) => self.make_effect(effect),

@@ -6,6 +6,7 @@ mod disk;
 mod draw;
 mod driver;
 mod faults;
+mod file;
 mod history;
 mod line;
 mod mutation;

@@ -110,6 +110,7 @@ impl World<'_> {
             allowance: allowed.allowance,
             bundles_max: allowed.bundles_max,
             window: window.min(pace.in_flight_bytes),
+            in_flight: self.sites[line + side].sessions[&line].link.in_flight_bytes(),
             frame: frame_bytes,
         };
         let standings = standings(&self.known((line, side))?, &bounds);

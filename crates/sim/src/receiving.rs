@@ -1,10 +1,11 @@
 //! What a site receives: it takes an item or not, writes and syncs its bytes, and makes its effect once.
 
-use packhorse_domain::link::{AnswerError, ItemId, Offer, RefuseReason};
+use packhorse_domain::link::{AnswerError, ItemId, Offer, Ranges, RefuseReason};
 
 use crate::{
     Mutation,
-    disk::{Effect, File, Work},
+    disk::{Effect, Work},
+    file::File,
     world::World,
 };
 
@@ -12,9 +13,8 @@ impl World<'_> {
     pub(crate) fn consider(&mut self, (line, side): (usize, usize), offer: Offer) -> Result<(), String> {
         let site = line + side;
         let item = offer.item;
-        let forget = self.has(Mutation::ForgetOffset);
         let spec = self.watch.spec_of(&item)?;
-        let (is_news, since) = (self.is_news(site, spec), self.clock(site));
+        let is_news = self.is_news(site, spec);
         let at = &mut self.sites[site];
         let session = at.sessions.get_mut(&line).expect("the offer came over it");
         if !is_news {
@@ -34,16 +34,30 @@ impl World<'_> {
         if let Some(bytes) = offer.inline {
             return self.apply((line, side), spec, &bytes);
         }
-        let fresh = || File { bytes: Vec::new(), recorded: 0, line, open: true, since };
-        let file = at.disk.files.entry(item).or_insert_with(fresh);
+        self.accept((line, side), item)
+    }
+
+    /// Takes an item from where the disk has it.
+    fn accept(&mut self, (line, side): (usize, usize), item: ItemId) -> Result<(), String> {
+        let site = line + side;
+        let (spec, since) = (self.watch.spec_of(&item)?, self.clock(site));
+        let forget = self.has(Mutation::ForgetOffset);
+        let at = &mut self.sites[site];
+        let session = at.sessions.get_mut(&line).expect("the offer came over it");
+        let file = at.disk.files.entry(item).or_insert_with(|| File::new(line, since));
         if forget {
-            file.recorded = 0;
+            file.forget();
         }
         (file.line, file.open) = (line, true);
-        file.bytes.truncate(file.recorded);
-        session.link.accept(item, file.recorded as u64).map_err(|error| error.to_string())?;
-        if file.recorded as u64 == offer.length {
-            let bytes = file.bytes.clone();
+        let durable = file.durable().bytes();
+        let (reach, held) = file.resume();
+        if file.durable().bytes() < durable {
+            // A want cannot name them all.
+            self.watch.give_up(site, item);
+        }
+        session.link.accept_rest(item, reach, held).map_err(|error| error.to_string())?;
+        if reach == self.plan.items[spec].item.length {
+            let bytes = file.bytes().to_vec();
             self.apply((line, side), spec, &bytes)?;
         }
         Ok(())
@@ -82,27 +96,24 @@ impl World<'_> {
         bytes: &[u8],
     ) -> Result<(), String> {
         let site = line + side;
-        self.watch.written(site, item, offset)?;
+        self.watch.written(site, item, &(offset..offset + bytes.len() as u64))?;
         let ack_now = self.has(Mutation::AckBeforeDurable);
         let whole_only = self.has(Mutation::SyncWhenWhole);
         let length = self.plan.items[self.watch.spec_of(&item)?].item.length;
         let at = &mut self.sites[site];
         let session = at.sessions.get_mut(&line).expect("the data came over it");
         let file = at.disk.files.get_mut(&item).ok_or("data of an item that was not accepted")?;
-        if file.bytes.len() as u64 != offset {
-            return Err(format!("data of {item} at {offset}, where {} bytes are", file.bytes.len()));
-        }
         if at.full {
             return self.refuse_as_full((line, side), item);
         }
-        file.bytes.extend_from_slice(bytes);
-        let upto = file.bytes.len();
+        file.write(offset, bytes).map_err(|error| format!("{item}: {error}"))?;
+        let written = file.written().clone();
         if ack_now {
-            session.link.durable(item, upto as u64).map_err(|error| error.to_string())?;
+            session.link.durable(item, written.end_from(0)).map_err(|error| error.to_string())?;
         }
-        let due = upto as u64 == length || !whole_only;
+        let due = written.bytes() == length || !whole_only;
         if due && !at.disk.is_busy_with(&item) {
-            self.begin(site, Work::Sync { item, upto });
+            self.begin(site, Work::Sync { item, written });
         }
         if self.has(Mutation::PassOnBeforeDurable) {
             self.pass_on(site, item)?;
@@ -113,20 +124,20 @@ impl World<'_> {
     /// Something is on the disk now: say so, and go on.
     pub(crate) fn durable(&mut self, site: usize, work: u64) -> Result<(), String> {
         match self.sites[site].disk.finish(work) {
-            Some(Work::Sync { item, upto }) => self.synced(site, item, upto),
+            Some(Work::Sync { item, written }) => self.synced(site, item, &written),
             Some(Work::Apply(effect)) => self.applied(site, &effect),
             Some(Work::Onward { line, item, .. }) => self.offer_again((site, line), item),
             Some(Work::Forget { .. }) | None => Ok(()),
         }
     }
 
-    fn synced(&mut self, site: usize, item: ItemId, upto: usize) -> Result<(), String> {
+    fn synced(&mut self, site: usize, item: ItemId, written: &Ranges) -> Result<(), String> {
         let spec = self.watch.spec_of(&item)?;
-        self.watch.durable(site, item, upto as u64);
+        self.watch.durable(site, item, written);
         let Some(line) = self.sites[site].disk.files.get(&item).map(|file| file.line) else { return Ok(()) };
         let mutated = self.mutation.is_some();
         if let Some(session) = self.session((line, site - line)) {
-            match session.link.durable(item, upto as u64) {
+            match session.link.durable(item, written.end_from(0)) {
                 Ok(()) | Err(AnswerError::NotOpen(_) | AnswerError::NotAccepted(_)) => {}
                 Err(_) if mutated => {}
                 Err(error) => return Err(error.to_string()),
@@ -135,12 +146,12 @@ impl World<'_> {
         self.pass_on(site, item)?;
         let length = self.plan.items[spec].item.length;
         if let Some(file) = self.sites[site].disk.files.get(&item) {
-            let (written, recorded) = (file.bytes.len(), file.recorded);
-            if recorded as u64 == length {
-                let bytes = file.bytes.clone();
+            if file.reach() == length {
+                let bytes = file.bytes().to_vec();
                 self.apply((line, site - line), spec, &bytes)?;
-            } else if written > recorded {
-                self.begin(site, Work::Sync { item, upto: written });
+            } else if file.is_behind() {
+                let written = file.written().clone();
+                self.begin(site, Work::Sync { item, written });
             }
         }
         self.settle_deferred(site, item)?;

@@ -5,7 +5,7 @@ use packhorse_domain::{
     link::{Frame, ItemId, Offering},
 };
 
-use crate::{Mutation, disk::Row, watch::Urgent, world::World};
+use crate::{Mutation, disk::Row, file::File, watch::Urgent, world::World};
 
 impl World<'_> {
     /// A new item: its row is written, then the link hears of it.
@@ -65,8 +65,8 @@ impl World<'_> {
             return plan.item.length;
         }
         let early = self.has(Mutation::PassOnBeforeDurable);
-        let bytes = |file: &crate::disk::File| if early { file.bytes.len() } else { file.recorded };
-        disk.files.get(&plan.item.id).map_or(0, bytes) as u64
+        let reach = |file: &File| if early { file.written().end_from(0) } else { file.reach() };
+        disk.files.get(&plan.item.id).map_or(0, reach)
     }
 
     /// True: it waits in the link now.
@@ -148,15 +148,16 @@ impl World<'_> {
         let coming = disk.files.get(&item).filter(|_| plan.from != site && plan.cut_through);
         let bytes = match coming {
             _ if self.has(Mutation::ReadWrongBytes) => Some(plan.bytes_shifted(range.start, length)),
-            Some(file) if range.end > file.recorded => {
+            Some(file) if range.end as u64 > file.reach() => {
                 return Err(format!(
                     "site {site} passes {item} on to {}; {} bytes are durable",
-                    range.end, file.recorded
+                    range.end,
+                    file.reach()
                 ));
             }
             Some(file) => {
                 self.seen.passed_on_early += 1;
-                file.bytes.get(range)
+                file.bytes().get(range)
             }
             None => plan.bytes().get(range),
         };

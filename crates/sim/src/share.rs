@@ -43,6 +43,8 @@ pub(crate) struct Bounds {
     pub(crate) allowance: Allowance,
     pub(crate) bundles_max: usize,
     pub(crate) window: u64,
+    /// What counts in it, and in whichever class.
+    pub(crate) in_flight: u64,
     pub(crate) frame: u64,
 }
 
@@ -88,6 +90,9 @@ pub(crate) fn standings(items: &[Known], bounds: &Bounds) -> [Standing; 3] {
         let is_open = known.progress.stage != Stage::Queued;
         standing.bundles += usize::from(known.is_bundle && is_open);
     }
+    let counted: u64 = standings.iter().map(|standing| standing.in_flight).sum();
+    // The rest is of what was taken back: it counts until the peer has heard of that.
+    standings[2].in_flight += bounds.in_flight.saturating_sub(counted);
     for known in items {
         let class = rank(known.progress.priority);
         let may = bounds.allowance.open.admits(known.progress.priority)

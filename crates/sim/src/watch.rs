@@ -1,10 +1,13 @@
 //! What must hold, checked from above: the watch sees all sites at once, and no site sees the watch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use packhorse_domain::{
     Priority,
-    link::{Frame, ItemId},
+    link::{Frame, ItemId, Ranges},
 };
 
 use crate::plan::Plan;
@@ -18,7 +21,7 @@ pub(crate) struct Watch {
     priorities: BTreeMap<ItemId, Priority>,
     lengths: BTreeMap<ItemId, u64>,
     /// Durable bytes of an item at a site, as the site was told.
-    durable: BTreeMap<(usize, ItemId), u64>,
+    durable: BTreeMap<(usize, ItemId), Ranges>,
     /// Acknowledged bytes of an item, as its sender was told over a line.
     acked: BTreeMap<(usize, usize, ItemId), u64>,
     /// Items that something on their way has damaged.
@@ -138,17 +141,18 @@ impl Watch {
         Ok(())
     }
 
-    pub(crate) fn durable(&mut self, site: usize, item: ItemId, upto: u64) {
+    pub(crate) fn durable(&mut self, site: usize, item: ItemId, synced: &Ranges) {
         let durable = self.durable.entry((site, item)).or_default();
-        *durable = upto.max(*durable);
+        synced.iter().for_each(|run| durable.insert(run));
     }
 
-    pub(crate) fn written(&self, site: usize, item: ItemId, offset: u64) -> Result<(), String> {
-        match self.durable.get(&(site, item)) {
-            Some(durable) if offset < *durable => Err(format!(
-                "bytes of {item} from {offset} came again; {durable} were durable at site {site}"
+    pub(crate) fn written(&self, site: usize, item: ItemId, run: &Range<u64>) -> Result<(), String> {
+        match self.durable.get(&(site, item)).map(|durable| durable.bytes_within(run)) {
+            None | Some(0) => Ok(()),
+            Some(again) => Err(format!(
+                "{again} bytes of {item} from {} came again; they were durable at site {site}",
+                run.start
             )),
-            _ => Ok(()),
         }
     }
 

@@ -33,7 +33,9 @@ pub(super) struct Room {
     pub(super) path: u64,
     /// Those that are.
     pub(super) under_way: u64,
+    /// Bytes of a frame on the main connection, and on a lane.
     pub(super) frame: u64,
+    pub(super) lane_frame: u64,
     pub(super) inline: u64,
     pub(super) share_percent: u64,
     pub(super) open: Open,
@@ -88,8 +90,8 @@ pub(super) struct Class {
     pub(super) bundles: usize,
     /// Memory held by what waits.
     pub(super) inline_bytes: u64,
-    /// What more urgent classes owe this one, in hundredths of a byte: on the main connection, and on the lanes.
-    credit: [u64; 2],
+    /// What more urgent classes owe this one, in hundredths of a byte.
+    credit: u64,
 }
 
 impl Room {
@@ -97,17 +99,32 @@ impl Room {
     pub(super) fn fitted(mut self) -> Self {
         let unit_max = (self.window / 4).max(1);
         self.frame = self.frame.clamp(1, limits::DATA_BYTES_MAX as u64).min(unit_max);
+        self.lane_frame = self.lane_frame.clamp(1, limits::DATA_BYTES_MAX as u64).min(unit_max);
         self.inline = self.inline.min(limits::INLINE_BYTES_MAX as u64).min(unit_max);
         self.share_percent = self.share_percent.min(100);
         self
+    }
+
+    /// The room as it is for the other connection, if there are lanes.
+    fn beside(&self) -> Option<Room> {
+        let carries = match self.carries {
+            Carries::All => return None,
+            Carries::NoBulk => Carries::Bulk,
+            Carries::Bulk => Carries::NoBulk,
+        };
+        Some(Room { carries, ..*self })
+    }
+
+    fn frame(&self) -> u64 {
+        if self.carries == Carries::Bulk { self.lane_frame } else { self.frame }
     }
 
     /// The lower classes never fill a window to its end: an urgent item finds room at once.
     fn cap(&self, window: u64, rank: usize) -> u64 {
         match rank {
             0 => window,
-            1 => (window - window / 8).max(self.frame),
-            _ => (window - window / 4).max(self.frame),
+            1 => (window - window / 8).max(self.frame()),
+            _ => (window - window / 4).max(self.frame()),
         }
     }
 
@@ -118,7 +135,7 @@ impl Room {
 
     /// Whether even the least urgent class could have sent a frame more: if it did not, it had none.
     pub(super) fn has_room_for_one_more(&self) -> bool {
-        self.path_has_room(2, self.frame)
+        self.path_has_room(2, self.frame())
     }
 
     /// Whether bytes of such an item may go on here.
@@ -180,7 +197,7 @@ impl Class {
                 let Stage::Sending { next, .. } = out.stage else { return None };
                 let upto = out.held.next_from(next).unwrap_or(u64::MAX).min(out.item.available);
                 let left = upto.saturating_sub(next);
-                (left > 0).then(|| Unit::Data { item: place.item, length: left.min(room.frame) })
+                (left > 0).then(|| Unit::Data { item: place.item, length: left.min(room.frame()) })
             }
             _ => None,
         }
@@ -194,36 +211,22 @@ fn first(places: &BTreeSet<Place>, bundles_too: bool) -> Option<&Place> {
 
 /// Chooses what goes next and settles what the classes owe each other.
 pub(super) fn choose(classes: &mut [Class; 3], items: &BTreeMap<ItemId, Out>, room: &Room) -> Option<Unit> {
-    let units = [0, 1, 2].map(|rank| classes[rank].next(rank, items, room));
-    // What waits for room on the main connection finds it: the lanes leave it free.
-    let waiting = match room.carries {
-        Carries::All | Carries::NoBulk => 0,
-        Carries::Bulk => {
-            let main = Room { carries: Carries::NoBulk, ..*room };
-            (0..3)
-                .filter_map(|rank| classes[rank].next(rank, items, &main))
-                .map(Unit::bytes)
-                .max()
-                .unwrap_or(0)
-        }
-    };
-    let rank = rank_of_next(classes, &units, room, waiting)?;
-    let unit = units[rank]?;
-    let account = usize::from(room.carries == Carries::Bulk);
+    let here = Ahead::of(classes, items, *room);
+    let beside = room.beside().map(|room| Ahead::of(classes, items, room));
+    let rank = rank_of_next(classes, &here, beside.as_ref())?;
+    let unit = here.units[rank]?;
 
     for (lower, class) in classes.iter_mut().enumerate() {
-        match units[lower] {
-            None => class.credit[account] = 0,
-            Some(_) if lower == rank => {
-                class.credit[account] = class.credit[account].saturating_sub(unit.cost() * 100);
-            }
+        let units = [here.units[lower], beside.as_ref().and_then(|beside| beside.units[lower])];
+        match units.into_iter().flatten().map(Unit::cost).max() {
+            None => class.credit = 0,
+            Some(_) if lower == rank => class.credit = class.credit.saturating_sub(unit.cost() * 100),
             // Not much more than one frame is ever owed: a burst of owed frames would hold up what is urgent. What was
             // earned while something longer waited is kept, and so is the rest that the last frame brought too much.
             Some(waiting) if lower > rank => {
                 let more = unit.cost() * room.share_percent;
-                let most = waiting.cost() * 100 + more;
-                let credit = class.credit[account];
-                class.credit[account] = credit.max((credit + more).min(most));
+                let most = waiting * 100 + more;
+                class.credit = class.credit.max((class.credit + more).min(most));
             }
             Some(_) => {}
         }
@@ -231,27 +234,60 @@ pub(super) fn choose(classes: &mut [Class; 3], items: &BTreeMap<ItemId, Out>, ro
     Some(unit)
 }
 
-fn rank_of_next(classes: &[Class; 3], units: &[Option<Unit>; 3], room: &Room, waiting: u64) -> Option<usize> {
-    let in_flight = |from: usize| classes[from..].iter().map(|class| class.in_flight).sum::<u64>();
-    // The caps are of a class together with those below it; the topmost is the window itself.
-    let within = |ranks: RangeInclusive<usize>, unit: Unit| {
-        ranks.into_iter().all(|rank| in_flight(rank) + unit.bytes() <= room.cap(room.window, rank))
-    };
-    let account = usize::from(room.carries == Carries::Bulk);
+/// What each class would send next over a connection, and the room that it finds there.
+struct Ahead {
+    units: [Option<Unit>; 3],
+    room: Room,
+}
 
-    let owed = (1..3).rev().find(|&rank| {
-        units[rank]
-            .is_some_and(|unit| classes[rank].credit[account] >= unit.cost() * 100 && within(1..=rank, unit))
+/// What goes first over a connection.
+struct Turn {
+    rank: usize,
+    unit: Unit,
+    is_owed: bool,
+}
+
+impl Ahead {
+    fn of(classes: &[Class; 3], items: &BTreeMap<ItemId, Out>, room: Room) -> Self {
+        Ahead { units: [0, 1, 2].map(|rank| classes[rank].next(rank, items, &room)), room }
+    }
+
+    /// The caps are of a class together with those below it; the topmost is the window itself.
+    fn fits(&self, classes: &[Class; 3], ranks: RangeInclusive<usize>, bytes: u64) -> bool {
+        let in_flight = |from: usize| classes[from..].iter().map(|class| class.in_flight).sum::<u64>();
+        ranks.into_iter().all(|rank| in_flight(rank) + bytes <= self.room.cap(self.room.window, rank))
+    }
+
+    /// The lowest class that is owed something, or else the highest.
+    fn first(&self, classes: &[Class; 3]) -> Option<Turn> {
+        let turn = |rank: usize, is_owed| self.units[rank].map(|unit| Turn { rank, unit, is_owed });
+        let owed = (1..3).rev().filter_map(|rank| turn(rank, true)).find(|Turn { rank, unit, .. }| {
+            classes[*rank].credit >= unit.cost() * 100 && self.fits(classes, 1..=*rank, unit.bytes())
+        });
+        owed.or_else(|| (0..3).find_map(|rank| turn(rank, false)))
+    }
+
+    /// The place of a turn among those of both connections. Within a class what waits on the main one is first.
+    fn order(&self, turn: &Turn) -> (bool, usize, bool) {
+        let class = if turn.is_owed { 2 - turn.rank } else { turn.rank };
+        (!turn.is_owed, class, self.room.carries == Carries::Bulk)
+    }
+}
+
+fn rank_of_next(classes: &[Class; 3], here: &Ahead, beside: Option<&Ahead>) -> Option<usize> {
+    let turn = here.first(classes)?;
+    // One connection does not take again and again the room for which something waits on the other that comes before.
+    let kept = beside.map_or(0, |beside| match beside.first(classes) {
+        Some(other) if beside.order(&other) < here.order(&turn) => other.unit.bytes(),
+        _ => 0,
     });
-    let (rank, path_rank) = match owed {
-        // On the path the room above a lower class is not kept from what it is owed: a steady stream of urgent bytes
-        // never leaves that room free, and the class would get nothing.
-        Some(rank) => (rank, 0),
-        None => (0..3).find(|&rank| units[rank].is_some()).map(|rank| (rank, rank))?,
-    };
-    let unit = units[rank]?;
+    let Turn { rank, unit, is_owed } = turn;
+    let bytes = if unit.bytes() == 0 { 0 } else { unit.bytes() + kept };
+    // On the path the room above a lower class is not kept from what it is owed: a steady stream of urgent bytes
+    // never leaves that room free, and the class would get nothing.
+    let path_rank = if is_owed { 0 } else { rank };
     // What is first waits for its room; something smaller behind it would take the room away again and again.
-    (within(0..=rank, unit) && room.path_has_room(path_rank, unit.bytes() + waiting)).then_some(rank)
+    (here.fits(classes, 0..=rank, bytes) && here.room.path_has_room(path_rank, bytes)).then_some(rank)
 }
 
 /// By rank.
@@ -275,12 +311,12 @@ mod tests {
 
     const FRAME: u64 = 1000;
 
-    fn out(priority: Priority, inline: Option<Vec<u8>>) -> Out {
+    fn out(kind: ItemKind, priority: Priority, inline: Option<Vec<u8>>) -> Out {
         let length = inline.as_ref().map_or(1_000_000, |bytes| bytes.len() as u64);
         let stage = if inline.is_some() { Stage::Queued } else { Stage::Sending { next: 0, acked: 0 } };
         let item = OutItem {
             id: ItemId([rank(priority) as u8; 16]),
-            kind: ItemKind::Bundle,
+            kind,
             priority,
             length,
             digest: Digest([0; 32]),
@@ -303,9 +339,8 @@ mod tests {
     }
 
     /// How many of a thousand frames are not of the highest class, where something comes free only as the peer says
-    /// that something came.
-    fn lower_of_a_thousand(low: Out, room: Room) -> usize {
-        let outs = [out(Priority::High, None), low];
+    /// that something came. Each connection is asked in turn.
+    fn lower_of_a_thousand(outs: [Out; 2], connections: &[Room]) -> usize {
         let mut classes: [Class; 3] = Default::default();
         for out in &outs {
             let class = &mut classes[rank(out.item.priority)];
@@ -313,45 +348,72 @@ mod tests {
             places.insert(place(&out.item));
         }
         let items: BTreeMap<_, _> = outs.into_iter().map(|out| (out.item.id, out)).collect();
+        let lowest = items.keys().map(|item| usize::from(item.0[0])).max().unwrap_or_default();
         let (mut lower, mut under_way) = (0, std::collections::VecDeque::new());
         for _ in 0..1000 {
             let unit = loop {
                 let bytes = under_way.iter().map(|(_, bytes)| bytes).sum();
-                classes[0].in_flight = under_way.iter().filter(|(low, _)| !low).map(|(_, bytes)| bytes).sum();
-                classes[2].in_flight = bytes - classes[0].in_flight;
-                match choose(&mut classes, &items, &Room { under_way: bytes, ..room }) {
+                for (rank, class) in classes.iter_mut().enumerate() {
+                    class.in_flight =
+                        under_way.iter().filter(|(of, _)| *of == rank).map(|(_, bytes)| bytes).sum();
+                }
+                let mut rooms = connections.iter().map(|room| Room { under_way: bytes, ..*room });
+                match rooms.find_map(|room| choose(&mut classes, &items, &room)) {
                     Some(unit) => break unit,
                     None => under_way.pop_front().expect("with nothing under way something leaves"),
                 };
             };
-            let is_low = matches!(unit, Unit::Data { item, .. } | Unit::Offer { item, .. } if item.0[0] == 2);
-            lower += usize::from(is_low);
-            under_way.push_back((is_low, unit.bytes()));
+            let (Unit::Data { item, .. } | Unit::Offer { item, .. }) = unit;
+            let rank = usize::from(item.0[0]);
+            lower += usize::from(rank == lowest);
+            under_way.push_back((rank, unit.bytes()));
         }
         lower
     }
 
+    const ROOM: Room = Room {
+        window: 100 * FRAME,
+        path: 100 * FRAME,
+        under_way: 0,
+        frame: FRAME,
+        lane_frame: FRAME,
+        inline: 4 * FRAME,
+        share_percent: 5,
+        open: Open::All,
+        carries: Carries::All,
+        bundles: usize::MAX,
+    };
+
     #[test]
     fn a_lower_class_gets_its_share_where_urgent_bytes_fill_the_path_or_the_window() {
-        let room = Room {
-            window: 100 * FRAME,
-            path: 100 * FRAME,
-            under_way: 0,
-            frame: FRAME,
-            inline: 4 * FRAME,
-            share_percent: 5,
-            open: Open::All,
-            carries: Carries::All,
-            bundles: usize::MAX,
-        };
+        let bundle = |priority| out(ItemKind::Bundle, priority, None);
         for (window, path) in [(100, 10), (10, 100), (10, 10)] {
-            let room = Room { window: window * FRAME, path: path * FRAME, ..room };
+            let room = Room { window: window * FRAME, path: path * FRAME, ..ROOM }.fitted();
 
-            let lower = lower_of_a_thousand(out(Priority::Low, None), room.fitted());
+            let lower = lower_of_a_thousand([bundle(Priority::High), bundle(Priority::Low)], &[room]);
             assert!((40..=60).contains(&lower), "{lower} frames in a window of {window} on a path of {path}");
-            let whole = out(Priority::Low, Some(vec![0; 2 * FRAME as usize]));
-            let lower = lower_of_a_thousand(whole, room.fitted());
+            let whole = out(ItemKind::Bundle, Priority::Low, Some(vec![0; 2 * FRAME as usize]));
+            let lower = lower_of_a_thousand([bundle(Priority::High), whole], &[room]);
             assert!((20..=40).contains(&lower), "{lower} longer ones, {window}, {path}");
+        }
+    }
+
+    #[test]
+    fn with_a_lane_each_class_gets_what_it_would_get_on_one_connection() {
+        use {ItemKind::*, Priority::*};
+        for (window, path) in [(100, 10), (10, 100), (10, 10)] {
+            let room = Room { window: window * FRAME, path: path * FRAME, ..ROOM }.fitted();
+            let connections = [Carries::NoBulk, Carries::Bulk].map(|carries| Room { carries, ..room });
+            for (high, low) in [(High, Medium), (High, Low), (Medium, Low)] {
+                for (above, below) in [(Bundle, Object), (Object, Bundle)] {
+                    let outs = [out(above, high, None), out(below, low, None)];
+
+                    let lower = lower_of_a_thousand(outs, &connections);
+
+                    let what = format!("{low} {below:?} below {high} {above:?}, {window}, {path}");
+                    assert!((40..=60).contains(&lower), "{lower} frames of a {what}");
+                }
+            }
         }
     }
 }

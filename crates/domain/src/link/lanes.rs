@@ -4,7 +4,9 @@
 use crate::{
     Timestamp,
     link::{
-        AnswerError, Event, Frame, ItemId, Link, Ranges, Violation, choice::Carries, limits,
+        AnswerError, Event, Frame, ItemId, Link, Ranges, Violation,
+        choice::{Carries, Room},
+        limits,
         machine::LANES_REVISION,
     },
 };
@@ -80,12 +82,7 @@ impl Link {
             self.flow.limited();
             return None;
         }
-        let mut room = self.room(window_bytes);
-        room.carries = Carries::Bulk;
-        let part = self.lane_frame_bytes(room.path);
-        let part = part.max(room.window.min(room.path) / FRAMES_UNDER_WAY_MAX);
-        room.frame = part.min(self.shaper.room());
-        let room = room.fitted();
+        let room = Room { carries: Carries::Bulk, ..self.room(window_bytes) };
         let bulk = self.outgoing.next_bulk(&room);
         match &bulk {
             Some(bulk) => self.spent(bulk.length, now),
@@ -99,6 +96,11 @@ impl Link {
     pub(super) fn lane_frame_bytes(&self, path: u64) -> u64 {
         let most = self.frame_bytes().min(path / 4);
         (self.fastest() / FRAMES_PER_SECOND).max(FRAME_BYTES_MIN).min(most)
+    }
+
+    /// Not so short that more are under way than the peer keeps account of.
+    pub(super) fn lane_frame(&self, window: u64, path: u64) -> u64 {
+        self.lane_frame_bytes(path).max(window.min(path) / FRAMES_UNDER_WAY_MAX)
     }
 
     /// Takes in what came on a lane.

@@ -69,6 +69,9 @@ pub(super) struct Outgoing {
     closing: Barrier,
     /// Offered again while it is closing.
     held: BTreeMap<ItemId, OutItem>,
+    /// The class and the bytes under way of what is closing: on a lane what leaves later would overtake the cancel, and
+    /// find them in the window of the peer.
+    withdrawn: BTreeMap<ItemId, (usize, u64)>,
     /// Wants that came.
     wants: u64,
 }
@@ -133,6 +136,9 @@ impl Outgoing {
         }
         let Some(out) = self.remove(&item) else { return false };
         if out.stage != Stage::Queued {
+            let (rank, bytes) = (rank(out.item.priority), out.in_flight());
+            self.classes[rank].in_flight += bytes;
+            self.withdrawn.insert(item, (rank, bytes));
             control.push(Frame::Cancel { item });
             self.closing.close(item, pings, control);
         }
@@ -255,9 +261,13 @@ impl Outgoing {
         }))
     }
 
-    /// At the pong after a cancel nothing can come for the old offer any more: the new one may go out.
+    /// At the pong after a cancel nothing can come for the old offer any more: the new one may go out, and what was under
+    /// way of the old one is not.
     pub(super) fn pong(&mut self, value: u64, pings: &mut Pings, control: &mut Control) {
         for item in self.closing.pong(value, pings, control) {
+            if let Some((rank, bytes)) = self.withdrawn.remove(&item) {
+                self.classes[rank].in_flight -= bytes;
+            }
             if let Some(item) = self.held.remove(&item) {
                 self.enqueue(item);
             }
@@ -360,12 +370,12 @@ impl Outgoing {
                 class.large.remove(&place);
             }
             Stage::Offered => class.unanswered -= 1,
-            Stage::Inline => class.in_flight -= out.item.length,
-            Stage::Sending { next, acked } => {
-                class.in_flight -= out.sent_within(acked..next);
+            Stage::Inline => {}
+            Stage::Sending { .. } => {
                 class.sending.remove(&place);
             }
         }
+        class.in_flight -= out.in_flight();
         if out.stage != Stage::Queued {
             class.open -= 1;
             class.bundles -= usize::from(out.item.kind == ItemKind::Bundle);
@@ -399,6 +409,15 @@ impl Outgoing {
 }
 
 impl Out {
+    /// Bytes that were sent and not acknowledged.
+    fn in_flight(&self) -> u64 {
+        match self.stage {
+            Stage::Queued | Stage::Offered => 0,
+            Stage::Inline => self.item.length,
+            Stage::Sending { next, acked } => self.sent_within(acked..next),
+        }
+    }
+
     /// Bytes of a run that were sent and not held before.
     fn sent_within(&self, run: Range<u64>) -> u64 {
         run.end - run.start - self.held.bytes_within(&run)

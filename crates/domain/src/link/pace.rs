@@ -28,12 +28,15 @@ impl Link {
 
     pub(super) fn room(&self, window_bytes: u64) -> Room {
         let (pace, left) = (self.config.pace, self.shaper.room());
+        let window = window_bytes.min(pace.in_flight_bytes).max(1);
+        // A peer of revision 1 does not say what it got: its acks alone hold this side back.
+        let path = if self.speaks(FEEDBACK_REVISION) { self.path() } else { u64::MAX / 8 };
         let room = Room {
-            window: window_bytes.min(pace.in_flight_bytes).max(1),
-            // A peer of revision 1 does not say what it got: its acks alone hold this side back.
-            path: if self.speaks(FEEDBACK_REVISION) { self.path() } else { u64::MAX / 8 },
+            window,
+            path,
             under_way: self.flow.in_flight(),
             frame: self.frame_bytes().min(left),
+            lane_frame: self.lane_frame(window, path).min(left),
             inline: u64::from(pace.inline_bytes).min(left),
             share_percent: u64::from(self.config.lower_share_percent),
             open: self.shaper.open(),

@@ -152,6 +152,52 @@ proptest! {
     }
 }
 
+/// What leaves on a lane comes, and the word of it comes back, until nothing more leaves.
+fn talk_on_lane(sender: &mut Link, receiver: &mut Link, mut now: Timestamp) -> Timestamp {
+    loop {
+        let bulks: Vec<Bulk> = std::iter::from_fn(|| match sender.next_on_lane(now)? {
+            LaneSend::Bulk(bulk) => Some(bulk),
+            LaneSend::Frame(frame) => panic!("{frame:?}"),
+        })
+        .collect();
+        if bulks.is_empty() {
+            return now;
+        }
+        for Bulk { item, offset, length, want } in bulks {
+            let frame = Frame::Bulk { item, offset, bytes: vec![0; length].into(), want };
+            receiver.receive_on_lane(frame, now).expect("the sender keeps to the window");
+        }
+        now = now.plus(Duration::from_millis(10));
+        while let Some(LaneSend::Frame(got)) = receiver.next_on_lane(now) {
+            sender.receive_on_lane(got, now).expect("it was sent");
+        }
+    }
+}
+
+#[test]
+fn what_was_taken_back_counts_until_the_peer_has_heard_of_that() {
+    let (mut sender, mut receiver) = (open("CEN", "PAR"), open("PAR", "CEN"));
+    for nth in 1..=4 {
+        sender.offer(bundle(nth, 150_000)).expect("room");
+        let Some(Send::Frame(offer)) = sender.next_send(NOW) else { panic!("it is offered") };
+        receiver.receive(offer, NOW).expect("a good offer");
+        receiver.accept(ItemId([nth; 16]), 0).expect("it is open");
+    }
+    talk(&mut sender, &mut receiver, NOW);
+
+    // The main connection waits for a lost packet: what leaves on the lane overtakes each cancel.
+    let mut now = NOW;
+    for nth in 1..=3 {
+        now = talk_on_lane(&mut sender, &mut receiver, now);
+        assert!(sender.cancel(ItemId([nth; 16])));
+    }
+    assert!(sender.in_flight_bytes() > 80_000);
+
+    talk(&mut sender, &mut receiver, now);
+    assert_eq!(sender.in_flight_bytes(), 0);
+    assert!(matches!(sender.next_on_lane(now), Some(LaneSend::Bulk(bulk)) if bulk.item == ItemId([4; 16])));
+}
+
 #[test]
 fn the_main_connection_carries_what_is_no_bundle_and_the_lanes_nothing_else() {
     let mut link = open("CEN", "PAR");
