@@ -6,6 +6,7 @@
 mod block;
 mod bundle;
 mod collect;
+mod delta;
 mod durable;
 mod error;
 mod gate;
