@@ -41,6 +41,8 @@ pub(crate) struct Encoder<'a> {
     /// Where the buffer begins in all of the new content.
     place: u64,
     buffer: Vec<u8>,
+    /// Pieces of the old content that were copied from: where each begins and ends.
+    used: Vec<(u64, u64)>,
 }
 
 /// An earlier copy, moved on.
@@ -70,7 +72,21 @@ impl<'a> Encoder<'a> {
             last_shift: 0,
             place: 0,
             buffer: Vec::new(),
+            used: Vec::new(),
         }
+    }
+
+    /// Where the old content was copied from: pieces in order, without overlap.
+    pub(crate) fn used(mut self) -> Vec<(u64, u64)> {
+        self.used.sort_unstable();
+        self.used.dedup_by(|later, one| {
+            let touches = later.0 <= one.1;
+            if touches {
+                one.1 = one.1.max(later.1);
+            }
+            touches
+        });
+        self.used
     }
 
     /// Tells a file. `like`: where the old content has one that it may be like. Gives its length.
@@ -175,6 +191,10 @@ impl<'a> Encoder<'a> {
             self.copied.resize(end - from, 0);
             let place = (self.place + from as u64).wrapping_add_signed(copy.shift);
             self.old.read_at(place, &mut self.copied)?;
+            match self.used.last_mut().filter(|last| last.1 == place) {
+                Some(last) => last.1 += (end - from) as u64,
+                None => self.used.push((place, place + (end - from) as u64)),
+            }
             self.differences.tell(&self.buffer[from..end], &self.copied, self.out)?;
             (from, literals) = (end, end..end);
         }

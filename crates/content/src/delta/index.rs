@@ -29,8 +29,7 @@ impl Index {
         let stride = (old.length() / PLACES_MAX + 1).next_power_of_two().max(STRIDE_MIN);
         let bits = (old.length() / stride).max(64).next_power_of_two().ilog2();
         let words = (1_usize << (bits + FILTER_BITS)) / 64;
-        let mut index =
-            Index { stride, places: vec![NOWHERE; 1 << bits], filter: vec![0; words.max(1)] };
+        let mut index = Index { stride, places: vec![NOWHERE; 1 << bits], filter: vec![0; words.max(1)] };
         let mut buffer = vec![0; READ_BYTES + KEY_BYTES];
         let mut at = 0;
         while at + KEY_BYTES as u64 <= old.length() {

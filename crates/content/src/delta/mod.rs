@@ -32,7 +32,7 @@ pub(crate) use decode::Decoder;
 pub(crate) use encode::Encoder;
 pub(crate) use index::Index;
 pub(crate) use old::OldContent;
-pub(crate) use streams::{Sections, Spools, Stream};
+pub(crate) use streams::{STREAMS, Spools, Stream, Streams};
 
 /// Bytes of one copy, at most.
 const COPY_MAX: usize = 64 * 1024;

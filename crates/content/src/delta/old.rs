@@ -1,11 +1,6 @@
 //! Old content: many files one after the other, in one file, so that any place of it can be looked at.
 
-use std::{
-    fs::File,
-    io::{self, Write as _},
-    os::unix::fs::FileExt as _,
-    path::Path,
-};
+use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
 
 /// What a window takes at first, before its place and after it.
 const FIRST_BYTES: u64 = 8 * 1024;
@@ -24,10 +19,14 @@ impl OldContent {
         Ok(OldContent { file: tempfile::tempfile_in(directory)?, length: 0 })
     }
 
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.length += bytes.len() as u64;
-        Ok(())
+    /// More of it. Where there is nothing, zeros are read.
+    pub(crate) fn put(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, at)
+    }
+
+    pub(crate) fn set_length(&mut self, length: u64) -> io::Result<()> {
+        self.length = length;
+        self.file.set_len(length)
     }
 
     pub(crate) fn length(&self) -> u64 {

@@ -17,6 +17,8 @@ use crate::bundle::BundleError;
 pub(crate) enum Stream {
     /// The entries of the new tree.
     Tree,
+    /// Which files of the bases are copied from, a bit for each.
+    Used,
     Literals,
     LiteralLengths,
     CopyLengths,
@@ -28,8 +30,9 @@ pub(crate) enum Stream {
     High,
 }
 
-pub(crate) const STREAMS: [Stream; 10] = [
+pub(crate) const STREAMS: [Stream; 11] = [
     Stream::Tree,
+    Stream::Used,
     Stream::Literals,
     Stream::LiteralLengths,
     Stream::CopyLengths,
@@ -40,7 +43,7 @@ pub(crate) const STREAMS: [Stream; 10] = [
     Stream::Middle,
     Stream::High,
 ];
-/// Ten decoders with such a window, and nothing else, are what a reader needs.
+/// Eleven decoders with such a window, and nothing else, are what a reader needs.
 const WINDOW_LOG_MAX: u32 = 23;
 const BUFFER_BYTES: usize = 32 * 1024;
 /// How often a number's byte says that another follows, at most.
