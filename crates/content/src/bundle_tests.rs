@@ -1,6 +1,6 @@
 //! Tests of bundles: what arrives is what was sent, or nothing is taken.
 
-use std::fs;
+use std::{fs, io::Write as _};
 
 use packhorse_domain::Digest;
 
@@ -19,7 +19,13 @@ fn bundle(library: &Library, target: Digest, bases: &[Digest]) -> Vec<u8> {
 }
 
 fn apply(library: &Library, bytes: &[u8]) -> Result<crate::Manifest, BundleError> {
-    apply_bundle(library, &mut &bytes[..], &Limits::default())
+    apply_within(library, bytes, &Limits::default())
+}
+
+fn apply_within(library: &Library, bytes: &[u8], limits: &Limits) -> Result<crate::Manifest, BundleError> {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    apply_bundle(library, &file, limits)
 }
 
 /// A small package: bundles of a few hundred bytes, so that every byte can be tried.
@@ -135,7 +141,7 @@ fn limits_are_checked_before_anything_is_unpacked() {
     let sent = small(&sender);
     let bytes = bundle(&sender, sent.digest, &[]);
     let (_there, receiver) = library();
-    let with = |limits| apply_bundle(&receiver, &mut &bytes[..], &limits);
+    let with = |limits| apply_within(&receiver, &bytes, &limits);
     let limits = Limits::default();
     assert!(matches!(with(Limits { manifest_length_max: 10, ..limits }), Err(BundleError::TooLong { .. })));
     assert!(matches!(with(Limits { content_length_max: 76, ..limits }), Err(BundleError::Manifest(_))));

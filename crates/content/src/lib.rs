@@ -6,6 +6,8 @@
 mod block;
 mod bundle;
 mod collect;
+mod cut;
+mod delta;
 mod durable;
 mod error;
 mod gate;
@@ -28,7 +30,7 @@ mod writer;
 
 pub use block::{Block, BlockError};
 pub use bundle::{
-    BundleError, BundleHeader, BundleInfo, BundlePlan, apply_bundle, read_header, write_bundle,
+    BundleError, BundleFormat, BundleHeader, BundleInfo, BundlePlan, apply_bundle, read_header, write_bundle,
 };
 pub use collect::Collected;
 pub use error::LibraryError;

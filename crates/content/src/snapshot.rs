@@ -5,32 +5,27 @@
 //! part of the format. Nothing of a snapshot that fails shows.
 
 use std::{
-    fs::{File, Metadata, OpenOptions},
+    fs::{Metadata, OpenOptions},
     io::{self, Read},
     ops::ControlFlow,
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use fastcdc::v2020::StreamCDC;
 use packhorse_domain::Digest;
 use rustix::fs::OFlags;
 
 use crate::{
+    cut::{CutError, cut},
     error::LibraryError,
     library::Library,
-    limits::{CHUNK_LENGTH_MAX, WHOLE_FILE_LENGTH_MAX},
     manifest::{ChunkRef, Entry, EntryKind, Manifest},
-    wire::digest_of,
     writer::PackWriter,
 };
 
 mod walk;
 
 use walk::{Found, FoundKind, walk};
-
-const CHUNK_LENGTH_MIN: usize = 16 * 1024;
-const CHUNK_LENGTH_AVERAGE: usize = 64 * 1024;
 
 /// A source as it was: its manifest is in the library, durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,13 +92,8 @@ pub fn snapshot(
         bytes_total: lengths.sum(),
         ..Progress::default()
     };
-    let mut taking = Taking {
-        source,
-        writer: library.writer().map_err(SnapshotError::Library)?,
-        progress,
-        state,
-        buffer: Vec::with_capacity(WHOLE_FILE_LENGTH_MAX as usize + 1),
-    };
+    let mut taking =
+        Taking { source, writer: library.writer().map_err(SnapshotError::Library)?, progress, state };
     taking.report()?;
     let mut entries = Vec::with_capacity(found.len());
     let mut directories = vec![(String::new(), top)];
@@ -139,7 +129,6 @@ struct Taking<'a> {
     writer: PackWriter,
     progress: &'a dyn Fn(Progress) -> ControlFlow<()>,
     state: Progress,
-    buffer: Vec<u8>,
 }
 
 impl Taking<'_> {
@@ -164,11 +153,12 @@ impl Taking<'_> {
             return Err(SnapshotError::Changed { path });
         }
         let length = before.len();
-        let (digest, chunks) = if length <= WHOLE_FILE_LENGTH_MAX {
-            self.whole(&file, length, &path)?
-        } else {
-            self.cut(&file, length, &path)?
-        };
+        let (digest, chunks) = self.cut(&mut &file, length).map_err(|error| match error {
+            CutError::Read(reason) => unreadable(reason),
+            CutError::Length => SnapshotError::Changed { path: path.clone() },
+            CutError::Library(error) => SnapshotError::Library(error),
+            CutError::Cancelled => SnapshotError::Cancelled,
+        })?;
         let after = file.metadata().map_err(unreadable)?;
         if !is_same(&before, &after) {
             return Err(SnapshotError::Changed { path });
@@ -178,60 +168,12 @@ impl Taking<'_> {
         Ok(EntryKind::File { executable: before.permissions().mode() & 0o111 != 0, length, digest, chunks })
     }
 
-    fn whole(
-        &mut self,
-        file: &File,
-        length: u64,
-        path: &Path,
-    ) -> Result<(Digest, Vec<ChunkRef>), SnapshotError> {
-        self.buffer.clear();
-        file.take(length + 1)
-            .read_to_end(&mut self.buffer)
-            .map_err(|reason| SnapshotError::Unreadable { path: path.to_owned(), reason })?;
-        if self.buffer.len() as u64 != length {
-            return Err(SnapshotError::Changed { path: path.to_owned() });
-        }
-        let digest = digest_of(&self.buffer);
-        if length == 0 {
-            return Ok((digest, Vec::new()));
-        }
-        self.writer.add_checked(digest, &self.buffer).map_err(SnapshotError::Library)?;
-        self.state.bytes_done += length;
-        Ok((digest, vec![ChunkRef { digest, length: length as u32 }]))
-    }
-
-    fn cut(
-        &mut self,
-        file: &File,
-        length: u64,
-        path: &Path,
-    ) -> Result<(Digest, Vec<ChunkRef>), SnapshotError> {
-        let mut hasher = blake3::Hasher::new();
-        let mut chunks = Vec::with_capacity((length / CHUNK_LENGTH_AVERAGE as u64) as usize);
-        let mut taken = 0;
-        // One byte more than there should be, so that a file that grows is noticed and does not go on for ever.
-        let input = file.take(length.saturating_add(1));
-        let cutter = StreamCDC::new(input, CHUNK_LENGTH_MIN, CHUNK_LENGTH_AVERAGE, CHUNK_LENGTH_MAX as usize);
-        for chunk in cutter {
-            let chunk = chunk.map_err(|error| SnapshotError::Unreadable {
-                path: path.to_owned(),
-                reason: io::Error::other(error),
-            })?;
-            taken += chunk.data.len() as u64;
-            if taken > length {
-                return Err(SnapshotError::Changed { path: path.to_owned() });
-            }
-            let digest = digest_of(&chunk.data);
-            hasher.update(&chunk.data);
-            self.writer.add_checked(digest, &chunk.data).map_err(SnapshotError::Library)?;
-            chunks.push(ChunkRef { digest, length: chunk.data.len() as u32 });
-            self.state.bytes_done += chunk.data.len() as u64;
-            self.report()?;
-        }
-        if taken != length {
-            return Err(SnapshotError::Changed { path: path.to_owned() });
-        }
-        Ok((Digest(*hasher.finalize().as_bytes()), chunks))
+    fn cut(&mut self, file: &mut dyn Read, length: u64) -> Result<(Digest, Vec<ChunkRef>), CutError> {
+        let Taking { writer, progress, state, .. } = self;
+        cut(file, length, writer, &mut |bytes| {
+            state.bytes_done += bytes;
+            progress(*state)
+        })
     }
 }
 

@@ -1,0 +1,378 @@
+//! The new tree, told by the trees of the bases.
+//!
+//! The stream of the tree begins with how many entries there are. Then, until they are: a number, whose two lowest bits say
+//! what comes and whose others how many. 0: so many entries as the next of the bases. 1: so many of the next of the bases
+//! are not there. 2: a new entry; how many bytes its path has in common with the begin of the one before it, how many
+//! follow, and they. 3: an entry in the place of the next of the bases, with its path. After 2 and 3 comes a byte as in a
+//! manifest (0 directory, 1 file, 2 executable file, 3 link). A link goes on with the length of its target and the target. A file
+//! goes on with its length and, unless that is 0, with where its content is: 0, it is told; else one more than twice the
+//! number of a file of the bases, or two more than twice the number of one that was told.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+};
+
+use packhorse_domain::Digest;
+
+use super::BundleError;
+use crate::{
+    delta::{OldContent, Spools, Stream, Streams},
+    library::Library,
+    limits::Limits,
+    manifest::{ChunkRef, Entry, EntryKind, Manifest},
+    reader::ChunkReader,
+};
+
+/// No path and no target is longer.
+const TEXT_BYTES_MAX: u64 = u16::MAX as u64;
+
+/// The trees of the bases as one: of several entries of one path that of the first base.
+pub(super) struct Base {
+    entries: Vec<Entry>,
+    files: Vec<OldFile>,
+    by_digest: HashMap<Digest, usize>,
+    length: u64,
+}
+
+/// A content of the bases.
+struct OldFile {
+    digest: Digest,
+    length: u64,
+    chunks: Vec<ChunkRef>,
+    /// Where it begins in all of the old content.
+    start: u64,
+}
+
+/// A file whose content is told.
+pub(super) struct Told {
+    pub(super) chunks: Vec<ChunkRef>,
+    /// Where the old content has one that it may be like.
+    pub(super) like: Option<u64>,
+}
+
+impl Base {
+    pub(super) fn of(library: &Library, bases: &[Digest]) -> Result<Self, BundleError> {
+        let mut merged = BTreeMap::new();
+        for base in bases {
+            let manifest = library.manifest(base).map_err(BundleError::Library)?;
+            let manifest = manifest.ok_or(BundleError::BaseLacking { base: *base })?;
+            for entry in manifest.entries {
+                merged.entry(entry.path).or_insert(entry.kind);
+            }
+        }
+        let entries = merged.into_iter().map(|(path, kind)| Entry { path, kind }).collect();
+        let mut base = Base { entries, files: Vec::new(), by_digest: HashMap::new(), length: 0 };
+        for entry in &base.entries {
+            let EntryKind::File { length, digest, chunks, .. } = &entry.kind else { continue };
+            if *length > 0 && !base.by_digest.contains_key(digest) {
+                base.by_digest.insert(*digest, base.files.len());
+                let (digest, length, chunks) = (*digest, *length, chunks.clone());
+                base.files.push(OldFile { digest, length, chunks, start: base.length });
+                base.length += length;
+            }
+        }
+        Ok(base)
+    }
+
+    /// The contents of the files that are asked for, at their places.
+    pub(super) fn content(
+        &self,
+        library: &Library,
+        is_asked_for: impl Fn(usize) -> bool,
+    ) -> Result<OldContent, BundleError> {
+        let mut old = OldContent::new(library.shared.dir()).map_err(BundleError::Write)?;
+        old.set_length(self.length).map_err(BundleError::Write)?;
+        let mut reader = ChunkReader::new(&library.shared);
+        for (_, file) in self.files.iter().enumerate().filter(|(nth, _)| is_asked_for(*nth)) {
+            let mut at = file.start;
+            for chunk in &file.chunks {
+                let bytes = reader.exactly(chunk).map_err(BundleError::Library)?;
+                old.put(at, bytes).map_err(BundleError::Write)?;
+                at += bytes.len() as u64;
+            }
+        }
+        Ok(old)
+    }
+
+    /// Which files these pieces of the old content, which are in order, are of.
+    pub(super) fn used(&self, pieces: &[(u64, u64)]) -> Vec<bool> {
+        let touches = |file: &OldFile| {
+            let first = pieces.partition_point(|(_, end)| *end <= file.start);
+            pieces.get(first).is_some_and(|(begin, _)| *begin < file.start + file.length)
+        };
+        self.files.iter().map(touches).collect()
+    }
+
+    /// Where a content begins that the file at this path may be like: at the same path, or of the same name.
+    fn like(&self, path: &str, by_name: &HashMap<&str, usize>) -> Option<u64> {
+        let same = self.entries.binary_search_by(|entry| entry.path.as_str().cmp(path));
+        let entry =
+            same.ok().or_else(|| by_name.get(name_of(path)).copied()).map(|nth| &self.entries[nth])?;
+        match &entry.kind {
+            EntryKind::File { digest, .. } => self.by_digest.get(digest).map(|nth| self.files[*nth].start),
+            _ => None,
+        }
+    }
+
+    fn by_name(&self) -> HashMap<&str, usize> {
+        let files = self.entries.iter().enumerate();
+        let files = files.filter(|(_, entry)| matches!(entry.kind, EntryKind::File { .. }));
+        files.map(|(nth, entry)| (name_of(&entry.path), nth)).collect()
+    }
+}
+
+fn name_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Tells a tree. Gives the files whose content is to be told, in order.
+pub(super) fn tell(manifest: &Manifest, base: &Base, out: &mut Spools) -> io::Result<Vec<Told>> {
+    let by_name = base.by_name();
+    let mut telling = Telling { base, out, run: (0, 0), told: Vec::new(), known: HashMap::new(), last: "" };
+    telling.out.number(Stream::Tree, manifest.entries.len() as u64)?;
+    let mut at = 0;
+    for entry in &manifest.entries {
+        while base.entries.get(at).is_some_and(|old| old.path < entry.path) {
+            telling.count(1)?;
+            at += 1;
+        }
+        match base.entries.get(at).filter(|old| old.path == entry.path) {
+            Some(old) if old == entry => {
+                telling.count(0)?;
+                at += 1;
+            }
+            Some(_) => {
+                telling.entry(3, entry, &by_name)?;
+                at += 1;
+            }
+            None => telling.entry(2, entry, &by_name)?,
+        }
+        telling.last = &entry.path;
+    }
+    telling.end_run()?;
+    Ok(telling.told)
+}
+
+struct Telling<'a> {
+    base: &'a Base,
+    out: &'a mut Spools,
+    /// What the last entries were, and how many.
+    run: (u64, u64),
+    told: Vec<Told>,
+    /// Contents that are told, and their numbers.
+    known: HashMap<Digest, u64>,
+    last: &'a str,
+}
+
+impl Telling<'_> {
+    fn count(&mut self, what: u64) -> io::Result<()> {
+        if self.run.0 != what {
+            self.end_run()?;
+        }
+        self.run = (what, self.run.1 + 1);
+        Ok(())
+    }
+
+    fn end_run(&mut self) -> io::Result<()> {
+        let (what, count) = std::mem::take(&mut self.run);
+        if count > 0 { self.out.number(Stream::Tree, count << 2 | what) } else { Ok(()) }
+    }
+
+    fn entry(&mut self, what: u64, entry: &Entry, by_name: &HashMap<&str, usize>) -> io::Result<()> {
+        self.end_run()?;
+        self.out.number(Stream::Tree, what)?;
+        if what == 2 {
+            let common =
+                self.last.bytes().zip(entry.path.bytes()).take_while(|(one, other)| one == other).count();
+            self.out.number(Stream::Tree, common as u64)?;
+            self.text(&entry.path.as_bytes()[common..])?;
+        }
+        match &entry.kind {
+            EntryKind::Directory => self.out.put(Stream::Tree, &[0]),
+            EntryKind::Symlink { target } => {
+                self.out.put(Stream::Tree, &[3])?;
+                self.text(target.as_bytes())
+            }
+            EntryKind::File { executable, length, digest, chunks } => {
+                self.out.put(Stream::Tree, &[1 + u8::from(*executable)])?;
+                self.out.number(Stream::Tree, *length)?;
+                if *length == 0 { Ok(()) } else { self.content(entry, digest, chunks, by_name) }
+            }
+        }
+    }
+
+    fn content(
+        &mut self,
+        entry: &Entry,
+        digest: &Digest,
+        chunks: &[ChunkRef],
+        by_name: &HashMap<&str, usize>,
+    ) -> io::Result<()> {
+        let place = match (self.base.by_digest.get(digest), self.known.get(digest)) {
+            (Some(old), _) => 2 * *old as u64 + 1,
+            (None, Some(told)) => 2 * told + 2,
+            (None, None) => {
+                self.known.insert(*digest, self.told.len() as u64);
+                let like = self.base.like(&entry.path, by_name);
+                self.told.push(Told { chunks: chunks.to_vec(), like });
+                0
+            }
+        };
+        self.out.number(Stream::Tree, place)
+    }
+
+    fn text(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.number(Stream::Tree, bytes.len() as u64)?;
+        self.out.put(Stream::Tree, bytes)
+    }
+}
+
+/// Tells which files of the bases are copied from, bit 0 of byte 0 first.
+pub(super) fn tell_used(used: &[bool], out: &mut Spools) -> io::Result<()> {
+    let bytes = used.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit)));
+    out.put(Stream::Used, &bytes.collect::<Vec<u8>>())
+}
+
+pub(super) fn read_used(streams: &mut Streams, base: &Base) -> Result<Vec<bool>, BundleError> {
+    let mut bytes = vec![0; base.files.len().div_ceil(8)];
+    streams.bytes(Stream::Used, &mut bytes)?;
+    Ok((0..base.files.len()).map(|nth| bytes[nth / 8] >> (nth % 8) & 1 == 1).collect())
+}
+
+/// Takes a told file of a length in.
+type Take<'t> = dyn FnMut(&mut Streams, u64) -> Result<(Digest, Vec<ChunkRef>), BundleError> + 't;
+
+/// A tree that is being read.
+pub(super) struct Reading<'a> {
+    base: &'a Base,
+    at: usize,
+    entries: Vec<Entry>,
+    told: Vec<(u64, Digest, Vec<ChunkRef>)>,
+    /// Bytes that may still be told.
+    left: u64,
+}
+
+impl<'a> Reading<'a> {
+    /// `told_length`: bytes of all files that are told.
+    pub(super) fn new(base: &'a Base, told_length: u64) -> Self {
+        Reading { base, at: 0, entries: Vec::new(), told: Vec::new(), left: told_length }
+    }
+
+    /// Reads a tree, and has each file that is told taken in when it is met.
+    pub(super) fn tree(
+        &mut self,
+        streams: &mut Streams,
+        limits: &Limits,
+        take: &mut Take<'_>,
+    ) -> Result<Manifest, BundleError> {
+        let count = streams.number(Stream::Tree)?;
+        if count > u64::from(limits.entries_max) {
+            return Err(BundleError::Damaged("its tree has more entries than are accepted"));
+        }
+        while (self.entries.len() as u64) < count {
+            let number = streams.number(Stream::Tree)?;
+            match (number & 3, number >> 2) {
+                (0, run) if run <= count - self.entries.len() as u64 => {
+                    let from = self.skip(run)?;
+                    self.entries.extend_from_slice(&self.base.entries[from..self.at]);
+                }
+                (1, run) => drop(self.skip(run)?),
+                (2, 0) => {
+                    let path = self.path(streams)?;
+                    self.entry(path, streams, take)?;
+                }
+                (3, 0) => {
+                    let from = self.skip(1)?;
+                    self.entry(self.base.entries[from].path.clone(), streams, take)?;
+                }
+                _ => return Err(BundleError::Damaged("its tree has an entry of no kind")),
+            }
+        }
+        if self.left > 0 {
+            return Err(BundleError::Damaged("it declares another length than its files have"));
+        }
+        Ok(Manifest { entries: std::mem::take(&mut self.entries) })
+    }
+
+    /// Goes over entries of the bases. Where it was before.
+    fn skip(&mut self, run: u64) -> Result<usize, BundleError> {
+        let from = self.at;
+        if run == 0 || run > (self.base.entries.len() - from) as u64 {
+            return Err(BundleError::Damaged("its tree names entries that the bases have not"));
+        }
+        self.at += run as usize;
+        Ok(from)
+    }
+
+    fn path(&self, streams: &mut Streams) -> Result<String, BundleError> {
+        let last = self.entries.last().map_or("", |entry| &entry.path);
+        let common = streams.number(Stream::Tree)?;
+        let Some(common) = usize::try_from(common).ok().and_then(|common| last.as_bytes().get(..common))
+        else {
+            return Err(BundleError::Damaged("a path in it goes on from more than the last one has"));
+        };
+        let rest = text(streams)?;
+        String::from_utf8([common, &rest].concat())
+            .map_err(|_| BundleError::Damaged("a path in it is not UTF-8"))
+    }
+
+    fn entry(&mut self, path: String, streams: &mut Streams, take: &mut Take<'_>) -> Result<(), BundleError> {
+        let kind = match streams.byte(Stream::Tree)? {
+            0 => EntryKind::Directory,
+            byte @ (1 | 2) => {
+                let length = streams.number(Stream::Tree)?;
+                let (digest, chunks) = self.content(length, streams, take)?;
+                EntryKind::File { executable: byte == 2, length, digest, chunks }
+            }
+            3 => {
+                let target = String::from_utf8(text(streams)?);
+                EntryKind::Symlink {
+                    target: target.map_err(|_| BundleError::Damaged("a link in it is not UTF-8"))?,
+                }
+            }
+            _ => return Err(BundleError::Damaged("its tree has an entry of no kind")),
+        };
+        self.entries.push(Entry { path, kind });
+        Ok(())
+    }
+
+    fn content(
+        &mut self,
+        length: u64,
+        streams: &mut Streams,
+        take: &mut Take<'_>,
+    ) -> Result<(Digest, Vec<ChunkRef>), BundleError> {
+        if length == 0 {
+            return Ok((crate::wire::digest_of(&[]), Vec::new()));
+        }
+        let place = streams.number(Stream::Tree)?;
+        if place == 0 {
+            let left = self.left.checked_sub(length);
+            self.left = left.ok_or(BundleError::Damaged("it declares another length than its files have"))?;
+            let (digest, chunks) = take(streams, length)?;
+            self.told.push((length, digest, chunks.clone()));
+            return Ok((digest, chunks));
+        }
+        let nth = usize::try_from((place - 1) / 2).unwrap_or(usize::MAX);
+        let known = match place % 2 {
+            1 => self.base.files.get(nth).map(|file| (file.length, file.digest, &file.chunks)),
+            _ => self.told.get(nth).map(|(length, digest, chunks)| (*length, *digest, chunks)),
+        };
+        match known.filter(|(known, ..)| *known == length) {
+            Some((_, digest, chunks)) => Ok((digest, chunks.clone())),
+            None => Err(BundleError::Damaged("its tree names a content that there is not")),
+        }
+    }
+}
+
+/// A path or a target.
+fn text(streams: &mut Streams) -> Result<Vec<u8>, BundleError> {
+    let length = streams.number(Stream::Tree)?;
+    if length > TEXT_BYTES_MAX {
+        return Err(BundleError::Damaged("a path in it is too long"));
+    }
+    let mut bytes = vec![0; length as usize];
+    streams.bytes(Stream::Tree, &mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,76 @@
+//! Old content: many files one after the other, in one file, so that any place of it can be looked at.
+
+use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
+
+/// What a window takes at first, before its place and after it.
+const FIRST_BYTES: u64 = 8 * 1024;
+const BACK_BYTES: u64 = 4 * 1024;
+const GROWN_BYTES: u64 = 256 * 1024;
+
+/// The content, in a file without a name.
+#[derive(Debug)]
+pub(crate) struct OldContent {
+    file: File,
+    length: u64,
+}
+
+impl OldContent {
+    pub(crate) fn new(directory: &Path) -> io::Result<Self> {
+        Ok(OldContent { file: tempfile::tempfile_in(directory)?, length: 0 })
+    }
+
+    /// More of it. Where there is nothing, zeros are read.
+    pub(crate) fn put(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, at)
+    }
+
+    pub(crate) fn set_length(&mut self, length: u64) -> io::Result<()> {
+        self.length = length;
+        self.file.set_len(length)
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    pub(crate) fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(into, offset)
+    }
+}
+
+/// A stretch of the content in memory. It grows while it is moved on, and begins small when it is moved elsewhere.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    start: u64,
+    bytes: Vec<u8>,
+    step: u64,
+}
+
+impl Window {
+    /// What is there from `from` on: `least` bytes, unless the content ends before.
+    pub(super) fn from(&mut self, old: &OldContent, from: u64, least: usize) -> io::Result<&[u8]> {
+        let end = from.saturating_add(least as u64).min(old.length());
+        if from < self.start || end > self.start + self.bytes.len() as u64 {
+            self.load(old, from, end)?;
+        }
+        Ok(&self.bytes[usize::try_from(from - self.start).unwrap_or(usize::MAX).min(self.bytes.len())..])
+    }
+
+    /// What is there before `upto`: `least` bytes, unless the content begins after.
+    pub(super) fn before(&mut self, old: &OldContent, upto: u64, least: usize) -> io::Result<&[u8]> {
+        let from = upto.saturating_sub(least as u64);
+        self.from(old, from, usize::try_from(upto - from).unwrap_or(usize::MAX))?;
+        let end = usize::try_from(upto - self.start).unwrap_or(usize::MAX).min(self.bytes.len());
+        Ok(&self.bytes[..end])
+    }
+
+    fn load(&mut self, old: &OldContent, from: u64, end: u64) -> io::Result<()> {
+        let goes_on = from >= self.start && from <= self.start + self.bytes.len() as u64;
+        self.step = if goes_on { (self.step * 2).clamp(FIRST_BYTES, GROWN_BYTES) } else { FIRST_BYTES };
+        let start = from.saturating_sub(BACK_BYTES);
+        let end = end.max(from.saturating_add(self.step)).min(old.length());
+        self.bytes.resize(usize::try_from(end.saturating_sub(start)).unwrap_or_default(), 0);
+        self.start = start;
+        old.read_at(start, &mut self.bytes)
+    }
+}

@@ -1,0 +1,204 @@
+//! The streams of a delta: spooled while they are made, one compressed section each in a bundle, read side by side.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
+    os::unix::fs::FileExt as _,
+    path::Path,
+    sync::Arc,
+};
+
+use zstd::stream::{read::Decoder, write::Encoder};
+
+use crate::bundle::BundleError;
+
+/// What a stream holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// The entries of the new tree.
+    Tree,
+    /// Which files of the bases are copied from, a bit for each.
+    Used,
+    Literals,
+    LiteralLengths,
+    CopyLengths,
+    Shifts,
+    Gaps,
+    Recent,
+    Low,
+    Middle,
+    High,
+}
+
+pub(crate) const STREAMS: [Stream; 11] = [
+    Stream::Tree,
+    Stream::Used,
+    Stream::Literals,
+    Stream::LiteralLengths,
+    Stream::CopyLengths,
+    Stream::Shifts,
+    Stream::Gaps,
+    Stream::Recent,
+    Stream::Low,
+    Stream::Middle,
+    Stream::High,
+];
+/// Eleven decoders with such a window, and nothing else, are what a reader needs.
+const WINDOW_LOG_MAX: u32 = 23;
+const BUFFER_BYTES: usize = 32 * 1024;
+/// How often a number's byte says that another follows, at most.
+const NUMBER_BYTES_MAX: u32 = 10;
+
+/// Streams that are being made, each in a file of its own without a name.
+pub(crate) struct Spools {
+    files: Vec<Spool>,
+}
+
+struct Spool {
+    file: BufWriter<File>,
+    length: u64,
+}
+
+/// The compressed streams, ready to be written out.
+pub(crate) struct Sections {
+    file: File,
+    /// Plain and compressed bytes of each.
+    pub(crate) lengths: Vec<(u64, u64)>,
+}
+
+impl Spools {
+    pub(crate) fn new(directory: &Path) -> io::Result<Self> {
+        let spool = |_| {
+            let file = BufWriter::with_capacity(BUFFER_BYTES, tempfile::tempfile_in(directory)?);
+            Ok(Spool { file, length: 0 })
+        };
+        Ok(Spools { files: STREAMS.iter().map(spool).collect::<io::Result<_>>()? })
+    }
+
+    pub(crate) fn put(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
+        let spool = &mut self.files[stream as usize];
+        spool.length += bytes.len() as u64;
+        spool.file.write_all(bytes)
+    }
+
+    pub(crate) fn number(&mut self, stream: Stream, mut number: u64) -> io::Result<()> {
+        let (mut bytes, mut length) = ([0; NUMBER_BYTES_MAX as usize], 0);
+        loop {
+            let byte = (number & 0x7f) as u8;
+            number >>= 7;
+            bytes[length] = byte | if number > 0 { 0x80 } else { 0 };
+            length += 1;
+            if number == 0 {
+                return self.put(stream, &bytes[..length]);
+            }
+        }
+    }
+
+    /// Compresses them, one after the other.
+    pub(crate) fn finish(self, directory: &Path, level: i32) -> io::Result<Sections> {
+        let mut sections = Sections { file: tempfile::tempfile_in(directory)?, lengths: Vec::new() };
+        for spool in self.files {
+            let begin = sections.file.stream_position()?;
+            let mut plain = spool.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+            plain.seek(SeekFrom::Start(0))?;
+            let mut encoder = Encoder::new(&sections.file, level)?;
+            encoder.set_pledged_src_size(Some(spool.length))?;
+            let needed = spool.length.max(1).next_power_of_two().ilog2();
+            encoder.window_log(needed.clamp(10, WINDOW_LOG_MAX))?;
+            io::copy(&mut plain, &mut encoder)?;
+            encoder.finish()?;
+            let length = sections.file.stream_position()? - begin;
+            sections.lengths.push((spool.length, length));
+        }
+        sections.file.seek(SeekFrom::Start(0))?;
+        Ok(sections)
+    }
+}
+
+impl Sections {
+    pub(crate) fn write(mut self, out: &mut dyn Write) -> io::Result<()> {
+        io::copy(&mut self.file, out)?;
+        Ok(())
+    }
+}
+
+/// The streams of a delta that is being read.
+pub(crate) struct Streams {
+    decoders: Vec<BufReader<io::Take<Decoder<'static, BufReader<Part>>>>>,
+}
+
+/// A part of a file.
+struct Part {
+    file: Arc<File>,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Part {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(into.len());
+        let read = self.file.read_at(&mut into[..most], self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Streams {
+    /// Sections that begin at `at`, one after the other; `lengths`: plain and compressed bytes of each.
+    pub(crate) fn open(file: &Arc<File>, mut at: u64, lengths: &[(u64, u64)]) -> Result<Self, BundleError> {
+        let mut decoders = Vec::with_capacity(STREAMS.len());
+        for (plain, compressed) in lengths {
+            let end = at.checked_add(*compressed).ok_or(BundleError::Damaged("its sections have no end"))?;
+            let part = BufReader::with_capacity(BUFFER_BYTES, Part { file: file.clone(), at, end });
+            let mut decoder = Decoder::with_buffer(part).map_err(BundleError::Read)?.single_frame();
+            decoder.window_log_max(WINDOW_LOG_MAX).map_err(BundleError::Read)?;
+            decoders.push(BufReader::with_capacity(BUFFER_BYTES, decoder.take(*plain)));
+            at = end;
+        }
+        Ok(Streams { decoders })
+    }
+
+    pub(crate) fn bytes(&mut self, stream: Stream, into: &mut [u8]) -> Result<(), BundleError> {
+        self.decoders[stream as usize].read_exact(into).map_err(read_failed)
+    }
+
+    pub(crate) fn byte(&mut self, stream: Stream) -> Result<u8, BundleError> {
+        let mut byte = [0];
+        self.bytes(stream, &mut byte)?;
+        Ok(byte[0])
+    }
+
+    pub(crate) fn number(&mut self, stream: Stream) -> Result<u64, BundleError> {
+        let mut number = 0_u64;
+        for group in 0..NUMBER_BYTES_MAX {
+            let byte = self.byte(stream)?;
+            let bits = u64::from(byte & 0x7f);
+            number |= bits << (7 * group);
+            if number >> (7 * group) != bits {
+                break;
+            }
+            if byte & 0x80 == 0 {
+                return Ok(number);
+            }
+        }
+        Err(BundleError::Damaged("a number in it is too long"))
+    }
+
+    /// Nothing may be left over.
+    pub(crate) fn check_end(&mut self) -> Result<(), BundleError> {
+        for decoder in &mut self.decoders {
+            if !decoder.fill_buf().map_err(read_failed)?.is_empty() || decoder.get_ref().limit() > 0 {
+                return Err(BundleError::Damaged("it holds more than its tree needs"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_failed(error: io::Error) -> BundleError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => BundleError::Damaged("it holds less than its tree needs"),
+        _ if error.raw_os_error().is_none() => BundleError::Damaged("it cannot be decompressed"),
+        _ => BundleError::Read(error),
+    }
+}
