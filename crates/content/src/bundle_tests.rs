@@ -1,6 +1,6 @@
 //! Tests of bundles: what arrives is what was sent, or nothing is taken.
 
-use std::{fs, io::Write as _};
+use std::{fs, io::Write as _, os::unix::fs::PermissionsExt};
 
 use packhorse_domain::Digest;
 
@@ -86,6 +86,67 @@ fn against_a_base_only_what_is_new_travels() {
     apply(&receiver, &step).unwrap();
 
     assert!(receiver.verify(&new.digest).unwrap().is_empty());
+}
+
+#[test]
+fn whatever_becomes_of_a_tree_arrives() {
+    let (_here, sender) = library();
+    let (_there, receiver) = library();
+    let dir = source(1);
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir(path("sub")).unwrap();
+    fs::write(path("sub/moved"), noise(7, 90_000)).unwrap();
+    fs::write(path("sub/gone"), b"gone").unwrap();
+    let old = take(dir.path(), &sender);
+    fs::create_dir(path("other")).unwrap();
+    fs::rename(path("sub/moved"), path("other/away")).unwrap();
+    fs::copy(path("other/away"), path("copy")).unwrap();
+    fs::remove_file(path("sub/gone")).unwrap();
+    fs::write(path("empty"), b"").unwrap();
+    fs::write(path("twice"), noise(8, 1000)).unwrap();
+    fs::write(path("twice too"), noise(8, 1000)).unwrap();
+    fs::set_permissions(path("other/away"), PermissionsExt::from_mode(0o755)).unwrap();
+    std::os::unix::fs::symlink("other/away", path("link")).unwrap();
+    let new = take(dir.path(), &sender);
+    let step = bundle(&sender, new.digest, &[old.digest]);
+    assert!(step.len() < 2500, "{} bytes, of which 1,000 are new", step.len());
+    apply(&receiver, &bundle(&sender, old.digest, &[])).unwrap();
+
+    for _ in 0..2 {
+        assert_eq!(apply(&receiver, &step).unwrap(), new.manifest);
+    }
+
+    assert!(receiver.verify(&new.digest).unwrap().is_empty());
+    // And back again.
+    let back = bundle(&sender, old.digest, &[new.digest]);
+    assert_eq!(apply(&receiver, &back).unwrap(), old.manifest);
+}
+
+#[test]
+fn any_flipped_byte_of_a_step_is_refused_and_so_is_any_part_of_it() {
+    let (_here, sender) = library();
+    let (_there, receiver) = library();
+    let old = small(&sender);
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a"), b"alpha alpha alpha beta").unwrap();
+    let new = take(dir.path(), &sender);
+    apply(&receiver, &bundle(&sender, old.digest, &[])).unwrap();
+    let step = bundle(&sender, new.digest, &[old.digest]);
+    for at in 0..step.len() {
+        let mut flipped = step.clone();
+        flipped[at] ^= 0x41;
+        apply(&receiver, &flipped).unwrap_err();
+        apply(&receiver, &step[..at]).unwrap_err();
+        // With a checksum that is right again it is refused for what it says, or leads to the target all the same.
+        let end = step.len() - 32;
+        let checksum = digest_of(&flipped[..end]);
+        flipped[end..].copy_from_slice(checksum.as_bytes());
+        if let Ok(manifest) = apply(&receiver, &flipped) {
+            assert_eq!(manifest, new.manifest, "byte {at}");
+        }
+    }
+    assert_eq!(receiver.manifests().unwrap().iter().filter(|one| **one != new.digest).count(), 1);
+    apply(&receiver, &[&step[..], &[0]].concat()).unwrap_err();
 }
 
 #[test]
