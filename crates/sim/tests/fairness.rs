@@ -18,6 +18,7 @@ fn modem(items: Vec<Spec>) -> Plan {
         queue_bytes: 0,
         window_bytes: 64 * FRAME,
         pace,
+        lane: None,
     };
     let disk = DiskPlan { sync_us_min: 1000, sync_us_max: 1000 };
     Plan { seed: 1, lines: vec![line], disks: vec![disk, disk], items, faults: Vec::new() }
