@@ -8,7 +8,7 @@ use packhorse_domain::{
 };
 
 use crate::{
-    plan::{DiskPlan, Fault, ITEM_BYTES_MAX, LinePlan, Plan, Spec, Spoil},
+    plan::{DiskPlan, Fault, ITEM_BYTES_MAX, LanePlan, LinePlan, Plan, Spec, Spoil},
     rng::{Rng, mix},
 };
 
@@ -19,7 +19,7 @@ impl Plan {
     pub fn from_seed(seed: u64) -> Self {
         let mut rng = Rng::new(mix(seed));
         let sites = if rng.percent(30) { 3 } else { 2 };
-        let lines: Vec<_> = (1..sites).map(|_| line(&mut rng)).collect();
+        let mut lines: Vec<_> = (1..sites).map(|_| line(&mut rng)).collect();
         let disks = (0..sites).map(|_| disk(&mut rng)).collect();
         let spell = rng.pick(&[SECOND, 5 * SECOND, 30 * SECOND]);
         let frame = u64::from(lines[0].pace.frame_bytes);
@@ -36,6 +36,14 @@ impl Plan {
         if rng.percent(15) {
             faults.extend(rollback(&mut rng, sites, spell));
         }
+        if rng.percent(50) {
+            lines.iter_mut().for_each(|line| line.lane = Some(lane(&mut rng)));
+            // What a power cut leaves of bytes in any order is where most can go wrong.
+            for _ in 0..rng.within(0, 2) {
+                let site = rng.within(0, sites as u64 - 1) as usize;
+                faults.push((Timestamp(rng.within(0, spell) as i64), Fault::Crash { site }));
+            }
+        }
         Plan { seed, lines, disks, items, faults }
     }
 }
@@ -49,6 +57,15 @@ fn line(rng: &mut Rng) -> LinePlan {
         queue_bytes: rng.pick(&[0, 0, 4 * frame, 64 * frame]),
         window_bytes: rng.pick(&[2 * frame, 6 * frame, 16 * frame, 0]),
         pace: Pace { frame_bytes: frame as u32, in_flight_bytes: 64 * frame, inline_bytes: frame as u32 },
+        lane: None,
+    }
+}
+
+fn lane(rng: &mut Rng) -> LanePlan {
+    LanePlan {
+        asks_within_us: rng.pick(&[50_000, SECOND / 2, 3 * SECOND]),
+        late_percent: rng.pick(&[3, 30, 100]),
+        late_us: rng.pick(&[5_000, 100_000, SECOND]),
     }
 }
 

@@ -51,7 +51,10 @@ impl World<'_> {
                 }
                 Ok(())
             }
-            Event::PeerHello { .. } => self.compare((line, side)),
+            Event::PeerHello { .. } => {
+                self.plan_lane((line, side));
+                self.compare((line, side))
+            }
             Event::Compared(compare) => self.compared((line, side), &compare),
             Event::Listed(listing) => self.listed((line, side), &listing),
             Event::Pong { .. } | Event::UnknownKind { .. } | Event::Outlined(_) => Ok(()),

@@ -37,7 +37,7 @@ impl World<'_> {
                 self.pump((line, side))
             }
             Fault::Spoil { line, side, how } => {
-                self.lines[line].spoil[side] = Some(how);
+                self.lines[line].wires[side].spoil = Some(how);
                 Ok(())
             }
             Fault::Clock { site, by_us } => {

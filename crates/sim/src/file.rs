@@ -54,8 +54,13 @@ impl File {
 
     /// From where the item is wanted, and what is held beyond that: the longest runs, if they are many. The rest comes
     /// again, and so does all that is not durable.
-    pub(crate) fn resume(&mut self) -> (u64, Ranges) {
+    pub(crate) fn resume(&mut self, mutation: Option<Mutation>) -> (u64, Ranges) {
         let reach = self.reach();
+        if mutation == Some(Mutation::TrustRuns) {
+            let end = self.bytes.len() as u64;
+            let beyond = self.written.iter().filter(|run| run.start > reach);
+            beyond.for_each(|run| self.durable.insert(run.start..run.end.min(end)));
+        }
         let mut beyond: Vec<_> = self.durable.iter().filter(|run| run.start > reach).collect();
         beyond.sort_by_key(|run| std::cmp::Reverse(run.end - run.start));
         beyond.truncate(limits::HELD_MAX);

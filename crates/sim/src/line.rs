@@ -13,16 +13,12 @@ use packhorse_domain::{
 
 use crate::{
     Mutation,
-    plan::{Fault, Spoil},
-    share::{Bounds, Known, Share, standings},
+    lane::{Lane, Wanted},
+    share::Share,
     watch::Urgent,
+    wire::{Way, Wire},
     world::{Happening, World},
 };
-
-/// How long a connection goes on at most after something on the way has spoiled a frame of it.
-const SPOILED_LASTS_US: u64 = 5_000_000;
-/// The window of a peer that names none.
-const WINDOW_DEFAULT: u64 = packhorse_domain::link::limits::WINDOW_BYTES_DEFAULT;
 
 /// One side of a connection.
 #[derive(Debug)]
@@ -36,7 +32,11 @@ pub(crate) struct Session {
     pub(crate) connection: u64,
     /// Items that were taken back.
     pub(crate) taken_back: BTreeSet<ItemId>,
-    share: Share,
+    pub(crate) lane: Lane,
+    /// Wants that left, and the last of each item.
+    pub(crate) wants: u64,
+    pub(crate) wanted: BTreeMap<ItemId, Wanted>,
+    pub(crate) share: Share,
     busy: bool,
     wake_at: Option<Timestamp>,
 }
@@ -46,147 +46,87 @@ pub(crate) struct Line {
     /// The connection whose frames arrive.
     pub(crate) carries: Option<u64>,
     connecting: bool,
-    connections: u64,
-    /// When the last frame of each side will have left the queue.
-    free_at: [Timestamp; 2],
-    /// What happens to the next frame of each side, and the frame that is to arrive behind it.
-    pub(crate) spoil: [Option<Spoil>; 2],
-    behind: [Option<Frame>; 2],
+    pub(crate) connections: u64,
+    /// What each side sends goes over its own.
+    pub(crate) wires: [Wire; 2],
     /// The connection of which a frame was spoiled.
-    spoiled: Option<u64>,
+    pub(crate) spoiled: Option<u64>,
+}
+
+impl Session {
+    /// Whether a connection has not taken its last frame yet.
+    pub(crate) fn is_busy(&self, way: Way) -> bool {
+        match way {
+            Way::Main => self.busy,
+            Way::Lane => self.lane.busy,
+        }
+    }
 }
 
 impl World<'_> {
-    /// Sends what the link has, one frame at a time, as fast as the line takes it.
-    pub(crate) fn pump(&mut self, (line, side): (usize, usize)) -> Result<(), String> {
-        let now = self.now;
-        let Some(session) = self.sites[line + side].sessions.get_mut(&line) else { return Ok(()) };
-        if session.busy {
-            return Ok(());
-        }
-        if let Some(send) = session.link.next_send(now) {
-            session.busy = true;
-            let frame = match send {
-                Send::Frame(frame) => frame,
-                Send::Data { item, offset, length } => self.read((line, side), (item, offset), length)?,
-            };
-            self.history.left(now, (line, side), &frame);
-            self.frames += 1;
-            self.look_at((line, side), &frame)?;
-            self.onto_the_line((line, side), frame);
-        }
-        self.plan_wake((line, side));
+    /// Sends what the link has, one frame at a time on each connection, as fast as the line takes it.
+    pub(crate) fn pump(&mut self, at: (usize, usize)) -> Result<(), String> {
+        while self.pump_main(at)? || self.pump_lane(at)? {}
+        self.plan_wake(at);
         Ok(())
     }
 
-    pub(crate) fn free(&mut self, (line, side): (usize, usize)) -> Result<(), String> {
-        if let Some(session) = self.session((line, side)) {
-            session.busy = false;
-        }
-        self.pump((line, side))
-    }
-
-    /// Checks that this frame may leave, and now.
-    fn look_at(&mut self, (line, side): (usize, usize), frame: &Frame) -> Result<(), String> {
-        let item = match frame {
-            Frame::Offer(offer) => offer.item,
-            Frame::Data { item, .. } => *item,
-            _ => return Ok(()),
+    fn pump_main(&mut self, (line, side): (usize, usize)) -> Result<bool, String> {
+        let now = self.now;
+        let Some(session) = self.session((line, side)).filter(|session| !session.busy) else {
+            return Ok(false);
         };
-        let allowed = self.sites[line + side].allowed.get(&line).copied().unwrap_or_default();
-        let bytes = frame.item_bytes() as u64;
-        let spec = &self.plan.items[self.watch.spec_of(&item)?];
-        let priority = spec.item.priority;
-        if !allowed.allowance.open.admits(priority) {
-            return Err(format!("{item} of class {priority} leaves while that is closed"));
-        }
-        if allowed.bundles_max == 0 && spec.is_bundle() {
-            return Err(format!("the bundle {item} leaves while there may be none"));
-        }
-        let line_plan = &self.plan.lines[line];
-        let (pace, frame_bytes) = (line_plan.pace, u64::from(line_plan.pace.frame_bytes));
-        let window = if line_plan.window_bytes == 0 { WINDOW_DEFAULT } else { line_plan.window_bytes };
-        let bounds = Bounds {
-            allowance: allowed.allowance,
-            bundles_max: allowed.bundles_max,
-            window: window.min(pace.in_flight_bytes),
-            in_flight: self.sites[line + side].sessions[&line].link.in_flight_bytes(),
-            frame: frame_bytes,
+        let Some(send) = session.link.next_send(now) else { return Ok(false) };
+        session.busy = true;
+        let frame = match send {
+            Send::Frame(frame) => frame,
+            Send::Data { item, offset, length } => {
+                let bytes = self.read((line, side), (item, offset), length)?.into();
+                Frame::Data { item, offset, bytes }
+            }
         };
-        let standings = standings(&self.known((line, side))?, &bounds);
-        let session = self.sites[line + side].sessions.get_mut(&line).expect("a frame of it left");
-        session.share.left((item, priority, bytes), &standings, frame_bytes)?;
-        self.watch.left(frame, frame_bytes, &mut session.urgent)
+        self.leaves((line, side), Way::Main, frame)?;
+        Ok(true)
     }
 
-    fn known(&self, (line, side): (usize, usize)) -> Result<Vec<Known>, String> {
-        let site = line + side;
-        let session = &self.sites[site].sessions[&line];
-        let known = session.link.progress().map(|progress| {
-            let spec = self.watch.spec_of(&progress.item)?;
-            Ok(Known {
-                progress,
-                is_bundle: self.plan.items[spec].is_bundle(),
-                available: self.readable(site, spec),
-                taken_back: session.taken_back.contains(&progress.item),
-            })
-        });
-        known.collect()
+    pub(crate) fn leaves(&mut self, at: (usize, usize), way: Way, frame: Frame) -> Result<(), String> {
+        self.history.left(self.now, at, way, &frame);
+        self.frames += 1;
+        self.look_at(at, way, &frame)?;
+        self.onto_the_line(at, way, frame);
+        Ok(())
     }
 
-    fn onto_the_line(&mut self, (line, side): (usize, usize), frame: Frame) {
-        let plan = self.plan.lines[line];
-        let micros = |bytes: u64| (bytes * 1_000_000 / plan.bytes_per_second) as i64;
-        let at = &mut self.lines[line];
-        let connection = at.connections;
-        let left_at = at.free_at[side].max(self.now).0 + 1 + micros(wire_bytes(&frame));
-        at.free_at[side] = Timestamp(left_at);
-        let free_at = Timestamp((left_at - micros(plan.queue_bytes)).max(self.now.0 + 1));
-        let arrives_at = Timestamp(left_at + plan.latency_us as i64);
-
-        let (mut frames, behind) = (vec![frame], at.behind[side].take());
-        if let Some(spoil) = at.spoil[side].take() {
-            self.spoil((line, side), spoil, &mut frames);
-        }
-        frames.extend(behind);
-        for frame in frames {
-            self.at(arrives_at, Happening::Arrive { line, side: 1 - side, connection, frame });
-        }
-        self.at(free_at, Happening::Free { line, side, connection });
-    }
-
-    fn spoil(&mut self, (line, side): (usize, usize), spoil: Spoil, frames: &mut Vec<Frame>) {
-        match spoil {
-            Spoil::Drop => frames.clear(),
-            Spoil::Duplicate => frames.extend_from_within(..),
-            Spoil::Swap => self.lines[line].behind[side] = frames.pop(),
-            Spoil::Damage => {
-                // Bytes that go on before they are whole are checked part by part, which is not the link's.
-                let passes =
-                    |item: &ItemId| self.watch.spec_of(item).is_ok_and(|at| self.plan.items[at].cut_through);
-                match damaged(&mut frames[0], passes) {
-                    Some(item) => self.watch.damaged(item),
-                    // It waits for a frame that it can do something to.
-                    None => {
-                        self.lines[line].spoil[side] = Some(spoil);
-                        return;
-                    }
-                }
+    pub(crate) fn free(&mut self, at: (usize, usize), way: Way) -> Result<(), String> {
+        if let Some(session) = self.session(at) {
+            match way {
+                Way::Main => session.busy = false,
+                Way::Lane => session.lane.busy = false,
             }
         }
-        self.lines[line].spoiled = Some(self.lines[line].connections);
-        self.after(SPOILED_LASTS_US, Happening::Fault(Fault::Cut { line, silent: false }));
+        self.pump(at)
     }
 
     pub(crate) fn is_open(&self, line: usize, side: usize, connection: u64) -> bool {
         self.sites[line + side].sessions.get(&line).is_some_and(|session| session.connection == connection)
     }
 
-    pub(crate) fn arrive(&mut self, (line, side): (usize, usize), frame: Frame) -> Result<(), String> {
+    pub(crate) fn arrive(
+        &mut self,
+        (line, side): (usize, usize),
+        way: Way,
+        frame: Frame,
+    ) -> Result<(), String> {
         let now = self.now;
+        let Some(frame) = self.admit((line, side), way, frame) else { return Ok(()) };
+        let is_bulk = matches!(frame, Frame::Bulk { .. });
         let session = self.session((line, side)).expect("it is open");
         let connection = session.connection;
-        let events = match session.link.receive(frame, now) {
+        let received = match way {
+            Way::Main => session.link.receive(frame, now),
+            Way::Lane => session.link.receive_on_lane(frame, now),
+        };
+        let events = match received {
             Ok(events) => events,
             Err(_) if self.lines[line].spoiled == Some(connection) => {
                 self.seen.broken_off += 1;
@@ -195,6 +135,7 @@ impl World<'_> {
             }
             Err(violation) => return Err(violation.to_string()),
         };
+        self.notice((line, side), &events, is_bulk);
         for event in events {
             self.event((line, side), event)?;
         }
@@ -225,6 +166,10 @@ impl World<'_> {
         let now = self.now;
         let Some(session) = self.session((line, side)) else { return };
         let Some(at) = session.link.next_wake(now).map(|at| at.max(now)) else { return };
+        if at == now && (session.is_busy(Way::Main) || session.is_busy(Way::Lane)) {
+            // It is asked again when the connection takes more.
+            return;
+        }
         if session.wake_at.is_none_or(|planned| at < planned) {
             session.wake_at = Some(at);
             let connection = session.connection;
@@ -246,9 +191,9 @@ impl World<'_> {
             return Ok(());
         }
         let connection = self.lines[line].connections + 1;
-        let spoil = self.lines[line].spoil;
+        let wires = [0, 1].map(|side| Wire::new(self.lines[line].wires[side].spoil));
         self.lines[line] =
-            Line { carries: Some(connection), connections: connection, spoil, ..Line::default() };
+            Line { carries: Some(connection), connections: connection, wires, ..Line::default() };
         for side in [0, 1] {
             let link = self.link((line, side));
             let session = Session {
@@ -258,6 +203,9 @@ impl World<'_> {
                 ending: false,
                 connection,
                 taken_back: BTreeSet::new(),
+                lane: Lane::default(),
+                wants: 0,
+                wanted: BTreeMap::new(),
                 share: Share::default(),
                 busy: false,
                 wake_at: None,
@@ -298,31 +246,6 @@ impl World<'_> {
         site.disk.release(line);
         let backoff = self.rng.within(10_000, 500_000);
         self.connect_in(line, backoff);
-    }
-}
-
-/// Changes a byte of an item, if the frame has one.
-fn damaged(frame: &mut Frame, is_spared: impl Fn(&ItemId) -> bool) -> Option<ItemId> {
-    match frame {
-        Frame::Data { item, bytes, .. } if !is_spared(item) => {
-            let mut changed = bytes.to_vec();
-            changed[0] ^= 1;
-            *bytes = changed.into();
-            Some(*item)
-        }
-        Frame::Offer(Offer { item, inline: Some(bytes), .. }) => {
-            bytes[0] ^= 1;
-            Some(*item)
-        }
-        _ => None,
-    }
-}
-
-pub(crate) fn wire_bytes(frame: &Frame) -> u64 {
-    match frame {
-        Frame::Data { bytes, .. } => 40 + bytes.len() as u64,
-        Frame::Offer(offer) => 150 + offer.inline.as_ref().map_or(0, |bytes| bytes.len() as u64),
-        _ => 30,
     }
 }
 

@@ -38,10 +38,20 @@ pub enum Mutation {
     DropRefused,
     /// Does nothing about what a comparison finds.
     NoRepair,
+    /// Takes what was written beyond a gap before a crash for durable.
+    TrustRuns,
+    /// Takes the number of durable bytes for how far they reach.
+    CountForReach,
+    /// Takes bytes on a lane for an answer to its newest want, however late they are.
+    TakeLate,
+    /// Does not hear what a want names as held.
+    SendHeld,
+    /// Asks for a lane and does not expect what comes over it.
+    AskUnprepared,
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 18] = [
+    pub const ALL: [Mutation; 23] = [
         Mutation::AckBeforeDurable,
         Mutation::ForgetOffset,
         Mutation::ApplyTwice,
@@ -60,5 +70,10 @@ impl Mutation {
         Mutation::SyncWhenWhole,
         Mutation::DropRefused,
         Mutation::NoRepair,
+        Mutation::TrustRuns,
+        Mutation::CountForReach,
+        Mutation::TakeLate,
+        Mutation::SendHeld,
+        Mutation::AskUnprepared,
     ];
 }

@@ -33,6 +33,18 @@ pub struct LinePlan {
     pub queue_bytes: u64,
     pub window_bytes: u64,
     pub pace: Pace,
+    /// Beside the main connection there is a lane.
+    pub lane: Option<LanePlan>,
+}
+
+/// A lane, and how frames come to overtake one another on a line that has one.
+#[derive(Debug, Clone, Copy)]
+pub struct LanePlan {
+    /// How long after the hello the child asks for it, at most.
+    pub asks_within_us: u64,
+    /// Of a hundred frames so many are late.
+    pub late_percent: u64,
+    pub late_us: u64,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -50,7 +50,7 @@ impl World<'_> {
         }
         (file.line, file.open) = (line, true);
         let durable = file.durable().bytes();
-        let (reach, held) = file.resume();
+        let (reach, held) = file.resume(self.mutation);
         if file.durable().bytes() < durable {
             // A want cannot name them all.
             self.watch.give_up(site, item);

@@ -2,7 +2,7 @@
 
 use packhorse_domain::{
     Priority,
-    link::{Frame, ItemId, Offering},
+    link::{ItemId, Offering},
 };
 
 use crate::{Mutation, disk::Row, file::File, watch::Urgent, world::World};
@@ -64,8 +64,11 @@ impl World<'_> {
         if is_whole {
             return plan.item.length;
         }
-        let early = self.has(Mutation::PassOnBeforeDurable);
-        let reach = |file: &File| if early { file.written().end_from(0) } else { file.reach() };
+        let reach = |file: &File| match self.mutation {
+            Some(Mutation::PassOnBeforeDurable) => file.written().end_from(0),
+            Some(Mutation::CountForReach) => file.durable().bytes(),
+            _ => file.reach(),
+        };
         disk.files.get(&plan.item.id).map_or(0, reach)
     }
 
@@ -139,7 +142,7 @@ impl World<'_> {
         (line, side): (usize, usize),
         (item, offset): (ItemId, u64),
         length: usize,
-    ) -> Result<Frame, String> {
+    ) -> Result<Vec<u8>, String> {
         let site = line + side;
         let spec = self.watch.spec_of(&item)?;
         let plan = &self.plan.items[spec];
@@ -162,6 +165,6 @@ impl World<'_> {
             None => plan.bytes().get(range),
         };
         let bytes = bytes.ok_or("a read beyond the end of an item")?;
-        Ok(Frame::Data { item, offset, bytes: bytes.to_vec().into() })
+        Ok(bytes.to_vec())
     }
 }

@@ -5,6 +5,8 @@ use packhorse_domain::{
     link::{Allowance, ItemId, Progress, Stage},
 };
 
+use crate::wire::Way;
+
 /// Of a hundred bytes that more urgent classes send.
 const SHARE_PERCENT: u64 = 5;
 /// What a frame costs beside its bytes when classes share the line.
@@ -48,6 +50,23 @@ pub(crate) struct Bounds {
     pub(crate) frame: u64,
 }
 
+impl Known {
+    /// All of it that was waited for has left: its offer, or its last byte.
+    pub(crate) fn has_left(&self) -> bool {
+        match self.progress.stage {
+            Stage::Queued => false,
+            Stage::Offered | Stage::Inline => true,
+            Stage::Sending { next, .. } => next == self.progress.length,
+        }
+    }
+
+    /// Where its next frame leaves.
+    pub(crate) fn way(&self, has_lane: bool) -> Way {
+        let is_bulk = self.is_bundle && matches!(self.progress.stage, Stage::Sending { .. });
+        if is_bulk && has_lane { Way::Lane } else { Way::Main }
+    }
+}
+
 impl Share {
     /// A frame with so many bytes of an item left.
     pub(crate) fn left(
@@ -55,6 +74,7 @@ impl Share {
         (item, priority, bytes): (ItemId, Priority, u64),
         standings: &[Standing; 3],
         frame: u64,
+        ways: u64,
     ) -> Result<(), String> {
         let class = rank(priority);
         let cost = bytes + FRAME_COST;
@@ -67,7 +87,8 @@ impl Share {
                 (false, _) => 0,
             };
             // One frame is owed when so much has passed by; that and what is owed to another class may still have to go.
-            if *passed_by > (frame + FRAME_COST) * (100 / SHARE_PERCENT + 2) {
+            // With a lane something may leave meanwhile on each connection.
+            if *passed_by > (frame + FRAME_COST) * (100 / SHARE_PERCENT + 2 * ways) {
                 return Err(format!(
                     "{passed_by} bytes went before the {class_of} class, the last of {item}"
                 ));

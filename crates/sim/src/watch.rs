@@ -7,7 +7,7 @@ use std::{
 
 use packhorse_domain::{
     Priority,
-    link::{Frame, ItemId, Ranges},
+    link::{ItemId, Ranges},
 };
 
 use crate::plan::Plan;
@@ -177,26 +177,16 @@ impl Watch {
 
     pub(crate) fn left(
         &self,
-        frame: &Frame,
-        frame_bytes: u64,
-        urgent: &mut Option<Urgent>,
+        (item, bytes): (ItemId, u64),
+        (frame_bytes, ways): (u64, u64),
+        waiting: &mut Urgent,
     ) -> Result<(), String> {
-        let (item, whole) = match frame {
-            Frame::Offer(offer) => (offer.item, true),
-            Frame::Data { item, offset, bytes } => {
-                (*item, offset + bytes.len() as u64 == self.length_of(item))
-            }
-            _ => return Ok(()),
-        };
-        let Some(waiting) = urgent else { return Ok(()) };
-        if waiting.item == item && whole {
-            *urgent = None;
-        } else if self.priority_of(&item) == Priority::High {
+        if self.priority_of(&item) == Priority::High {
             waiting.bytes_before = 0;
         } else {
-            // Each of the two lower classes may be owed a frame, and no more.
-            waiting.bytes_before += crate::line::wire_bytes(frame);
-            if waiting.bytes_before > 2 * (frame_bytes + OVERHEAD_BYTES_MAX) * 21 / 20 {
+            // Each of the two lower classes may be owed a frame, and no more; what finds room beside goes too.
+            waiting.bytes_before += bytes;
+            if waiting.bytes_before > (1 + ways) * (frame_bytes + OVERHEAD_BYTES_MAX) * 21 / 20 {
                 return Err(format!(
                     "the urgent {} waits behind {} bytes",
                     waiting.item, waiting.bytes_before

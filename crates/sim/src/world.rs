@@ -15,6 +15,7 @@ use crate::{
     plan::{Fault, Plan},
     rng::{Rng, mix},
     watch::Watch,
+    wire::Way,
 };
 
 /// How long after the last fault everything must have arrived.
@@ -51,6 +52,12 @@ pub struct Seen {
     pub damaged: u64,
     /// Objects that a comparison brought back.
     pub repaired: u64,
+    /// Frames of a bundle that came before some in front of them.
+    pub overtook: u64,
+    /// Frames of a lane that answered an older want.
+    pub late: u64,
+    /// Wants that named something held beyond a gap.
+    pub left_out: u64,
 }
 
 #[derive(Debug)]
@@ -106,9 +113,24 @@ pub(crate) enum Happening {
         line: usize,
         side: usize,
         connection: u64,
+        way: Way,
         frame: Frame,
     },
+    /// A connection takes another frame.
     Free {
+        line: usize,
+        side: usize,
+        connection: u64,
+        way: Way,
+    },
+    /// A side asks for a lane.
+    Ask {
+        line: usize,
+        side: usize,
+        connection: u64,
+    },
+    /// A side has its end of the lane.
+    Attach {
         line: usize,
         side: usize,
         connection: u64,
@@ -231,13 +253,16 @@ impl<'p> World<'p> {
     fn happen(&mut self, happening: Happening) -> Result<(), String> {
         match happening {
             Happening::Born { spec } => self.born(spec),
-            Happening::Arrive { line, side, connection, frame } => {
-                if self.lines[line].carries == Some(connection) && self.is_open(line, side, connection) {
-                    self.arrive((line, side), frame)?;
-                }
+            Happening::Arrive { line, side, connection, .. }
+            | Happening::Attach { line, side, connection }
+                if self.lines[line].carries != Some(connection) || !self.is_open(line, side, connection) =>
+            {
                 Ok(())
             }
-            Happening::Free { line, side, connection }
+            Happening::Arrive { line, side, way, frame, .. } => self.arrive((line, side), way, frame),
+            Happening::Attach { line, side, .. } => self.attach((line, side)),
+            Happening::Free { line, side, connection, .. }
+            | Happening::Ask { line, side, connection }
             | Happening::Wake { line, side, connection }
             | Happening::Lost { line, side, connection }
             | Happening::Compare { line, side, connection }
@@ -245,7 +270,11 @@ impl<'p> World<'p> {
             {
                 Ok(())
             }
-            Happening::Free { line, side, .. } => self.free((line, side)),
+            Happening::Free { line, side, way, .. } => self.free((line, side), way),
+            Happening::Ask { line, side, .. } => {
+                self.ask((line, side));
+                Ok(())
+            }
             Happening::Wake { line, side, .. } => self.wake((line, side)),
             Happening::Lost { line, side, .. } => {
                 self.end((line, side));

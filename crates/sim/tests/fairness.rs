@@ -4,7 +4,7 @@ use packhorse_domain::{
     Digest, Priority, Timestamp,
     link::{ItemId, ItemKind, OutItem, Pace},
 };
-use packhorse_sim::{DiskPlan, LinePlan, Plan, Record, Spec, run_recorded};
+use packhorse_sim::{DiskPlan, LanePlan, LinePlan, Plan, Record, Spec, run_recorded};
 
 const FRAME: u64 = 1024;
 const SECOND: i64 = 1_000_000;
@@ -18,6 +18,7 @@ fn modem(items: Vec<Spec>) -> Plan {
         queue_bytes: 0,
         window_bytes: 64 * FRAME,
         pace,
+        lane: None,
     };
     let disk = DiskPlan { sync_us_min: 1000, sync_us_max: 1000 };
     Plan { seed: 1, lines: vec![line], disks: vec![disk, disk], items, faults: Vec::new() }
@@ -50,6 +51,13 @@ fn object(nth: u8, priority: Priority, born: i64) -> Spec {
     spec
 }
 
+/// A plan as it is, and with a lane beside the main connection.
+fn without_and_with_lane(plan: Plan) -> [Plan; 2] {
+    let mut with_lane = plan.clone();
+    with_lane.lines[0].lane = Some(LanePlan { asks_within_us: 0, late_percent: 3, late_us: 100_000 });
+    [plan, with_lane]
+}
+
 fn records_of(plan: &Plan) -> Vec<Record> {
     let (report, records) = run_recorded(plan);
     report.expect("everything arrives");
@@ -64,12 +72,13 @@ fn bytes_of(records: &[Record], nth: u8) -> u64 {
 fn an_urgent_object_overtakes_a_bulk_transfer_within_a_frame() {
     for born in (0..20).map(|step| 5 * SECOND + step * 37_000) {
         let plan = modem(vec![bundle(1, Priority::Low, 200 * FRAME, 0), object(2, Priority::High, born)]);
+        for plan in without_and_with_lane(plan) {
+            let records = records_of(&plan);
 
-        let records = records_of(&plan);
-
-        let urgent = records.iter().find(|record| record.item == Some(ItemId([2; 16]))).expect("it was sent");
-        let waited = urgent.at.0 - born;
-        assert!(waited <= 135_000, "born at {born}, it left {waited} µs later");
+            let urgent = records.iter().find(|record| record.item == Some(ItemId([2; 16])));
+            let waited = urgent.expect("it was sent").at.0 - born;
+            assert!(waited <= 135_000, "born at {born}, it left {waited} µs later");
+        }
     }
 }
 
@@ -80,11 +89,12 @@ fn an_urgent_object_finds_room_in_a_window_that_bulk_has_filled() {
     // The disk takes so long that the window fills: the bulk transfer waits for its acknowledgements.
     plan.disks[1] = DiskPlan { sync_us_min: 40_000_000, sync_us_max: 40_000_000 };
     plan.lines[0].bytes_per_second = 1024 * FRAME;
+    for plan in without_and_with_lane(plan) {
+        let records = records_of(&plan);
 
-    let records = records_of(&plan);
-
-    let urgent = records.iter().find(|record| record.item == Some(ItemId([2; 16]))).expect("it was sent");
-    assert!(urgent.at.0 - 10 * SECOND < 2000, "it left at {} µs", urgent.at.0);
+        let urgent = records.iter().find(|record| record.item == Some(ItemId([2; 16]))).expect("it was sent");
+        assert!(urgent.at.0 - 10 * SECOND < 2000, "it left at {} µs", urgent.at.0);
+    }
 }
 
 #[test]
@@ -94,18 +104,19 @@ fn no_class_starves_and_the_urgent_one_keeps_nearly_all() {
         bundle(2, Priority::Medium, 100 * FRAME, 0),
         bundle(3, Priority::High, 300 * FRAME, 0),
     ]);
+    for plan in without_and_with_lane(plan) {
+        let records = records_of(&plan);
 
-    let records = records_of(&plan);
-
-    let high_done =
-        records.iter().rposition(|record| record.item == Some(ItemId([3; 16]))).expect("it was sent");
-    let while_high = &records[..high_done];
-    let all: u64 = while_high.iter().map(|record| record.bytes).sum();
-    for lower in [1, 2] {
-        let share = bytes_of(while_high, lower) * 1000 / all;
-        assert!((35..=70).contains(&share), "class of bundle {lower} got {share} of 1000");
+        let high_done =
+            records.iter().rposition(|record| record.item == Some(ItemId([3; 16]))).expect("it was sent");
+        let while_high = &records[..high_done];
+        let all: u64 = while_high.iter().map(|record| record.bytes).sum();
+        for lower in [1, 2] {
+            let share = bytes_of(while_high, lower) * 1000 / all;
+            assert!((35..=70).contains(&share), "class of bundle {lower} got {share} of 1000");
+        }
+        assert!(bytes_of(while_high, 3) * 100 / all >= 85);
     }
-    assert!(bytes_of(while_high, 3) * 100 / all >= 85);
 }
 
 #[test]
@@ -130,9 +141,10 @@ fn without_faults_no_byte_goes_twice() {
         bundle(1, Priority::Low, 50 * FRAME, 0),
         bundle(2, Priority::High, 33 * FRAME + 7, SECOND),
     ]);
+    for plan in without_and_with_lane(plan) {
+        let records = records_of(&plan);
 
-    let records = records_of(&plan);
-
-    assert_eq!(bytes_of(&records, 1), 50 * FRAME);
-    assert_eq!(bytes_of(&records, 2), 33 * FRAME + 7);
+        assert_eq!(bytes_of(&records, 1), 50 * FRAME);
+        assert_eq!(bytes_of(&records, 2), 33 * FRAME + 7);
+    }
 }

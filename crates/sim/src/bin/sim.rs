@@ -84,9 +84,10 @@ fn trace(out: &mut impl io::Write, seed: u64) -> io::Result<ExitCode> {
     let (outcome, records) = packhorse_sim::run_recorded(&plan);
     for record in &records {
         let item = record.item.map(|item| item.to_string()).unwrap_or_default();
+        let way = if record.on_lane { "lane" } else { "main" };
         writeln!(
             out,
-            "{:>12} line {} side {} {:<8} {item} {} +{}",
+            "{:>12} line {} side {} {way} {:<8} {item} {} +{}",
             record.at.0, record.line, record.side, record.frame, record.offset, record.bytes
         )?;
     }
