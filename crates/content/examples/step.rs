@@ -3,7 +3,14 @@
 //!
 //!     cargo run --release -p packhorse-content --example step -- OLD NEW [LEVEL]
 
-use std::{env, error::Error, fs, ops::ControlFlow, path::Path};
+use std::{
+    env,
+    error::Error,
+    fs,
+    io::{self, Write as _},
+    ops::ControlFlow,
+    path::Path,
+};
 
 use packhorse_content::{BundlePlan, Library, Limits, apply_bundle, snapshot, write_bundle};
 
@@ -27,8 +34,8 @@ fn measured<T>(name: &str, work: impl FnOnce() -> Result<T, Box<dyn Error>>) -> 
     fs::write("/proc/self/clear_refs", "5")?;
     let before = cpu_seconds()?;
     let result = work()?;
-    println!("{name}_cpu_s {:.2}", cpu_seconds()? - before);
-    println!("{name}_peak_mib {}", peak_mib()?);
+    writeln!(io::stdout(), "{name}_cpu_s {:.2}", cpu_seconds()? - before)?;
+    writeln!(io::stdout(), "{name}_peak_mib {}", peak_mib()?)?;
     Ok(result)
 }
 
@@ -49,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut step = tempfile::tempfile_in(directory.path())?;
     let plan = BundlePlan { target: new, bases: vec![old] };
     let info = measured("make", || Ok(write_bundle(&here, &plan, &mut step, level)?))?;
-    println!("bytes {}", info.length);
+    writeln!(io::stdout(), "bytes {}", info.length)?;
     let made = measured("apply", || Ok(apply_bundle(&there, &step, &Limits::default())?))?;
     if made.digest() != new {
         return Err("another version came out".into());

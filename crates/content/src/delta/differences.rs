@@ -40,10 +40,10 @@ impl Differences {
 
     fn tell_one(&mut self, difference: u32, out: &mut Spools) -> io::Result<()> {
         if let Some(place) = self.recent.iter().position(|known| *known == difference) {
-            self.to_front(place, difference);
+            self.bring_forward(place, difference);
             return out.put(Stream::Recent, &[place as u8 + 1]);
         }
-        self.to_front(RECENT - 1, difference);
+        self.bring_forward(RECENT - 1, difference);
         let [low, middle, high @ ..] = folded(difference).to_le_bytes();
         out.put(Stream::Recent, &[0])?;
         out.put(Stream::Low, &[low])?;
@@ -82,11 +82,11 @@ impl Differences {
                 (RECENT - 1, unfolded(u32::from_le_bytes([low, middle, high[0], high[1]])))
             }
         };
-        self.to_front(place, difference);
+        self.bring_forward(place, difference);
         Ok(difference)
     }
 
-    fn to_front(&mut self, place: usize, difference: u32) {
+    fn bring_forward(&mut self, place: usize, difference: u32) {
         self.recent.copy_within(0..place, 1);
         self.recent[0] = difference;
     }
