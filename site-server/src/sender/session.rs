@@ -210,7 +210,7 @@ impl Session {
                     ending = true;
                 }
                 came = lines.ins.next() => match came {
-                    Came::End { on_lane: false } => return Ok(()),
+                    Came::End { on_lane } if !on_lane || self.link.is_left() => return Ok(()),
                     came => self.take_in(came, &mut lines.ins).await?,
                 },
                 line = self.lanes.next(), if !ending => self.attach(line, lines),

@@ -19,6 +19,8 @@ const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 const TRACKS: usize = 4;
 /// So much has to be the same at the place of an earlier copy.
 const AGAIN_BYTES: usize = 8;
+/// And so near to the end of the last one.
+const AGAIN_WITHIN_BYTES: usize = 16 * 1024;
 /// A shorter copy costs more than it saves.
 const COPY_MIN: usize = 12;
 /// After so many bytes in which less is the same than is not, a copy has ended before them.
@@ -139,7 +141,9 @@ impl<'a> Encoder<'a> {
     }
 
     fn find(&mut self, at: usize, told: usize) -> io::Result<Option<Copy>> {
-        for nth in 0..TRACKS {
+        // Far from the last copy none of them goes on.
+        let tracks = if at - told < AGAIN_WITHIN_BYTES { TRACKS } else { 0 };
+        for nth in 0..tracks {
             if self.is_again(nth, at)? {
                 let copy = self.extended(nth, at, told)?;
                 if copy.end - copy.begin >= COPY_MIN {

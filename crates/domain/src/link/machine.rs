@@ -318,6 +318,11 @@ impl Link {
         self.peer.as_ref().map(|peer| peer.revision)
     }
 
+    /// Whether the peer has said goodbye.
+    pub fn is_left(&self) -> bool {
+        self.peer.as_ref().is_some_and(|peer| peer.leaving)
+    }
+
     /// How long nothing came of the peer.
     pub fn silence(&self, now: Timestamp) -> Duration {
         now.since(self.heard_at)
