@@ -1,14 +1,14 @@
 //! Configurations, items and frames out of a script's bytes: mostly such that fit to what went before.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use packhorse_domain::{
     Digest, Priority, Timestamp,
     id::SiteCode,
     link::{
-        Allowance, Frame, Hello, ItemId, ItemKind, LinkConfig, ObjectState, Offer, Open, OutItem, Outline,
-        Pace, Pulse, RefuseReason, limits,
+        Allowance, Frame, Hello, ItemId, ItemKind, LaneOffer, LinkConfig, ObjectState, Offer, Open, OutItem,
+        Outline, Pace, Pulse, Ranges, RefuseReason, limits,
     },
     object::Direction,
     reconcile::{Compare, Entry, Listing, Node},
@@ -35,7 +35,7 @@ pub fn hello(script: &mut Unstructured<'_>) -> Result<Hello> {
         features: vec!["later".to_owned(); script.int_in_range(0..=2)?],
         epoch: vec![1],
         window_bytes: window(script)?,
-        lanes: None,
+        lanes: Some(LaneOffer { calls: 0, port: script.int_in_range(0..=1)?, session: [1; 16] }),
     })
 }
 
@@ -45,6 +45,24 @@ pub fn item(script: &mut Unstructured<'_>) -> Result<ItemId> {
         7 => numbered(script.arbitrary()?),
         few => ItemId([few; 16]),
     })
+}
+
+/// Mostly one of those that fit.
+fn one_of(script: &mut Unstructured<'_>, fitting: impl Iterator<Item = ItemId>) -> Result<ItemId> {
+    let fitting: Vec<ItemId> = fitting.take(8).collect();
+    if fitting.is_empty() || script.ratio(1, 8)? { item(script) } else { Ok(*script.choose(&fitting)?) }
+}
+
+/// One that this side has accepted, or may accept.
+pub fn incoming(script: &mut Unstructured<'_>, side: &Side, is_accepted: bool) -> Result<ItemId> {
+    let open = side.incoming.iter().take(64).filter(|(_, open)| open.next.is_some() == is_accepted);
+    one_of(script, open.map(|(item, _)| *item))
+}
+
+/// One that the peer may want.
+fn wantable(script: &mut Unstructured<'_>, side: &Side) -> Result<ItemId> {
+    let out = side.out.iter().take(64).filter(|(_, out)| out.next.is_none());
+    one_of(script, out.map(|(item, _)| *item))
 }
 
 /// One of a flood.
@@ -122,7 +140,7 @@ pub fn offer(script: &mut Unstructured<'_>) -> Result<Offer> {
 }
 
 pub fn frame(script: &mut Unstructured<'_>, side: &Side) -> Result<Frame> {
-    let kind = script.int_in_range(0..=15_u8)?;
+    let kind = script.int_in_range(0..=17_u8)?;
     match kind {
         7 => return Ok(Frame::Ping { value: script.arbitrary()? }),
         8 => {
@@ -134,27 +152,34 @@ pub fn frame(script: &mut Unstructured<'_>, side: &Side) -> Result<Frame> {
         11 => return Ok(Frame::Listing(listing(script)?)),
         12 => return Ok(Frame::Hello(hello(script)?)),
         13 => return Ok(Frame::Unknown),
+        2 => {
+            let item = wantable(script, side)?;
+            return Ok(Frame::Want { item, offset: offset(script, 0)? });
+        }
+        1 => {
+            let item = incoming(script, side, true)?;
+            let gap = side.incoming.get(&item).and_then(|open| open.gaps().into_iter().next());
+            let (offset, length) = run(script, gap.unwrap_or(0..1000))?;
+            return Ok(Frame::Data { item, offset, bytes: vec![0; length].into() });
+        }
+        14 => return bulk(script, side),
+        15 => {
+            let item = wantable(script, side)?;
+            let length = side.out.get(&item).map_or(0, |out| out.length);
+            let from = offset(script, 0)?;
+            return Ok(Frame::WantRest { item, offset: from, held: held(script, from, length)? });
+        }
         _ => {}
     }
     let item = item(script)?;
-    let come = side.incoming.get(&item).and_then(|open| open.next).unwrap_or_default();
     let left = side.out.get(&item).and_then(|out| out.next).unwrap_or_default();
     Ok(match kind {
         0 => Frame::Offer(offer(script)?),
-        1 => {
-            let offset = offset(script, come)?;
-            let length = match script.int_in_range(0..=15_u8)? {
-                0 => script.int_in_range(0..=limits::DATA_BYTES_MAX + 1)?,
-                _ => script.int_in_range(0..=4096)?,
-            };
-            Frame::Data { item, offset, bytes: vec![0; length].into() }
-        }
-        2 => Frame::Want { item, offset: offset(script, 0)? },
         3 => Frame::Ack { item, offset: offset(script, left)? },
         4 => Frame::Receipt { item },
         5 => Frame::Refuse { item, reason: reason(script)?, text: "x".repeat(600) },
         6 => Frame::Cancel { item },
-        14 => Frame::Outline(outline(script, item)?),
+        16 => Frame::Outline(outline(script, item)?),
         _ => match script.int_in_range(0..=7_u8)? {
             0 => Frame::Goodbye { reason: "y".repeat(600), at_fault: false },
             _ => {
@@ -162,6 +187,55 @@ pub fn frame(script: &mut Unstructured<'_>, side: &Side) -> Result<Frame> {
             }
         },
     })
+}
+
+/// Mostly what belongs there.
+pub fn frame_on_lane(script: &mut Unstructured<'_>, side: &Side) -> Result<Frame> {
+    match script.int_in_range(0..=15_u8)? {
+        0 => frame(script, side),
+        1..=3 => Ok(Frame::Got { bytes: offset(script, side.sent_bytes)? }),
+        _ => bulk(script, side),
+    }
+}
+
+/// Bytes that overtake others, or not.
+fn bulk(script: &mut Unstructured<'_>, side: &Side) -> Result<Frame> {
+    let item = incoming(script, side, true)?;
+    let open = side.incoming.get(&item);
+    let gaps = open.map_or(Vec::new(), |open| open.gaps());
+    let gap = if gaps.is_empty() { 0..1000 } else { script.choose(&gaps)?.clone() };
+    let ahead = u64::from(script.arbitrary::<u8>()?) % (gap.end - gap.start);
+    let from = if script.ratio(1, 4)? { gap.start } else { gap.start + ahead };
+    let (offset, length) = run(script, from..gap.end)?;
+    let want = open.map_or(0, |open| open.want);
+    let want = if script.ratio(1, 8)? { self::offset(script, want)? } else { want };
+    Ok(Frame::Bulk { item, offset, bytes: vec![0; length].into(), want })
+}
+
+/// Bytes at the beginning of a gap, mostly.
+fn run(script: &mut Unstructured<'_>, gap: Range<u64>) -> Result<(u64, usize)> {
+    let left = usize::try_from(gap.end.saturating_sub(gap.start)).unwrap_or(usize::MAX);
+    let length = match script.int_in_range(0..=31_u8)? {
+        0 => return Ok((offset(script, gap.start)?, script.int_in_range(0..=limits::DATA_BYTES_MAX + 1)?)),
+        1..=15 => script.int_in_range(0..=255)? + 1,
+        _ => script.int_in_range(0..=4095)? + 1,
+    };
+    Ok((gap.start, length.min(left)))
+}
+
+/// Runs beyond an offset, mostly within a length.
+pub fn held(script: &mut Unstructured<'_>, from: u64, length: u64) -> Result<Ranges> {
+    let mut held = Ranges::default();
+    let mut at = from;
+    let most = if script.ratio(1, 16)? { limits::HELD_MAX + 1 } else { 3 };
+    for _ in 0..script.int_in_range(0..=most)? {
+        let step = length.saturating_sub(at) / 4 + 1;
+        at = at.saturating_add(u64::from(script.arbitrary::<u16>()?) % step + 1);
+        let end = at.saturating_add(offset(script, step)?);
+        held.insert(at..end);
+        at = end;
+    }
+    Ok(held)
 }
 
 pub fn outline(script: &mut Unstructured<'_>, item: ItemId) -> Result<Outline> {

@@ -5,6 +5,7 @@
 #![no_main]
 
 mod input;
+mod items;
 mod side;
 
 use std::{ops::ControlFlow, time::Duration};
@@ -13,7 +14,7 @@ use libfuzzer_sys::{
     arbitrary::{Result, Unstructured},
     fuzz_target,
 };
-use packhorse_domain::link::{Frame, RefuseReason};
+use packhorse_domain::link::{Frame, ItemKind, Offer, Ranges, RefuseReason};
 
 use side::Side;
 
@@ -46,23 +47,27 @@ fuzz_target!(|bytes: &[u8]| {
 fn begin(script: &mut Unstructured<'_>) -> Result<Side> {
     let mut side = Side::new(input::config(script)?);
     if !script.ratio(1, 8)? {
-        let _ = side.receive(Frame::Hello(input::hello(script)?));
+        let _ = side.receive(false, Frame::Hello(input::hello(script)?));
+        side.set_lanes(script.int_in_range(0..=2)?, script.arbitrary()?);
     }
     Ok(side)
 }
 
 fn step(side: &mut Side, script: &mut Unstructured<'_>, flood_steps: &mut u16) -> Result<ControlFlow<()>> {
     match script.int_in_range(0..=15)? {
-        0..=6 => return Ok(side.receive(input::frame(script, side)?)),
+        0..=4 => return Ok(side.receive(false, input::frame(script, side)?)),
+        5 | 6 => return Ok(side.receive(true, input::frame_on_lane(script, side)?)),
         7 => {
             side.offer(input::out_item(script)?);
         }
         8 => {
-            let item = input::item(script)?;
-            side.accept(item, input::offset(script, 0)?);
+            let item = input::incoming(script, side, false)?;
+            let length = side.incoming.get(&item).map_or(0, |open| open.length);
+            let from = input::offset(script, 0)?;
+            side.accept(item, from, input::held(script, from, length)?);
         }
         9 => {
-            let item = input::item(script)?;
+            let item = input::incoming(script, side, true)?;
             let come = side.incoming.get(&item).and_then(|open| open.next).unwrap_or_default();
             side.durable(item, input::offset(script, come)?);
         }
@@ -73,7 +78,9 @@ fn step(side: &mut Side, script: &mut Unstructured<'_>, flood_steps: &mut u16) -
             0 => side.drain(),
             count => {
                 for _ in 0..count {
-                    side.send();
+                    if side.send().is_none() {
+                        side.send_on_lane();
+                    }
                 }
             }
         },
@@ -105,6 +112,8 @@ fn step(side: &mut Side, script: &mut Unstructured<'_>, flood_steps: &mut u16) -
                 side.say(|link| link.outline(outline));
             }
             9 => return flood(side, script, flood_steps),
+            10 | 11 => side.set_lanes(script.int_in_range(0..=2)?, script.arbitrary()?),
+            12 => side.link.expect_lanes(),
             _ => {
                 side.offer(input::out_item(script)?);
             }
@@ -123,21 +132,24 @@ fn time(side: &mut Side, script: &mut Unstructured<'_>) -> Result<ControlFlow<()
 
 /// The same again and again, each time with another name.
 fn flood(side: &mut Side, script: &mut Unstructured<'_>, flood_steps: &mut u16) -> Result<ControlFlow<()>> {
-    let what = script.int_in_range(0..=7)?;
+    let what = script.int_in_range(0..=8)?;
     let most = *script.choose(&[100, 1100, 5000, 10_000])?;
     let count = script.int_in_range(most / 2..=most)?.min(*flood_steps);
     *flood_steps -= count;
     let offer = input::offer(script)?;
     let out = input::out_item(script)?;
+    if what == 8 {
+        return Ok(gaps(side, offer, count));
+    }
     for nth in 0..count {
         let item = input::numbered(nth);
         let mut offer = offer.clone();
         offer.item = item;
         let flow = match what {
-            0 => side.receive(Frame::Offer(offer)),
-            1 => side.receive(Frame::UnknownOffer { item, inline_bytes: 1 }),
-            2 => side.receive(Frame::Ping { value: nth.into() }),
-            3 => side.receive(Frame::Want { item, offset: 0 }),
+            0 => side.receive(false, Frame::Offer(offer)),
+            1 => side.receive(false, Frame::UnknownOffer { item, inline_bytes: 1 }),
+            2 => side.receive(false, Frame::Ping { value: nth.into() }),
+            3 => side.receive(false, Frame::Want { item, offset: 0 }),
             kind => {
                 match kind {
                     4 => {
@@ -149,7 +161,7 @@ fn flood(side: &mut Side, script: &mut Unstructured<'_>, flood_steps: &mut u16) 
                         }
                     }
                     5 => side.cancel(item),
-                    6 => side.accept(item, 0),
+                    6 => side.accept(item, 0, Ranges::default()),
                     _ => side.close(item, None),
                 }
                 ControlFlow::Continue(())
@@ -160,4 +172,19 @@ fn flood(side: &mut Side, script: &mut Unstructured<'_>, flood_steps: &mut u16) 
         }
     }
     Ok(ControlFlow::Continue(()))
+}
+
+/// Bytes of a bundle on a lane, that each leave one out.
+fn gaps(side: &mut Side, offer: Offer, count: u16) -> ControlFlow<()> {
+    let item = input::numbered(0);
+    side.link.expect_lanes();
+    let offer = Offer { item, kind: ItemKind::Bundle, length: 1 << 30, inline: None, ..offer };
+    side.receive(false, Frame::Offer(offer))?;
+    side.accept(item, 0, Ranges::default());
+    for nth in 0..count {
+        let want = side.incoming.get(&item).map_or(0, |open| open.want);
+        let (offset, bytes) = (1 + 2 * u64::from(nth), vec![0].into());
+        side.receive(true, Frame::Bulk { item, offset, bytes, want })?;
+    }
+    ControlFlow::Continue(())
 }
