@@ -47,6 +47,8 @@ const SHOW_EVERY: Duration = Duration::from_millis(200);
 /// Received bytes become durable at the latest after this time.
 const SYNC_EVERY: Duration = Duration::from_millis(200);
 
+/// How soon what is overdue is looked at again.
+const OVERDUE_WAIT: Duration = Duration::from_millis(2);
 /// If the main connection brought something in this time, the line is not gone.
 const HEARD_LATELY: Duration = Duration::from_secs(20);
 
@@ -262,7 +264,9 @@ impl Session {
 
     fn until(&self, look_at: Instant, sync_at: Option<Instant>) -> Instant {
         let now = self.ticks.now();
-        let link = self.link.next_wake(now).map_or(look_at, |at| Instant::now() + at.since(now));
+        // What is overdue waits for a connection to take it, which wakes us by itself.
+        let link =
+            self.link.next_wake(now).map_or(look_at, |at| Instant::now() + at.since(now).max(OVERDUE_WAIT));
         link.min(look_at).min(sync_at.unwrap_or(look_at))
     }
 
