@@ -114,7 +114,7 @@ pub fn write_bundle(
     let bytes = bytes.ok_or(BundleError::TargetLacking { target: plan.target })?;
     let mut out = HashingWriter { out, outliner: Outliner::new(), length: 0 };
     let plain_length = match plan.bases.is_empty() {
-        true => whole::write(library, plan, &bytes, &mut out, level)?,
+        true => whole::write(library, &plan.target, &bytes, &mut out, level)?,
         false => step::write(library, plan, &bytes, &mut out, level)?,
     };
     let checksum = out.outliner.digest();

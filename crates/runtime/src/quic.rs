@@ -12,10 +12,7 @@ use quinn::{ConnectionError, IdleTimeout, ReadToEndError, RecvStream, TransportC
 pub use accept::{QuicOptions, QuicServer};
 pub use dial::{QuicConnectError, QuicDial, quic_connect};
 
-use crate::{
-    quic::window::PathWindow,
-    wire::{Dialled, Wire},
-};
+use crate::{quic::window::PathWindow, wire::Wire};
 
 /// What both ends say that they speak.
 const ALPN: &[u8] = b"packhorse-lane/1";
@@ -153,12 +150,6 @@ fn transport(limits: QuicLimits, trip: Option<Duration>, window: PathWindow) -> 
         config.initial_rtt(trip);
     }
     config
-}
-
-impl From<&Dialled> for QuicDial {
-    fn from(dialled: &Dialled) -> Self {
-        QuicDial { address: dialled.address, trip: Some(dialled.within) }
-    }
 }
 
 #[cfg(test)]

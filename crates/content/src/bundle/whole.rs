@@ -4,14 +4,12 @@
 //! manifest (bit 0 of byte 0 first; set: included), and the included chunks, all in the manifest's order; then the BLAKE3
 //! of everything before. The frame's window is at most 2^25 bytes, so that the smallest machine can read it.
 
-use std::{
-    collections::HashSet,
-    io::{self, BufRead, Read, Write},
-};
+use std::io::{self, BufRead, Read, Write};
+
+use packhorse_domain::Digest;
 
 use super::{
-    BundleError, BundleFormat, BundleHeader, BundlePlan, HashingWriter, decode_failed, read_failed,
-    read_header, take,
+    BundleError, BundleFormat, BundleHeader, HashingWriter, decode_failed, read_failed, read_header, take,
 };
 use crate::{
     library::Library,
@@ -26,24 +24,18 @@ const WINDOW_LOG_MAX: u32 = 25;
 /// Writes it up to its checksum. Gives the plain length.
 pub(super) fn write(
     library: &Library,
-    plan: &BundlePlan,
+    target: &Digest,
     bytes: &[u8],
     out: &mut HashingWriter<'_>,
     level: i32,
 ) -> Result<u64, BundleError> {
     let manifest = Manifest::decode(bytes, &Limits::default()).map_err(BundleError::Manifest)?;
-    let mut held = HashSet::new();
-    for base in &plan.bases {
-        let manifest = library.manifest(base).map_err(BundleError::Library)?;
-        let manifest = manifest.ok_or(BundleError::BaseLacking { base: *base })?;
-        held.extend(manifest.chunks().map(|chunk| chunk.digest));
-    }
-    let (bitmap, included) = choose(&manifest, |chunk| !held.contains(&chunk.digest));
+    let (bitmap, included) = all_of(&manifest);
     let plain_length = plain_length(bytes.len() as u64, bitmap.len() as u64, &included);
     let header = BundleHeader {
         format: BundleFormat::Whole,
-        target: plan.target,
-        bases: plan.bases.clone(),
+        target: *target,
+        bases: Vec::new(),
         manifest_length: bytes.len() as u64,
         plain_length,
     };
@@ -109,20 +101,13 @@ struct Included {
     absent: Vec<ChunkRef>,
 }
 
-/// The bitmap of the manifest's chunks and those whose bit is set.
-fn choose(manifest: &Manifest, include: impl Fn(&ChunkRef) -> bool) -> (Vec<u8>, Vec<ChunkRef>) {
-    let mut bitmap = Vec::new();
-    let mut included = Vec::new();
-    for (number, chunk) in manifest.chunks().enumerate() {
-        if number.is_multiple_of(8) {
-            bitmap.push(0);
-        }
-        if include(&chunk) {
-            bitmap[number / 8] |= 1 << (number % 8);
-            included.push(chunk);
-        }
-    }
-    (bitmap, included)
+/// The bitmap of a manifest's chunks with all of them set, and they.
+fn all_of(manifest: &Manifest) -> (Vec<u8>, Vec<ChunkRef>) {
+    let chunks: Vec<ChunkRef> = manifest.chunks().collect();
+    let mut bitmap = vec![0xff; chunks.len() / 8];
+    let rest = chunks.len() % 8;
+    bitmap.extend((rest > 0).then(|| (1 << rest) - 1));
+    (bitmap, chunks)
 }
 
 fn take_bitmap(

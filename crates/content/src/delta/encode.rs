@@ -104,13 +104,13 @@ impl<'a> Encoder<'a> {
             let is_end = read < missing;
             looked = self.segment(looked, is_end)?;
             if is_end {
-                self.step(self.buffer.len(), 0)?;
+                self.step(self.buffer.len())?;
                 self.forget(self.buffer.len());
                 return Ok(self.place - began);
             }
             if self.buffer.len() == SEGMENT_BYTES {
                 // Nothing in all of it is in the old content.
-                self.step(looked, 0)?;
+                self.step(looked)?;
                 self.forget(looked);
                 looked = 0;
             }
@@ -206,13 +206,13 @@ impl<'a> Encoder<'a> {
     }
 
     /// Literals from the buffer's begin, and no copy.
-    fn step(&mut self, literals: usize, copied: u64) -> io::Result<()> {
+    fn step(&mut self, literals: usize) -> io::Result<()> {
         if literals == 0 {
             return Ok(());
         }
         self.out.put(Stream::Literals, &self.buffer[..literals])?;
         self.out.number(Stream::LiteralLengths, literals as u64)?;
-        self.out.number(Stream::CopyLengths, copied)
+        self.out.number(Stream::CopyLengths, 0)
     }
 }
 
