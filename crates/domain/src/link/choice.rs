@@ -42,6 +42,8 @@ pub(super) struct Room {
     /// Bundles that may be open at once; 0: those that are open wait.
     pub(super) bundles: usize,
     pub(super) carries: Carries,
+    /// The other connection could take a frame: what it would send goes before what comes after it.
+    pub(super) gives_way: bool,
 }
 
 /// What goes onto a connection.
@@ -276,11 +278,13 @@ impl Ahead {
 
 fn rank_of_next(classes: &[Class; 3], here: &Ahead, beside: Option<&Ahead>) -> Option<usize> {
     let turn = here.first(classes)?;
+    let before = beside
+        .and_then(|beside| beside.first(classes).filter(|other| beside.order(other) < here.order(&turn)));
+    if before.is_some() && here.room.gives_way {
+        return None;
+    }
     // One connection does not take again and again the room for which something waits on the other that comes before.
-    let kept = beside.map_or(0, |beside| match beside.first(classes) {
-        Some(other) if beside.order(&other) < here.order(&turn) => other.unit.bytes(),
-        _ => 0,
-    });
+    let kept = before.map_or(0, |other| other.unit.bytes());
     let Turn { rank, unit, is_owed } = turn;
     let bytes = if unit.bytes() == 0 { 0 } else { unit.bytes() + kept };
     // On the path the room above a lower class is not kept from what it is owed: a steady stream of urgent bytes
@@ -381,6 +385,7 @@ mod tests {
         share_percent: 5,
         open: Open::All,
         carries: Carries::All,
+        gives_way: false,
         bundles: usize::MAX,
     };
 

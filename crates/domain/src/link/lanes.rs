@@ -4,9 +4,7 @@
 use crate::{
     Timestamp,
     link::{
-        AnswerError, Event, Frame, ItemId, Link, Ranges, Violation,
-        choice::{Carries, Room},
-        limits,
+        AnswerError, Event, Frame, ItemId, Link, Ranges, Violation, choice::Carries, limits,
         machine::LANES_REVISION,
     },
 };
@@ -40,6 +38,25 @@ pub struct Bulk {
     pub want: u64,
 }
 
+/// Which connections could take a frame of an item: the last time they asked they got none, or an answer that is soon
+/// gone.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Waits {
+    pub(super) main: bool,
+    lane: bool,
+}
+
+impl Waits {
+    /// Whether the other one does, as seen from the connection that carries this.
+    pub(super) fn other_than(self, carries: Carries) -> bool {
+        match carries {
+            Carries::All => false,
+            Carries::NoBulk => self.lane,
+            Carries::Bulk => self.main,
+        }
+    }
+}
+
 impl LaneOffer {
     pub(super) fn is_empty(&self) -> bool {
         self.calls == 0 && self.port == 0
@@ -64,15 +81,19 @@ impl Link {
     /// `in_order`: what comes behind a lost packet of a lane waits for it.
     pub fn set_lanes(&mut self, lanes: usize, in_order: bool) {
         self.lanes = lanes;
+        self.waits.lane = false;
         self.flow.set_in_order(in_order || lanes == 0);
         if lanes > 0 {
             self.expect_lanes();
         }
     }
 
-    /// What goes onto a lane that can take a frame. Ask [`next_send`](Link::next_send) first.
+    /// What goes onto a lane that can take a frame. Ask [`next_send`](Link::next_send) first, and again after it.
     pub fn next_on_lane(&mut self, now: Timestamp) -> Option<LaneSend> {
-        self.got_due(now).map(LaneSend::Frame).or_else(|| self.next_bulk(now).map(LaneSend::Bulk))
+        let send = self.got_due(now).map(LaneSend::Frame);
+        let send = send.or_else(|| self.next_bulk(now).map(LaneSend::Bulk));
+        self.waits.lane = !matches!(send, Some(LaneSend::Bulk(_)));
+        send
     }
 
     fn next_bulk(&mut self, now: Timestamp) -> Option<Bulk> {
@@ -82,7 +103,7 @@ impl Link {
             self.flow.limited();
             return None;
         }
-        let room = Room { carries: Carries::Bulk, ..self.room(window_bytes) };
+        let room = self.room(window_bytes, Carries::Bulk);
         let bulk = self.outgoing.next_bulk(&room);
         match &bulk {
             Some(bulk) => self.spent(bulk.length, now),

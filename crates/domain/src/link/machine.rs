@@ -7,11 +7,13 @@ use crate::{
     link::{
         Allowance, AnswerError, Event, Frame, Hello, ItemId, LinkConfig, Lost, OfferError, Offering, OutItem,
         Outline, Progress, REVISION, Ranges, RefuseReason, Send, Violation,
+        choice::Carries,
         config::window_or_default,
         control::{Control, Pings, Queued},
         flow::Flow,
         frame::{DATA_HEADER_BYTES, cut},
         incoming::{Incoming, Piece},
+        lanes::Waits,
         limits,
         outgoing::Outgoing,
         shaper::Shaper,
@@ -48,6 +50,7 @@ pub struct Link {
     /// Bundles that may be open at once.
     pub(super) bundles_max: usize,
     pub(super) lanes: usize,
+    pub(super) waits: Waits,
     heard_at: Timestamp,
     ping_at: Timestamp,
     round_trip: Option<Duration>,
@@ -78,6 +81,7 @@ impl Link {
             shaper: Shaper::new(now),
             bundles_max: usize::MAX,
             lanes: 0,
+            waits: Waits::default(),
             heard_at: now,
             round_trip: None,
             ending: false,
@@ -116,8 +120,17 @@ impl Link {
         Ok(event.into_iter().collect())
     }
 
-    /// What goes onto the line next. Ask again after each frame that left and after each call of this link.
+    /// What goes onto the line next. Ask again after each frame that left, on a lane too, and after each call of this
+    /// link.
     pub fn next_send(&mut self, now: Timestamp) -> Option<Send> {
+        let send = self.next_on_main(now);
+        let is_item =
+            matches!(send, Some(Send::Data { .. } | Send::Frame(Frame::Data { .. } | Frame::Offer(_))));
+        self.waits.main = !is_item;
+        send
+    }
+
+    fn next_on_main(&mut self, now: Timestamp) -> Option<Send> {
         while let Some(queued) = self.control.pop() {
             match queued {
                 Queued::Frame(frame) => {
@@ -145,7 +158,8 @@ impl Link {
             self.flow.limited();
             return None;
         }
-        let room = self.room(window_bytes);
+        let carries = if self.lanes > 0 { Carries::NoBulk } else { Carries::All };
+        let room = self.room(window_bytes, carries);
         let send = self.outgoing.next(&room);
         match &send {
             Some(send) => self.leaves(send, now),

@@ -26,7 +26,7 @@ impl Link {
         }
     }
 
-    pub(super) fn room(&self, window_bytes: u64) -> Room {
+    pub(super) fn room(&self, window_bytes: u64, carries: Carries) -> Room {
         let (pace, left) = (self.config.pace, self.shaper.room());
         let window = window_bytes.min(pace.in_flight_bytes).max(1);
         // A peer of revision 1 does not say what it got: its acks alone hold this side back.
@@ -41,7 +41,8 @@ impl Link {
             share_percent: u64::from(self.config.lower_share_percent),
             open: self.shaper.open(),
             bundles: self.bundles_max,
-            carries: if self.lanes > 0 { Carries::NoBulk } else { Carries::All },
+            gives_way: self.waits.other_than(carries),
+            carries,
         };
         room.fitted()
     }

@@ -26,6 +26,14 @@ impl Session {
     /// Hands the connections what they can take at once.
     pub(super) async fn pump(&mut self, outs: &mut Outs) -> Result<(), SessionError> {
         outs.adjust(&self.link.gauges());
+        // Either may have left something to the other.
+        while self.pump_main(outs).await? || self.pump_lanes(outs).await? {}
+        Ok(())
+    }
+
+    /// False: nothing left.
+    async fn pump_main(&mut self, outs: &mut Outs) -> Result<bool, SessionError> {
+        let mut has_left = false;
         while outs.main().has_room() {
             self.carried(outs);
             let frame = match self.link.next_send(self.ticks.now()) {
@@ -40,15 +48,21 @@ impl Session {
                 },
             };
             outs.main().hand(frame);
+            has_left = true;
         }
-        // Each in its turn, so that all carry about the same: until none of them takes one more.
-        let mut idle = 0;
+        Ok(has_left)
+    }
+
+    /// Each in its turn, so that all carry about the same, until none of them takes one more. False: nothing left.
+    async fn pump_lanes(&mut self, outs: &mut Outs) -> Result<bool, SessionError> {
+        let (mut idle, mut has_left) = (0, false);
         while idle < outs.lanes() {
             let nth = outs.turn();
             let takes = outs.lane(nth).has_room() && self.pump_lane(nth, outs).await?;
             idle = if takes { 0 } else { idle + 1 };
+            has_left |= takes;
         }
-        Ok(())
+        Ok(has_left)
     }
 
     /// False: there is nothing for a lane.

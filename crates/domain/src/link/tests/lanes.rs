@@ -9,8 +9,8 @@ use super::{NOW, bundle, code, config, data, frames, object, offer_frame};
 use crate::{
     Priority, Timestamp,
     link::{
-        Bulk, Event, Frame, Hello, ItemId, LaneOffer, LaneSend, Link, OutItem, REVISION, Ranges,
-        RefuseReason, Send, Violation, limits,
+        Allowance, Bulk, Event, Frame, Hello, ItemId, ItemKind, LaneOffer, LaneSend, Link, OutItem, REVISION,
+        Ranges, RefuseReason, Send, Stage, Violation, limits,
     },
 };
 
@@ -213,6 +213,47 @@ fn the_main_connection_carries_what_is_no_bundle_and_the_lanes_nothing_else() {
     link.receive(Frame::Got { bytes: first.length as u64 + 10 }, NOW).expect("it was sent");
     let next = bulk_of(&mut link).expect("it goes on");
     assert_eq!(next.offset, first.length as u64);
+}
+
+#[test]
+fn a_rate_is_for_what_is_more_urgent_whichever_connection_is_asked_first() {
+    let large = |nth, kind, priority| OutItem { kind, priority, state: None, ..bundle(nth, 1 << 20) };
+    for [on_main, on_lane] in [[Priority::Low, Priority::High], [Priority::High, Priority::Low]] {
+        let mut link = open("CEN", "PAR");
+        link.allow(Allowance { bytes_per_second: Some(50_000), ..Allowance::default() }, NOW);
+        link.offer(large(1, ItemKind::Object, on_main)).expect("room");
+        link.offer(large(2, ItemKind::Bundle, on_lane)).expect("room");
+        let mut now = NOW;
+        // Both offers leave, one after the other.
+        while link.progress().any(|of| of.stage == Stage::Queued) {
+            now = now.plus(Duration::from_millis(10));
+            link.next_send(now);
+        }
+        for nth in [1, 2] {
+            link.receive(Frame::Want { item: ItemId([nth; 16]), offset: 0 }, now).expect("offered");
+        }
+
+        let (mut sent, mut left) = (0, [0; 2]);
+        while now < NOW.plus(Duration::from_secs(20)) {
+            now = now.plus(Duration::from_millis(1));
+            let main = match link.next_send(now) {
+                Some(Send::Data { item, offset, length }) => Some((0, item, offset, length)),
+                _ => None,
+            };
+            let lane = match link.next_on_lane(now) {
+                Some(LaneSend::Bulk(bulk)) => Some((1, bulk.item, bulk.offset, bulk.length)),
+                _ => None,
+            };
+            for (way, item, offset, length) in main.into_iter().chain(lane) {
+                (sent, left[way]) = (sent + length as u64, left[way] + length as u64);
+                link.receive(Frame::Got { bytes: sent }, now).expect("it was sent");
+                link.receive(Frame::Ack { item, offset: offset + length as u64 }, now).expect("it was sent");
+            }
+        }
+
+        let urgent = left[usize::from(on_lane == Priority::High)] * 100 / sent;
+        assert!(sent > 900_000 && (93..=97).contains(&urgent), "{urgent} % of {sent} bytes, {left:?}");
+    }
 }
 
 #[test]
