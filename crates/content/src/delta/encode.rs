@@ -1,15 +1,17 @@
 //! Finds in old content what is like the new, and tells the rest.
 //!
 //! What is like it is looked for at the places of the last copies first, moved on as far as the new content has gone since,
-//! and then in the index. From a place that is the same a copy goes on in both directions over differences, as long as
-//! more is the same than is not.
+//! then in the neighbourhood of the last one, and then in the index of all. From a place that is the same a copy goes on in
+//! both directions over differences, as long as more is the same than is not.
 
 use std::io::{self, Read};
 
 use super::{
     COPY_MAX, Index, OldContent, Spools, Stream,
-    differences::{Differences, equal_bytes},
+    copies::{BINARY, Copy, Worth},
+    differences::Differences,
     index::KEY_BYTES,
+    near::Near,
     old::Window,
 };
 
@@ -21,13 +23,10 @@ const TRACKS: usize = 4;
 const AGAIN_BYTES: usize = 8;
 /// And so near to the end of the last one.
 const AGAIN_WITHIN_BYTES: usize = 16 * 1024;
-/// A shorter copy costs more than it saves.
-const COPY_MIN: usize = 12;
-/// After so many bytes in which less is the same than is not, a copy has ended before them.
-const PATIENCE: usize = 64;
-/// How far a copy is looked for before the place where it was found.
-const BACK_BYTES: usize = 4096;
-const LOOK_BYTES: usize = 4096;
+/// The neighbourhood of a copy is looked at up to here.
+const NEAR_WITHIN_BYTES: usize = 4 * 1024;
+/// So much of a file tells what it is.
+const BEGIN_BYTES: usize = 64 * 1024;
 
 /// Tells new content, file by file.
 pub(crate) struct Encoder<'a> {
@@ -37,6 +36,8 @@ pub(crate) struct Encoder<'a> {
     tracks: [Track; TRACKS],
     /// For what the index names.
     probe: Window,
+    near: Near,
+    worth: Worth,
     copied: Vec<u8>,
     differences: Differences,
     last_shift: i64,
@@ -54,13 +55,6 @@ struct Track {
     window: Window,
 }
 
-/// A part of the buffer, and its shift.
-struct Copy {
-    begin: usize,
-    end: usize,
-    shift: i64,
-}
-
 impl<'a> Encoder<'a> {
     pub(crate) fn new(old: &'a OldContent, index: &'a Index, out: &'a mut Spools) -> Self {
         Encoder {
@@ -69,6 +63,8 @@ impl<'a> Encoder<'a> {
             out,
             tracks: Default::default(),
             probe: Window::default(),
+            near: Near::default(),
+            worth: BINARY,
             copied: Vec::new(),
             differences: Differences::default(),
             last_shift: 0,
@@ -102,6 +98,9 @@ impl<'a> Encoder<'a> {
             let missing = SEGMENT_BYTES - self.buffer.len();
             let read = content.take(missing as u64).read_to_end(&mut self.buffer)?;
             let is_end = read < missing;
+            if self.place == began && looked == 0 {
+                self.worth = Worth::of(&self.buffer[..self.buffer.len().min(BEGIN_BYTES)]);
+            }
             looked = self.segment(looked, is_end)?;
             if is_end {
                 self.step(self.buffer.len())?;
@@ -125,7 +124,7 @@ impl<'a> Encoder<'a> {
             match self.find(at, told)? {
                 None => at += 1,
                 Some(copy) => {
-                    self.tell(told, &copy)?;
+                    self.tell(told, copy)?;
                     told = copy.end;
                     at = told;
                 }
@@ -140,28 +139,55 @@ impl<'a> Encoder<'a> {
         self.place += bytes as u64;
     }
 
+    /// The next copy that is worth it and has this place of the buffer in it. Its shift is that of the first track.
     fn find(&mut self, at: usize, told: usize) -> io::Result<Option<Copy>> {
         // Far from the last copy none of them goes on.
         let tracks = if at - told < AGAIN_WITHIN_BYTES { TRACKS } else { 0 };
         for nth in 0..tracks {
             if self.is_again(nth, at)? {
-                let copy = self.extended(nth, at, told)?;
-                if copy.end - copy.begin >= COPY_MIN {
+                let copy = self.again(nth, at, told)?;
+                if copy.gain >= self.worth.again {
                     self.tracks[..=nth].rotate_right(1);
                     return Ok(Some(copy));
                 }
             }
+        }
+        if let Some(place) = self.nearby(at, told)?
+            && let Some(copy) = self.elsewhere(at, told, place, self.worth.near)?
+        {
+            return Ok(Some(copy));
         }
         let Some(place) = self.index.find(&self.buffer[at..]) else { return Ok(None) };
         let there = self.probe.from(self.old, place, KEY_BYTES)?;
         if there.get(..KEY_BYTES) != self.buffer.get(at..at + KEY_BYTES) {
             return Ok(None);
         }
+        self.elsewhere(at, told, place, self.worth.far)
+    }
+
+    /// A place in the neighbourhood of the last copy.
+    fn nearby(&mut self, at: usize, told: usize) -> io::Result<Option<u64>> {
+        let center = (self.place + at as u64).checked_add_signed(self.tracks[0].shift);
+        match center.filter(|center| *center < self.old.length() && at - told < NEAR_WITHIN_BYTES) {
+            Some(center) => {
+                let least = if self.worth.is_exact { self.worth.near } else { 0 };
+                self.near.find(self.old, center, (&self.buffer, at), least)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The copy at this place, if it is worth it: then it is on the first track.
+    fn elsewhere(&mut self, at: usize, told: usize, place: u64, least: usize) -> io::Result<Option<Copy>> {
+        let copy = self.worth.copy((self.old, &mut self.probe), (&self.buffer, told, at), place)?;
+        if copy.gain < least {
+            return Ok(None);
+        }
         self.tracks.rotate_right(1);
         let track = &mut self.tracks[0];
         std::mem::swap(&mut track.window, &mut self.probe);
         track.shift = place.wrapping_sub(self.place + at as u64) as i64;
-        self.extended(0, at, told).map(Some)
+        Ok(Some(copy))
     }
 
     /// Whether the old content is the same where an earlier copy would be now.
@@ -175,25 +201,24 @@ impl<'a> Encoder<'a> {
         Ok(there.get(..AGAIN_BYTES) == self.buffer.get(at..at + AGAIN_BYTES))
     }
 
-    fn extended(&mut self, nth: usize, at: usize, told: usize) -> io::Result<Copy> {
+    fn again(&mut self, nth: usize, at: usize, told: usize) -> io::Result<Copy> {
         let track = &mut self.tracks[nth];
         let place = (self.place + at as u64).wrapping_add_signed(track.shift);
-        let before = backward(&mut track.window, self.old, &self.buffer[told..at], place)?;
-        let after = forward(&mut track.window, self.old, &self.buffer[at..], place)?;
-        Ok(Copy { begin: at - before, end: at + after, shift: track.shift })
+        self.worth.copy((self.old, &mut track.window), (&self.buffer, told, at), place)
     }
 
-    fn tell(&mut self, told: usize, copy: &Copy) -> io::Result<()> {
+    fn tell(&mut self, told: usize, copy: Copy) -> io::Result<()> {
+        let shift = self.tracks[0].shift;
         let (mut from, mut literals) = (copy.begin, told..copy.begin);
         while from < copy.end {
             let end = copy.end.min(from + COPY_MAX);
             self.out.put(Stream::Literals, &self.buffer[literals.clone()])?;
             self.out.number(Stream::LiteralLengths, literals.len() as u64)?;
             self.out.number(Stream::CopyLengths, (end - from) as u64)?;
-            self.out.number(Stream::Shifts, folded(copy.shift.wrapping_sub(self.last_shift)))?;
-            self.last_shift = copy.shift;
+            self.out.number(Stream::Shifts, folded(shift.wrapping_sub(self.last_shift)))?;
+            self.last_shift = shift;
             self.copied.resize(end - from, 0);
-            let place = (self.place + from as u64).wrapping_add_signed(copy.shift);
+            let place = (self.place + from as u64).wrapping_add_signed(shift);
             self.old.read_at(place, &mut self.copied)?;
             match self.used.last_mut().filter(|last| last.1 == place) {
                 Some(last) => last.1 += (end - from) as u64,
@@ -214,63 +239,6 @@ impl<'a> Encoder<'a> {
         self.out.number(Stream::LiteralLengths, literals as u64)?;
         self.out.number(Stream::CopyLengths, 0)
     }
-}
-
-/// How long a copy is best that goes on from here.
-struct Score {
-    same: usize,
-    length: usize,
-    best: isize,
-}
-
-impl Score {
-    /// So much is the same of so many bytes. False: a copy has ended.
-    fn goes_on(&mut self, length: usize) -> bool {
-        let score = 2 * self.same as isize - length as isize;
-        if score > self.best {
-            (self.best, self.length) = (score, length);
-        }
-        length - self.length <= PATIENCE
-    }
-}
-
-fn forward(window: &mut Window, old: &OldContent, new: &[u8], place: u64) -> io::Result<usize> {
-    let mut score = Score { same: 0, length: 0, best: 0 };
-    let mut at = 0;
-    while at < new.len() {
-        let least = LOOK_BYTES.min(new.len() - at);
-        let there = window.from(old, place + at as u64, least)?;
-        let look = there.len().min(new.len() - at);
-        let (here, there) = (&new[at..at + look], &there[..look]);
-        let mut from = 0;
-        while from < look {
-            let same = equal_bytes(&here[from..], &there[from..]);
-            score.same += same;
-            from += same;
-            let goes_on = score.goes_on(at + from);
-            from += usize::from(from < look);
-            if !goes_on {
-                return Ok(score.length);
-            }
-        }
-        if look < least {
-            break;
-        }
-        at += look;
-    }
-    Ok(score.length)
-}
-
-fn backward(window: &mut Window, old: &OldContent, new: &[u8], place: u64) -> io::Result<usize> {
-    let mut score = Score { same: 0, length: 0, best: 0 };
-    let there = window.before(old, place, BACK_BYTES.min(new.len()))?;
-    for (nth, (new, old)) in new.iter().rev().zip(there.iter().rev()).enumerate().take(BACK_BYTES) {
-        score.same += usize::from(new == old);
-        if !score.goes_on(nth + 1) {
-            break;
-        }
-    }
-    Ok(score.length)
 }
 
 fn folded(shift: i64) -> u64 {

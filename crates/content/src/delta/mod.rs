@@ -21,10 +21,12 @@
 //!
 //! A difference takes four bytes of the copy, or what is left of it, the lowest first.
 
+mod copies;
 mod decode;
 mod differences;
 mod encode;
 mod index;
+mod near;
 mod old;
 mod streams;
 
