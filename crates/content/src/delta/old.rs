@@ -3,8 +3,8 @@
 use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
 
 /// What a window takes at first, before its place and after it.
-const FIRST_BYTES: u64 = 8 * 1024;
-const BACK_BYTES: u64 = 4 * 1024;
+const FIRST_BYTES: u64 = 2 * 1024;
+const BACK_BYTES: u64 = 512;
 const GROWN_BYTES: u64 = 256 * 1024;
 
 /// The content, in a file without a name.
