@@ -5,6 +5,7 @@
 //! between them depends on the format: 1 has all that is new as it is ([`whole`]), 2 what is new as differences from the bases
 //! ([`step`]). The same plan gives the same bytes.
 
+mod archives;
 mod step;
 mod tree;
 mod whole;
@@ -90,6 +91,8 @@ pub enum BundleError {
     Trailing,
     #[error("the bundle is damaged: {0}")]
     Damaged(&'static str),
+    #[error("the bundle cannot be made use of here ({0}): ask for one without bases")]
+    Unmade(&'static str),
     #[error("the bundle's manifest is refused")]
     Manifest(#[source] ManifestError),
     #[error("cannot read the bundle")]

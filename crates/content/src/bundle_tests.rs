@@ -11,14 +11,14 @@ use crate::{
     wire::digest_of,
 };
 
-fn bundle(library: &Library, target: Digest, bases: &[Digest]) -> Vec<u8> {
+pub(super) fn bundle(library: &Library, target: Digest, bases: &[Digest]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let info = write_bundle(library, &BundlePlan { target, bases: bases.to_vec() }, &mut bytes, 3).unwrap();
     assert_eq!((info.length, info.digest), (bytes.len() as u64, digest_of(&bytes)));
     bytes
 }
 
-fn apply(library: &Library, bytes: &[u8]) -> Result<crate::Manifest, BundleError> {
+pub(super) fn apply(library: &Library, bytes: &[u8]) -> Result<crate::Manifest, BundleError> {
     apply_within(library, bytes, &Limits::default())
 }
 

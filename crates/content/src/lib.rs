@@ -7,6 +7,7 @@ mod block;
 mod bundle;
 mod collect;
 mod cut;
+mod deflated;
 mod delta;
 mod durable;
 mod error;

@@ -69,6 +69,8 @@ impl Despooler {
                 let state = match error {
                     BundleError::BaseLacking { .. }
                     | BundleError::ChunkLacking { .. }
+                    | BundleError::Unmade(_)
+                    | BundleError::Version(_)
                     | BundleError::Library(_) => ArrivalState::BaseMissing,
                     _ => ArrivalState::Failed,
                 };

@@ -3,7 +3,8 @@
 //! After the header: for each stream its plain and its compressed length, u64 both; then the streams, one zstd frame each,
 //! in the order of [`STREAMS`], with a window of at most 2^23 bytes. Two of them say what the new tree is ([`super::tree`]); the
 //! others are a delta ([`crate::delta`]) of the files that the tree says are told, one after the other. The old content is that
-//! of all files of the bases, each content once, in the order of [`Base::files`]. The plain length is that of the manifest and
+//! of all files of the bases, each content once, in the order of [`Base::files`]; what lies deflated in archives is told as it
+//! is when it is inflated ([`super::archives`]). The plain length is that of the manifest and
 //! of all files that are told.
 //!
 //! Digests of what is new are not in it: the receiver finds them itself, and the manifest that they lead to is the target or
@@ -20,7 +21,8 @@ use packhorse_domain::Digest;
 
 use super::{
     BundleError, BundleFormat, BundleHeader, BundlePlan, HashingWriter,
-    tree::{self, Base, Reading, Told},
+    archives::{self, NewArchives, OldRuns},
+    tree::{self, Base, Reading},
 };
 use crate::{
     cut::{CutError, cut},
@@ -48,18 +50,32 @@ pub(super) fn write(
     let manifest = Manifest::decode(bytes, &Limits::default()).map_err(BundleError::Manifest)?;
     let base = Base::of(library, &plan.bases)?;
     let directory = library.shared.dir();
-    let old = base.content(library, |_| true)?;
-    let index = Index::new(&old).map_err(BundleError::Read)?;
+    let mut old = base.content(library, |_| true)?;
     let mut spools = Spools::new(directory).map_err(BundleError::Write)?;
     let told = tree::tell(&manifest, &base, &mut spools).map_err(BundleError::Write)?;
+    let mut archives = NewArchives::of(library, &told)?;
+    let runs = match told.is_empty() {
+        true => OldRuns::default(),
+        false => archives.inflate_old(&base, &manifest, &mut old).map_err(BundleError::Write)?,
+    };
+    let index = Index::new(&old).map_err(BundleError::Read)?;
     let mut encoder = Encoder::new(&old, &index, &mut spools);
+    let mut scratch = tempfile::tempfile_in(directory).map_err(BundleError::Write)?;
     let mut plain_length = bytes.len() as u64;
-    for Told { chunks, like } in told {
-        let mut content = BufReader::with_capacity(64 * 1024, Content::new(library, chunks));
-        plain_length += encoder.file(&mut content, like).map_err(content_failed)?;
+    for (nth, file) in told.iter().enumerate() {
+        plain_length += file.length;
+        let is_archive = archives.tell((nth, file), (&runs, &base), &mut encoder, &mut scratch);
+        if !is_archive.map_err(BundleError::Write)? {
+            let content = Content::new(library, file.chunks.clone());
+            let mut content = BufReader::with_capacity(64 * 1024, content);
+            encoder.file(&mut content, file.like).map_err(content_failed)?;
+        }
     }
-    let used = base.used(&encoder.used());
+    let pieces = encoder.used();
+    let mut used = base.used(&pieces);
+    runs.mark(&pieces, &mut used);
     tree::tell_used(&used, &mut spools).map_err(BundleError::Write)?;
+    runs.tell(&pieces, &mut spools).map_err(BundleError::Write)?;
     let sections = spools.finish(directory, level).map_err(BundleError::Write)?;
     let header = BundleHeader {
         format: BundleFormat::Step,
@@ -86,16 +102,36 @@ pub(super) fn apply(
 ) -> Result<Manifest, BundleError> {
     let file = Arc::new(file.try_clone().map_err(BundleError::Read)?);
     check_sum(&file)?;
-    let mut streams = sections(&file, header)?;
+    // From here on it is what was written: fetched again it would lead to the same.
+    make(library, &file, header, limits).map_err(|error| match error {
+        BundleError::Damaged(why) => BundleError::Unmade(why),
+        other => other,
+    })
+}
+
+fn make(
+    library: &Library,
+    file: &Arc<File>,
+    header: &BundleHeader,
+    limits: &Limits,
+) -> Result<Manifest, BundleError> {
+    let mut streams = sections(file, header)?;
     let base = Base::of(library, &header.bases)?;
     let used = tree::read_used(&mut streams, &base)?;
-    let old = base.content(library, |nth| used[nth])?;
+    let (runs, length) = OldRuns::read(&mut streams, &base)?;
+    let mut old = base.content(library, |nth| used[nth])?;
+    old.set_length(length).map_err(BundleError::Write)?;
+    runs.inflate(&base, &mut old)?;
     let mut decoder = Decoder::new(&old);
+    let mut scratch = tempfile::tempfile_in(library.shared.dir()).map_err(BundleError::Write)?;
     let mut writer = library.writer().map_err(BundleError::Library)?;
     let told_length = header.plain_length.checked_sub(header.manifest_length);
     let told_length = told_length.ok_or(BundleError::Damaged("it declares a length that is too short"))?;
     let mut reading = Reading::new(&base, told_length);
     let manifest = reading.tree(&mut streams, limits, &mut |streams, length| {
+        if archives::make(streams, &mut decoder, length, &mut scratch)? {
+            return take(&mut BufReader::with_capacity(256 * 1024, &scratch), length, &mut writer);
+        }
         let mut content = decoder.file(streams, length);
         let taken = take(&mut content, length, &mut writer);
         match (content.failure(), taken) {

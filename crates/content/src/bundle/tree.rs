@@ -30,22 +30,23 @@ const TEXT_BYTES_MAX: u64 = u16::MAX as u64;
 /// The trees of the bases as one: of several entries of one path that of the first base.
 pub(super) struct Base {
     entries: Vec<Entry>,
-    files: Vec<OldFile>,
+    pub(super) files: Vec<OldFile>,
     by_digest: HashMap<Digest, usize>,
     length: u64,
 }
 
 /// A content of the bases.
-struct OldFile {
-    digest: Digest,
-    length: u64,
+pub(super) struct OldFile {
+    pub(super) digest: Digest,
+    pub(super) length: u64,
     chunks: Vec<ChunkRef>,
     /// Where it begins in all of the old content.
-    start: u64,
+    pub(super) start: u64,
 }
 
 /// A file whose content is told.
 pub(super) struct Told {
+    pub(super) length: u64,
     pub(super) chunks: Vec<ChunkRef>,
     /// Where the old content has one that it may be like.
     pub(super) like: Option<u64>,
@@ -73,6 +74,16 @@ impl Base {
             }
         }
         Ok(base)
+    }
+
+    /// Which file begins there in the old content.
+    pub(super) fn file_at(&self, start: u64) -> Option<usize> {
+        self.files.binary_search_by_key(&start, |file| file.start).ok()
+    }
+
+    /// Bytes of all contents.
+    pub(super) fn length(&self) -> u64 {
+        self.length
     }
 
     /// The contents of the files that are asked for, at their places.
@@ -197,7 +208,7 @@ impl Telling<'_> {
             EntryKind::File { executable, length, digest, chunks } => {
                 self.out.put(Stream::Tree, &[1 + u8::from(*executable)])?;
                 self.out.number(Stream::Tree, *length)?;
-                if *length == 0 { Ok(()) } else { self.content(entry, digest, chunks, by_name) }
+                if *length == 0 { Ok(()) } else { self.content(entry, (*length, digest), chunks, by_name) }
             }
         }
     }
@@ -205,7 +216,7 @@ impl Telling<'_> {
     fn content(
         &mut self,
         entry: &Entry,
-        digest: &Digest,
+        (length, digest): (u64, &Digest),
         chunks: &[ChunkRef],
         by_name: &HashMap<&str, usize>,
     ) -> io::Result<()> {
@@ -215,7 +226,7 @@ impl Telling<'_> {
             (None, None) => {
                 self.known.insert(*digest, self.told.len() as u64);
                 let like = self.base.like(&entry.path, by_name);
-                self.told.push(Told { chunks: chunks.to_vec(), like });
+                self.told.push(Told { length, chunks: chunks.to_vec(), like });
                 0
             }
         };

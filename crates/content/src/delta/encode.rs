@@ -74,6 +74,11 @@ impl<'a> Encoder<'a> {
         }
     }
 
+    /// Tells a number that is no part of the content.
+    pub(crate) fn number(&mut self, stream: Stream, number: u64) -> io::Result<()> {
+        self.out.number(stream, number)
+    }
+
     /// Where the old content was copied from: pieces in order, without overlap.
     pub(crate) fn used(mut self) -> Vec<(u64, u64)> {
         self.used.sort_unstable();

@@ -2,6 +2,8 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
 
+use crate::deflated::Region;
+
 /// What a window takes at first, before its place and after it.
 const FIRST_BYTES: u64 = 2 * 1024;
 const BACK_BYTES: u64 = 512;
@@ -29,12 +31,46 @@ impl OldContent {
         self.file.set_len(length)
     }
 
+    /// Writes from a place on.
+    pub(crate) fn writer(&self, at: u64) -> OldWriter<'_> {
+        OldWriter { file: &self.file, at }
+    }
+
+    /// Something was written that ends here, and the content reaches that far.
+    pub(crate) fn end_at(&mut self, end: u64) -> io::Result<()> {
+        if end > self.length { self.set_length(end) } else { Ok(()) }
+    }
+
+    /// A part of it.
+    pub(crate) fn region(&self, start: u64, length: u64) -> Region<'_> {
+        Region { file: &self.file, start, length }
+    }
+
     pub(crate) fn length(&self) -> u64 {
         self.length
     }
 
     pub(crate) fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(into, offset)
+    }
+}
+
+/// Writes more of it, from one place on.
+#[derive(Debug)]
+pub(crate) struct OldWriter<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl io::Write for OldWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write_at(bytes, self.at)?;
+        self.at += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

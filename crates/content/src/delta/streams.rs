@@ -19,6 +19,10 @@ pub(crate) enum Stream {
     Tree,
     /// Which files of the bases are copied from, a bit for each.
     Used,
+    /// Which runs of deflated bytes of the bases are inflated.
+    Inflated,
+    /// Which runs of each told file are told inflated.
+    Deflated,
     Literals,
     LiteralLengths,
     CopyLengths,
@@ -30,9 +34,11 @@ pub(crate) enum Stream {
     High,
 }
 
-pub(crate) const STREAMS: [Stream; 11] = [
+pub(crate) const STREAMS: [Stream; 13] = [
     Stream::Tree,
     Stream::Used,
+    Stream::Inflated,
+    Stream::Deflated,
     Stream::Literals,
     Stream::LiteralLengths,
     Stream::CopyLengths,
@@ -43,7 +49,7 @@ pub(crate) const STREAMS: [Stream; 11] = [
     Stream::Middle,
     Stream::High,
 ];
-/// Eleven decoders with such a window, and nothing else, are what a reader needs.
+/// Thirteen decoders with such a window, and nothing else, are what a reader needs.
 const WINDOW_LOG_MAX: u32 = 23;
 const BUFFER_BYTES: usize = 32 * 1024;
 /// How often a number's byte says that another follows, at most.
