@@ -14,6 +14,7 @@ mod error;
 mod gate;
 mod index;
 mod library;
+mod likeness;
 mod limits;
 mod manifest;
 mod outline;

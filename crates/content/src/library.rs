@@ -23,6 +23,7 @@ use crate::{
     durable::{self, lock},
     error::LibraryError,
     gate::Gate,
+    likeness::Likenesses,
     limits::Limits,
     manifest::{ChunkRef, Manifest},
     pack::{PACK_HEADER, Pack},
@@ -38,6 +39,7 @@ const FORMAT: &[u8] = b"packhorse-library 1\n";
 #[derive(Debug, Clone)]
 pub struct Library {
     pub(crate) shared: Arc<Shared>,
+    likenesses: Arc<Mutex<Likenesses>>,
 }
 
 #[derive(Debug)]
@@ -76,6 +78,7 @@ impl Library {
         let free = packs.iter().filter(|pack| pack.has_room()).cloned().collect();
         let next = packs.last().map_or(1, |pack| pack.id + 1);
         Ok(Library {
+            likenesses: Arc::default(),
             shared: Arc::new(Shared {
                 dir: dir.to_owned(),
                 _lock: lock,
@@ -95,6 +98,10 @@ impl Library {
     /// Whether the manifest is here, which it is only once all its chunks were.
     pub fn has_manifest(&self, manifest: &Digest) -> bool {
         self.shared.manifest_path(manifest).exists()
+    }
+
+    pub(crate) fn likenesses<T>(&self, with: impl FnOnce(&mut Likenesses) -> T) -> T {
+        with(&mut self.likenesses.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub fn manifest(&self, manifest: &Digest) -> Result<Option<Manifest>, LibraryError> {

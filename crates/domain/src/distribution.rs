@@ -97,15 +97,45 @@ pub enum ChildNeed {
     },
 }
 
-/// The newest bases are the likeliest to share content; more than this costs more to consider than it saves.
-pub const BASES_MAX: usize = 4;
+/// What a child reported to hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Manifests of the package, newest first.
+    pub own: Vec<Digest>,
+    /// Those of other packages.
+    pub others: Vec<Digest>,
+}
 
-/// Decides what a child lacks: `held` are the manifests it reported, newest first and of this package before others.
-pub fn child_need(target: &Digest, held: &[Digest], here: impl Fn(&Digest) -> bool) -> ChildNeed {
-    if held.contains(target) {
+/// Manifests of other packages that a bundle builds on, at most.
+const OTHERS_MAX: usize = 2;
+/// Each has so much of the target, at least: less costs more to look through than it saves.
+const SHARED_PERCENT_MIN: u64 = 5;
+
+/// Decides what a child lacks. `here`: whether this site holds a manifest too. `shared`: how much of the target's content a
+/// manifest has as well, in percent.
+///
+/// The newest version of the package is most like the next one, and it alone makes one bundle do for all children that
+/// hold it. Where there is none, what other packages have in common with it counts.
+pub fn child_need(
+    target: &Digest,
+    held: &Held,
+    here: impl Fn(&Digest) -> bool,
+    mut shared: impl FnMut(&Digest) -> u64,
+) -> ChildNeed {
+    if held.own.contains(target) || held.others.contains(target) {
         return ChildNeed::Nothing;
     }
-    let bases = held.iter().filter(|base| here(base)).take(BASES_MAX).copied().collect();
+    let bases = match held.own.iter().find(|base| here(base)) {
+        Some(base) => vec![*base],
+        None => {
+            let mut others: Vec<(u64, Digest)> =
+                held.others.iter().filter(|base| here(base)).map(|base| (shared(base), *base)).collect();
+            others.retain(|(shared, _)| *shared >= SHARED_PERCENT_MIN);
+            others.sort_unstable_by_key(|(shared, base)| (std::cmp::Reverse(*shared), *base));
+            others.dedup();
+            others.into_iter().take(OTHERS_MAX).map(|(_, base)| base).collect()
+        }
+    };
     ChildNeed::Bundle { target: *target, bases }
 }
 
@@ -196,13 +226,32 @@ mod tests {
 
     #[test]
     fn a_child_gets_only_what_it_lacks() {
-        let [v1, v2, other] = [1, 2, 3].map(|n| Digest([n; 32]));
+        let [v1, v2, v3, like, unlike, likest] = [1, 2, 3, 4, 5, 6].map(|n| Digest([n; 32]));
+        let shared = |base: &Digest| {
+            [(like, 5), (unlike, 4), (likest, 90)].iter().find(|one| one.0 == *base).map_or(0, |one| one.1)
+        };
+        let bases = |own: &[Digest], others: &[Digest], here: &dyn Fn(&Digest) -> bool| {
+            let held = Held { own: own.to_vec(), others: others.to_vec() };
+            match child_need(&v3, &held, here, shared) {
+                ChildNeed::Nothing => None,
+                ChildNeed::Bundle { target, bases } => {
+                    assert_eq!(target, v3);
+                    Some(bases)
+                }
+            }
+        };
 
-        assert_eq!(child_need(&v2, &[v2, v1], |_| true), ChildNeed::Nothing);
-        assert_eq!(
-            child_need(&v2, &[v1, other], |base| *base == v1),
-            ChildNeed::Bundle { target: v2, bases: vec![v1] },
-            "a base that is not here cannot be built on"
-        );
+        for (own, others, expected, why) in [
+            (&[v3, v2][..], &[][..], None, "it has it"),
+            (&[v1], &[v3], None, "another package has the same"),
+            (&[v2, v1], &[likest], Some(vec![v2]), "the newest of its own is enough"),
+            (&[], &[like, unlike, likest, like], Some(vec![likest, like]), "what has most of it first, once"),
+            (&[], &[unlike], Some(vec![]), "too little in common"),
+            (&[], &[], Some(vec![]), "it has nothing"),
+        ] {
+            assert_eq!(bases(own, others, &|_| true), expected, "{why}");
+        }
+        assert_eq!(bases(&[v2, v1], &[], &|base| *base != v2), Some(vec![v1]), "a base has to be here");
+        assert_eq!(bases(&[v2], &[likest], &|_| false), Some(vec![]));
     }
 }

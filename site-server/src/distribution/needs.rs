@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use packhorse_content::BundlePlan;
 use packhorse_domain::{
     Digest,
-    distribution::{ChildNeed, child_need},
+    distribution::{ChildNeed, Held, child_need},
     id::{PackageId, SiteCode},
     object::ObjectKind,
     status::PackageStatus,
@@ -58,7 +58,8 @@ pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Resul
             // A child whose words and deeds differ gets the whole.
             let is_refused = refused.contains(&(child.clone(), target));
             let here = |base: &Digest| !is_refused && site.library.has_manifest(base);
-            if let ChildNeed::Bundle { target, bases } = child_need(&target, &held, here) {
+            let shared = |base: &Digest| site.library.likeness(&target, base);
+            if let ChildNeed::Bundle { target, bases } = child_need(&target, &held, here, shared) {
                 let has_job = jobs.contains(&(child.clone(), target));
                 needs.push(Need { child, package, plan: BundlePlan { target, bases }, has_job });
             }
@@ -82,12 +83,14 @@ async fn reported(tx: &mut Tx, view: &View) -> Result<Reported, Error> {
     Ok(reported)
 }
 
-/// The manifests that a child reported, those of this package first.
-fn holds(reported: &Reported, child: &SiteCode, package: &PackageId) -> Vec<Digest> {
-    let all = reported.get(child).map(Vec::as_slice).unwrap_or_default();
-    let own = all.iter().filter(|(id, _)| id == package);
-    let others = all.iter().filter(|(id, _)| id != package);
-    own.chain(others).flat_map(|(_, held)| held.iter().copied()).collect()
+/// What a child reported, of this package and of others.
+fn holds(reported: &Reported, child: &SiteCode, package: &PackageId) -> Held {
+    let mut held = Held::default();
+    for (id, manifests) in reported.get(child).into_iter().flatten() {
+        let into = if id == package { &mut held.own } else { &mut held.others };
+        into.extend_from_slice(manifests);
+    }
+    held
 }
 
 /// Children with a mini-job in such a state, and the target that its bundle leads to.
