@@ -1,4 +1,4 @@
-//! Makes the bundle from one directory to another and takes it in elsewhere. Prints `name value` lines: bytes, seconds of
+//! Makes the bundle from one directory to another, or with `-` from nothing, and takes it in elsewhere. Prints `name value` lines: bytes, seconds of
 //! CPU and the peak of memory of each of the two.
 //!
 //!     cargo run --release -p packhorse-content --example step -- OLD NEW [LEVEL]
@@ -46,15 +46,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directory = tempfile::tempdir()?;
     let (here, there) =
         (Library::open(&directory.path().join("here"))?, Library::open(&directory.path().join("there"))?);
-    let (old, new) = (Path::new(old), Path::new(new));
-    let old = snapshot(old, &here, &|_| ControlFlow::Continue(()))?.digest;
-    let new = snapshot(new, &here, &|_| ControlFlow::Continue(()))?.digest;
-    let mut whole = tempfile::tempfile_in(directory.path())?;
-    write_bundle(&here, &BundlePlan { target: old, bases: Vec::new() }, &mut whole, 1)?;
-    apply_bundle(&there, &whole, &Limits::default())?;
+    let mut bases = Vec::new();
+    if old != "-" {
+        let old = snapshot(Path::new(old), &here, &|_| ControlFlow::Continue(()))?.digest;
+        let mut whole = tempfile::tempfile_in(directory.path())?;
+        write_bundle(&here, &BundlePlan { target: old, bases: Vec::new() }, &mut whole, 1)?;
+        apply_bundle(&there, &whole, &Limits::default())?;
+        bases.push(old);
+    }
+    let new = snapshot(Path::new(new), &here, &|_| ControlFlow::Continue(()))?.digest;
 
     let mut step = tempfile::tempfile_in(directory.path())?;
-    let plan = BundlePlan { target: new, bases: vec![old] };
+    let plan = BundlePlan { target: new, bases };
     let info = measured("make", || Ok(write_bundle(&here, &plan, &mut step, level)?))?;
     writeln!(io::stdout(), "bytes {}", info.length)?;
     let made = measured("apply", || Ok(apply_bundle(&there, &step, &Limits::default())?))?;

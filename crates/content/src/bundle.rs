@@ -1,14 +1,22 @@
 //! A bundle: what a library needs to hold a version, given versions that it holds.
 //!
-//! It begins, integers little-endian, with the magic `PHBN`, format u16, base count u16, BLAKE3 of the target manifest,
-//! manifest length u64, plain length u64, BLAKE3 of each base manifest; it ends with the BLAKE3 of everything before. What is
-//! between them depends on the format: 1 has all that is new as it is ([`whole`]), 2 what is new as differences from the bases
-//! ([`step`]). The same plan gives the same bytes.
+//! It begins, integers little-endian, with the magic `PHBN`, format version u16, base count u16, BLAKE3 of the target
+//! manifest, manifest length u64, plain length u64, BLAKE3 of each base manifest. Then for each stream its plain and its
+//! compressed length, u64 both; then the streams, one zstd frame each, in the order of [`STREAMS`](crate::delta::STREAMS).
+//! It ends with the BLAKE3 of everything before. The same plan gives the same bytes.
+//!
+//! Two of the streams say what the new tree is ([`tree`]), two what lies deflated in archives ([`archives`]); the others are
+//! a delta ([`crate::delta`]) of the files that the tree says are told, one after the other. The old content is that of all
+//! files of the bases, each content once, in the order in which their merged trees have it. The plain length is that of the
+//! manifest and of all files that are told.
+//!
+//! Digests of what is new are not in it: the receiver finds them itself, and the manifest that they lead to is the target or
+//! the bundle is refused.
 
 mod archives;
-mod step;
+mod making;
+mod taking;
 mod tree;
-mod whole;
 
 use std::{
     fs::File,
@@ -27,14 +35,9 @@ use crate::{
 };
 
 const MAGIC: [u8; 4] = *b"PHBN";
+/// The one before had all chunks as they are.
+const VERSION: u16 = 2;
 const BASES_MAX: usize = 64;
-
-/// What is in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BundleFormat {
-    Whole = 1,
-    Step = 2,
-}
 
 /// What to bundle, and what the receiver is known to hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +63,6 @@ pub struct BundleInfo {
 /// What a bundle says of itself before any of it is decompressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BundleHeader {
-    pub format: BundleFormat,
     pub target: Digest,
     pub bases: Vec<Digest>,
     pub manifest_length: u64,
@@ -81,7 +83,9 @@ pub enum BundleError {
     TooManyBases(usize),
     #[error("the bytes are no bundle")]
     NotABundle,
-    #[error("the bundle has format version {0}, this program knows versions 1 and 2: upgrade it")]
+    #[error(
+        "the bundle has format version {0}, this program knows version 2: upgrade the older of the two sites"
+    )]
     Version(u16),
     #[error("the bundle is longer than accepted: {length} bytes uncompressed, {max} are")]
     TooLong { length: u64, max: u64 },
@@ -116,10 +120,7 @@ pub fn write_bundle(
     let bytes = library.manifest_bytes(&plan.target).map_err(BundleError::Library)?;
     let bytes = bytes.ok_or(BundleError::TargetLacking { target: plan.target })?;
     let mut out = HashingWriter { out, outliner: Outliner::new(), length: 0 };
-    let plain_length = match plan.bases.is_empty() {
-        true => whole::write(library, &plan.target, &bytes, &mut out, level)?,
-        false => step::write(library, plan, &bytes, &mut out, level)?,
-    };
+    let plain_length = making::write(library, plan, &bytes, &mut out, level)?;
     let checksum = out.outliner.digest();
     out.write_all(checksum.as_bytes()).and_then(|()| out.flush()).map_err(BundleError::Write)?;
     let (digest, outline) = out.outliner.finish();
@@ -134,11 +135,7 @@ pub fn apply_bundle(library: &Library, file: &File, limits: &Limits) -> Result<M
     input.rewind().map_err(BundleError::Read)?;
     let header = read_header(&mut input)?;
     header.check(library, limits)?;
-    input.rewind().map_err(BundleError::Read)?;
-    match header.format {
-        BundleFormat::Whole => whole::apply(library, &mut input, limits),
-        BundleFormat::Step => step::apply(library, file, &header, limits),
-    }
+    taking::take_in(library, file, &header, limits)
 }
 
 /// Reads what a bundle says of itself. Nothing of it is proved before the bundle is applied.
@@ -150,11 +147,9 @@ pub fn read_header(input: &mut dyn Read) -> Result<BundleHeader, BundleError> {
         return Err(BundleError::NotABundle);
     }
     let version = fields.u16().ok_or(BundleError::Truncated)?;
-    let format = match version {
-        1 => BundleFormat::Whole,
-        2 => BundleFormat::Step,
-        other => return Err(BundleError::Version(other)),
-    };
+    if version != VERSION {
+        return Err(BundleError::Version(version));
+    }
     let count = usize::from(fields.u16().ok_or(BundleError::Truncated)?);
     if count > BASES_MAX {
         return Err(BundleError::TooManyBases(count));
@@ -168,14 +163,14 @@ pub fn read_header(input: &mut dyn Read) -> Result<BundleHeader, BundleError> {
         input.read_exact(&mut base).map_err(read_failed)?;
         bases.push(Digest(base));
     }
-    Ok(BundleHeader { format, target, bases, manifest_length, plain_length })
+    Ok(BundleHeader { target, bases, manifest_length, plain_length })
 }
 
 impl BundleHeader {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(56 + self.bases.len() * 32);
         bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&(self.format as u16).to_le_bytes());
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&(self.bases.len() as u16).to_le_bytes());
         bytes.extend_from_slice(&self.target.0);
         bytes.extend_from_slice(&self.manifest_length.to_le_bytes());
@@ -204,27 +199,9 @@ impl BundleHeader {
     }
 }
 
-/// Reads exactly `length` bytes. Memory is taken as they come, not as they are announced.
-fn take(input: &mut dyn Read, length: u64, into: &mut Vec<u8>) -> Result<(), BundleError> {
-    let taken = input.take(length).read_to_end(into).map_err(decode_failed)?;
-    if taken as u64 != length {
-        return Err(BundleError::Damaged("it holds less than it declares"));
-    }
-    Ok(())
-}
-
 fn read_failed(error: io::Error) -> BundleError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => BundleError::Truncated,
-        _ => BundleError::Read(error),
-    }
-}
-
-/// What zstd refuses comes without a code of the system; what reading refuses has one.
-fn decode_failed(error: io::Error) -> BundleError {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => BundleError::Truncated,
-        _ if error.raw_os_error().is_none() => BundleError::Damaged("it cannot be decompressed"),
         _ => BundleError::Read(error),
     }
 }

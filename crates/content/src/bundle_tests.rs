@@ -210,28 +210,6 @@ fn limits_are_checked_before_anything_is_unpacked() {
 }
 
 #[test]
-fn a_window_larger_than_agreed_is_refused() {
-    let (_here, sender) = library();
-    let sent = small(&sender);
-    let bytes = bundle(&sender, sent.digest, &[]);
-    let header = &bytes[..56];
-    let mut frame = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
-    frame.window_log(26).unwrap();
-    let mut plain = sent.manifest.encode();
-    plain.push(3);
-    for chunk in sent.manifest.chunks() {
-        plain.extend(sender.chunk(&chunk.digest).unwrap().unwrap());
-    }
-    std::io::Write::write_all(&mut frame, &plain).unwrap();
-    let mut forged = [header, &frame.finish().unwrap()].concat();
-    let checksum = digest_of(&forged);
-    forged.extend_from_slice(&checksum.0);
-    let (_there, receiver) = library();
-    assert!(matches!(apply(&receiver, &forged), Err(BundleError::Damaged(_))));
-    assert_untouched(&receiver, &sent, "window");
-}
-
-#[test]
 fn what_is_not_held_is_not_bundled() {
     let (dir, sender) = library();
     let sent = take(source(1).path(), &sender);

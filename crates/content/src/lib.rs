@@ -32,7 +32,7 @@ mod writer;
 
 pub use block::{Block, BlockError};
 pub use bundle::{
-    BundleError, BundleFormat, BundleHeader, BundleInfo, BundlePlan, apply_bundle, read_header, write_bundle,
+    BundleError, BundleHeader, BundleInfo, BundlePlan, apply_bundle, read_header, write_bundle,
 };
 pub use collect::Collected;
 pub use error::LibraryError;

@@ -79,6 +79,10 @@ impl Found {
 }
 
 impl NewArchives {
+    pub(super) fn none() -> io::Result<Self> {
+        Ok(NewArchives { file: tempfile::tempfile()?, archives: HashMap::new() })
+    }
+
     /// Looks through the told files.
     pub(super) fn of(library: &Library, told: &[Told]) -> Result<Self, BundleError> {
         let file = tempfile::tempfile_in(library.shared.dir()).map_err(BundleError::Write)?;

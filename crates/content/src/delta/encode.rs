@@ -99,6 +99,9 @@ impl<'a> Encoder<'a> {
             self.tracks[0] = Track { shift: like.wrapping_sub(self.place) as i64, window: Window::default() };
         }
         let (began, mut looked) = (self.place, 0);
+        if self.old.length() == 0 {
+            return self.as_it_is(content);
+        }
         loop {
             let missing = SEGMENT_BYTES - self.buffer.len();
             let read = content.take(missing as u64).read_to_end(&mut self.buffer)?;
@@ -117,6 +120,19 @@ impl<'a> Encoder<'a> {
                 self.step(looked)?;
                 self.forget(looked);
                 looked = 0;
+            }
+        }
+    }
+
+    /// Tells a file where there is nothing to copy from.
+    fn as_it_is(&mut self, content: &mut dyn Read) -> io::Result<u64> {
+        let began = self.place;
+        loop {
+            let read = content.take(SEGMENT_BYTES as u64).read_to_end(&mut self.buffer)?;
+            self.step(read)?;
+            self.forget(read);
+            if read < SEGMENT_BYTES {
+                return Ok(self.place - began);
             }
         }
     }

@@ -49,9 +49,24 @@ pub(crate) const STREAMS: [Stream; 13] = [
     Stream::Middle,
     Stream::High,
 ];
-/// Thirteen decoders with such a window, and nothing else, are what a reader needs.
-const WINDOW_LOG_MAX: u32 = 23;
+/// Decoders with such windows, and nothing else, are what a reader needs.
+const WINDOW_LOG_MAX: u32 = 22;
+const LITERALS_WINDOW_LOG_MAX: u32 = 25;
+/// From this level on zstd needs more memory for a long window than a site has to have.
+const LEVEL_OF_SHORT_WINDOWS: i32 = 16;
 const BUFFER_BYTES: usize = 32 * 1024;
+
+impl Stream {
+    fn window_log_max(self) -> u32 {
+        if self == Stream::Literals { LITERALS_WINDOW_LOG_MAX } else { WINDOW_LOG_MAX }
+    }
+
+    fn window_log(self, level: i32) -> u32 {
+        let most = if level < LEVEL_OF_SHORT_WINDOWS { LITERALS_WINDOW_LOG_MAX } else { WINDOW_LOG_MAX + 1 };
+        self.window_log_max().min(most)
+    }
+}
+
 /// How often a number's byte says that another follows, at most.
 const NUMBER_BYTES_MAX: u32 = 10;
 
@@ -103,14 +118,15 @@ impl Spools {
     /// Compresses them, one after the other.
     pub(crate) fn finish(self, directory: &Path, level: i32) -> io::Result<Sections> {
         let mut sections = Sections { file: tempfile::tempfile_in(directory)?, lengths: Vec::new() };
-        for spool in self.files {
+        for (stream, spool) in STREAMS.into_iter().zip(self.files) {
             let begin = sections.file.stream_position()?;
             let mut plain = spool.file.into_inner().map_err(io::IntoInnerError::into_error)?;
             plain.seek(SeekFrom::Start(0))?;
             let mut encoder = Encoder::new(&sections.file, level)?;
             encoder.set_pledged_src_size(Some(spool.length))?;
             let needed = spool.length.max(1).next_power_of_two().ilog2();
-            encoder.window_log(needed.clamp(10, WINDOW_LOG_MAX))?;
+            encoder.window_log(needed.clamp(10, stream.window_log(level)))?;
+            encoder.long_distance_matching(stream == Stream::Literals)?;
             io::copy(&mut plain, &mut encoder)?;
             encoder.finish()?;
             let length = sections.file.stream_position()? - begin;
@@ -153,11 +169,11 @@ impl Streams {
     /// Sections that begin at `at`, one after the other; `lengths`: plain and compressed bytes of each.
     pub(crate) fn open(file: &Arc<File>, mut at: u64, lengths: &[(u64, u64)]) -> Result<Self, BundleError> {
         let mut decoders = Vec::with_capacity(STREAMS.len());
-        for (plain, compressed) in lengths {
+        for (stream, (plain, compressed)) in STREAMS.into_iter().zip(lengths) {
             let end = at.checked_add(*compressed).ok_or(BundleError::Damaged("its sections have no end"))?;
             let part = BufReader::with_capacity(BUFFER_BYTES, Part { file: file.clone(), at, end });
             let mut decoder = Decoder::with_buffer(part).map_err(BundleError::Read)?.single_frame();
-            decoder.window_log_max(WINDOW_LOG_MAX).map_err(BundleError::Read)?;
+            decoder.window_log_max(stream.window_log_max()).map_err(BundleError::Read)?;
             decoders.push(BufReader::with_capacity(BUFFER_BYTES, decoder.take(*plain)));
             at = end;
         }

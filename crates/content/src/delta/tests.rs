@@ -151,3 +151,27 @@ proptest! {
         bytes_of(&old, &[new, rest]);
     }
 }
+
+#[test]
+fn a_window_larger_than_agreed_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    for (stream, window_log, is_refused) in [(0, 22, false), (0, 23, true), (4, 25, false), (4, 26, true)] {
+        assert_eq!(STREAMS[4], Stream::Literals);
+        let frame_of = |window_log| {
+            let mut frame = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            frame.window_log(window_log).unwrap();
+            frame.write_all(b"x").unwrap();
+            frame.finish().unwrap()
+        };
+        let frames: Vec<Vec<u8>> =
+            (0..STREAMS.len()).map(|nth| frame_of(if nth == stream { window_log } else { 10 })).collect();
+        let mut file = tempfile::tempfile_in(directory.path()).unwrap();
+        file.write_all(&frames.concat()).unwrap();
+        let lengths: Vec<(u64, u64)> = frames.iter().map(|frame| (1, frame.len() as u64)).collect();
+        let mut streams = Streams::open(&Arc::new(file), 0, &lengths).unwrap();
+
+        let read = STREAMS.into_iter().map(|stream| streams.byte(stream)).find_map(Result::err);
+
+        assert_eq!(read.is_some(), is_refused, "{window_log} of {stream}");
+    }
+}

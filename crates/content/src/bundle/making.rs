@@ -1,0 +1,112 @@
+//! Makes a bundle: the new tree and all that is new, as differences from what the receiver holds.
+
+use std::io::{self, Read, Write};
+
+use super::{
+    BundleError, BundleHeader, BundlePlan, HashingWriter,
+    archives::{NewArchives, OldRuns},
+    tree::{self, Base},
+};
+use crate::{
+    delta::{Encoder, Index, Spools},
+    error::LibraryError,
+    library::Library,
+    limits::Limits,
+    manifest::{ChunkRef, Manifest},
+    reader::ChunkReader,
+};
+
+/// Writes it up to its checksum. Gives the plain length.
+pub(super) fn write(
+    library: &Library,
+    plan: &BundlePlan,
+    bytes: &[u8],
+    out: &mut HashingWriter<'_>,
+    level: i32,
+) -> Result<u64, BundleError> {
+    let manifest = Manifest::decode(bytes, &Limits::default()).map_err(BundleError::Manifest)?;
+    let base = Base::of(library, &plan.bases)?;
+    let directory = library.shared.dir();
+    let mut old = base.content(library, |_| true)?;
+    let mut spools = Spools::new(directory).map_err(BundleError::Write)?;
+    let told = tree::tell(&manifest, &base, &mut spools).map_err(BundleError::Write)?;
+    // A bundle that builds on nothing is the last resort: it is as plain as can be.
+    let (archives, runs) = match told.is_empty() || plan.bases.is_empty() {
+        true => (NewArchives::none().map_err(BundleError::Write)?, OldRuns::default()),
+        false => {
+            let mut archives = NewArchives::of(library, &told)?;
+            let runs = archives.inflate_old(&base, &manifest, &mut old).map_err(BundleError::Write)?;
+            (archives, runs)
+        }
+    };
+    let index = Index::new(&old).map_err(BundleError::Read)?;
+    let mut encoder = Encoder::new(&old, &index, &mut spools);
+    let mut scratch = tempfile::tempfile_in(directory).map_err(BundleError::Write)?;
+    let mut reader = ChunkReader::new(&library.shared);
+    let mut plain_length = bytes.len() as u64;
+    for (nth, file) in told.iter().enumerate() {
+        plain_length += file.length;
+        let is_archive = archives.tell((nth, file), (&runs, &base), &mut encoder, &mut scratch);
+        if !is_archive.map_err(BundleError::Write)? {
+            let mut content = Content::new(&mut reader, &file.chunks);
+            encoder.file(&mut content, file.like).map_err(content_failed)?;
+        }
+    }
+    let pieces = encoder.used();
+    let mut used = base.used(&pieces);
+    runs.mark(&pieces, &mut used);
+    tree::tell_used(&used, &mut spools).map_err(BundleError::Write)?;
+    runs.tell(&pieces, &mut spools).map_err(BundleError::Write)?;
+    let sections = spools.finish(directory, level).map_err(BundleError::Write)?;
+    let header = BundleHeader {
+        target: plan.target,
+        bases: plan.bases.clone(),
+        manifest_length: bytes.len() as u64,
+        plain_length,
+    };
+    let mut head = header.encode();
+    for (plain, compressed) in &sections.lengths {
+        head.extend_from_slice(&plain.to_le_bytes());
+        head.extend_from_slice(&compressed.to_le_bytes());
+    }
+    out.write_all(&head).and_then(|()| sections.write(out)).map_err(BundleError::Write)?;
+    Ok(plain_length)
+}
+
+/// The bytes of some chunks, one after the other.
+struct Content<'r, 'a> {
+    reader: &'r mut ChunkReader<'a>,
+    chunks: std::slice::Iter<'r, ChunkRef>,
+    chunk: Vec<u8>,
+    at: usize,
+}
+
+impl<'r, 'a> Content<'r, 'a> {
+    fn new(reader: &'r mut ChunkReader<'a>, chunks: &'r [ChunkRef]) -> Self {
+        Content { reader, chunks: chunks.iter(), chunk: Vec::new(), at: 0 }
+    }
+}
+
+impl Read for Content<'_, '_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.chunk.len() {
+            let Some(next) = self.chunks.next() else { return Ok(0) };
+            let bytes = self.reader.exactly(next).map_err(io::Error::other)?;
+            self.chunk.clear();
+            self.chunk.extend_from_slice(bytes);
+            self.at = 0;
+        }
+        let length = into.len().min(self.chunk.len() - self.at);
+        into[..length].copy_from_slice(&self.chunk[self.at..self.at + length]);
+        self.at += length;
+        Ok(length)
+    }
+}
+
+/// What went wrong with the library comes wrapped.
+fn content_failed(error: io::Error) -> BundleError {
+    match error.downcast::<LibraryError>() {
+        Ok(error) => BundleError::Library(error),
+        Err(error) => BundleError::Write(error),
+    }
+}
