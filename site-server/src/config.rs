@@ -164,7 +164,7 @@ fn lanes() -> String {
 }
 
 fn bundle_level() -> i32 {
-    9
+    8
 }
 
 fn instruction_validity_h() -> u32 {
@@ -351,7 +351,7 @@ mod tests {
         let settings =
             load("code = 'CEN'\nname = 'x'\nlisten = '127.0.0.1:1'\nendpoints = ['a:1']\n").expect("good");
 
-        assert_eq!(settings.bundle_level, 9);
+        assert_eq!(settings.bundle_level, 8);
         assert_eq!(settings.instruction_validity, Duration::from_secs(72 * 3600));
         assert_eq!(settings.link.compare_every, Duration::from_secs(600));
     }

@@ -104,7 +104,7 @@ pub async fn init(plan: &Plan, clock: &dyn Clock) -> Result<(), InitError> {
         name: plan.name.clone(),
         listen: plan.listen.to_string(),
         endpoints: plan.endpoints.clone(),
-        bundle_level: 9,
+        bundle_level: 8,
         instruction_validity_h: 72,
         parent,
         link: Link::default(),
