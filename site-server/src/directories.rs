@@ -59,6 +59,16 @@ impl Directories {
         self.root.join("uploads")
     }
 
+    /// What the files of source directories looked like when they were last read.
+    pub(crate) fn sources(&self) -> PathBuf {
+        self.root.join("sources")
+    }
+
+    /// The record of one source directory.
+    pub(crate) fn source_record(&self, source: &Path) -> PathBuf {
+        self.sources().join(blake3::hash(source.as_os_str().as_encoded_bytes()).to_hex().as_str())
+    }
+
     pub(crate) fn outgoing(&self) -> PathBuf {
         self.root.join("spool/outgoing")
     }
@@ -90,7 +100,7 @@ impl Directories {
     }
 
     /// Those that must be there before a server runs.
-    pub(crate) fn working(&self) -> [PathBuf; 3] {
-        [self.uploads(), self.outgoing(), self.incoming()]
+    pub(crate) fn working(&self) -> [PathBuf; 4] {
+        [self.uploads(), self.sources(), self.outgoing(), self.incoming()]
     }
 }

@@ -38,6 +38,10 @@ pub(super) async fn clean(site: &Site, view: &View, swept: &mut bool) -> Result<
     if !*swept {
         *swept = collect(site).await?;
         intake::remove_stale_uploads(site)?;
+        let mut tx = site.store.read().await?;
+        let sources = contents::sources(&mut tx).await?;
+        drop(tx);
+        intake::remove_stale_records(site, &sources)?;
         spool_strays(site).await?;
     }
     Ok(())

@@ -13,7 +13,10 @@ use packhorse_domain::{
 use packhorse_proto::object::v1 as wire;
 use packhorse_runtime::{SystemClock, Worker as _};
 
-use super::{DistributionManager, View, cleanup};
+use super::{
+    DistributionManager, View, cleanup,
+    intake::{SourceFrom, snapshot_source},
+};
 use crate::{
     record::Body,
     store::{
@@ -21,7 +24,7 @@ use crate::{
         contents::{self, Content},
         objects,
     },
-    testing::{Node, noise},
+    testing::{Node, noise, until},
 };
 
 async fn held(node: &Node) -> Vec<u64> {
@@ -218,4 +221,34 @@ async fn lost_content_is_taken_in_again_from_its_source() {
     assert!(central.site.library.verify(&manifest).unwrap().is_empty());
     let status = central.status(&package, central.code()).await.unwrap();
     assert_eq!(status.held, [manifest]);
+}
+
+#[tokio::test]
+async fn a_source_is_read_once_and_its_record_goes_with_the_package() {
+    let central = Node::central(SystemClock::shared()).await;
+    let mut manager = DistributionManager::new(central.site.clone());
+    let package = central.package(&noise(50_000, 1)).await;
+    let records = || fs::read_dir(central.site.directories.sources()).unwrap().count();
+    manager.step().await.unwrap();
+    assert_eq!(records(), 1, "it is kept as long as the package has that source");
+
+    // Programs are built on a disk more often than temporary files lie on one.
+    let program = std::env::current_exe().unwrap();
+    let source = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+    fs::write(source.path().join("file"), b"content").unwrap();
+    let from = SourceFrom::Directory(source.path().to_owned());
+    let read = async || snapshot_source(&central.site, &from).await.unwrap().unwrap().files_read;
+    assert_eq!(read().await, 1);
+    // As soon as the file is old enough; where the file system's times mean nothing, never.
+    const EXT_AND_OVERLAY: [i64; 2] = [0xef53, 0x794c_7630];
+    if EXT_AND_OVERLAY.contains(&(rustix::fs::statfs(source.path()).unwrap().f_type as i64)) {
+        until("the file is known", async || read().await == 0).await;
+        fs::write(source.path().join("file"), b"CONTENT").unwrap();
+    }
+    assert_eq!(read().await, 1);
+    assert_eq!(records(), 2);
+
+    central.delete(&package).await;
+    manager.step().await.unwrap();
+    assert_eq!(records(), 0);
 }
