@@ -21,16 +21,15 @@ use crate::{
     error::LibraryError,
     library::Library,
     manifest::{ChunkRef, Entry, EntryKind, Manifest},
+    sparse::Sparse,
     stamps::Stamp,
     writer::PackWriter,
 };
 
 mod plan;
-mod sparse;
 mod walk;
 
 use plan::{Memory, Plan};
-use sparse::Sparse;
 use walk::{Found, FoundKind, Walked, walk};
 
 /// So many of the files that cannot be read are named.

@@ -7,11 +7,16 @@
 //! and of change (seconds i64, nanoseconds u32 each), all zero where a file is to be read again; then the BLAKE3 of all
 //! that. What is no such file is as good as none: everything is read.
 
-use std::{fs::Metadata, os::unix::fs::MetadataExt, path::Path, time::SystemTime};
+use std::{
+    fs::Metadata,
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::Path,
+    time::SystemTime,
+};
 
 use packhorse_domain::{
     Digest,
-    settled::{Clocks, Moment, times_went_on},
+    settled::{Clocks, Moment, is_settled, keeps_change_times, times_went_on},
 };
 
 use crate::{
@@ -57,6 +62,28 @@ impl Stamp {
             changed: moment(metadata.ctime(), metadata.ctime_nsec()),
         }
     }
+}
+
+impl Stamp {
+    /// Whether it is the same but for the time of change, which a file gets by a name that comes or goes as well.
+    pub(crate) fn is_but_renamed(&self, before: &Stamp) -> bool {
+        *self == Stamp { changed: self.changed, ..*before }
+    }
+
+    /// Whether the file was clearly older when a look began: a later change shows.
+    pub(crate) fn is_settled_at(&self, begun: &Clocks) -> bool {
+        let begun = Moment {
+            seconds: begun.wall_us.div_euclid(1_000_000),
+            nanoseconds: begun.wall_us.rem_euclid(1_000_000) as u32 * 1000,
+        };
+        is_settled(self.changed, begun) && is_settled(self.modified, begun)
+    }
+}
+
+/// Whether the times of change of the file system that holds the open file are believed.
+pub(crate) fn keeps_times(file: impl AsFd) -> bool {
+    // Some machines have the type signed and of 32 bits.
+    rustix::fs::fstatfs(file).is_ok_and(|told| keeps_change_times(u64::from(told.f_type as u32)))
 }
 
 impl Stamps {

@@ -124,23 +124,6 @@ pub(crate) fn remove_stale_uploads(site: &Site) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes what is remembered of source directories that no package has any more. What one that is being taken in
-/// loses by it is read again at its next update.
-pub(crate) fn remove_stale_records(site: &Site, sources: &[String]) -> Result<(), Error> {
-    let kept: Vec<PathBuf> =
-        sources.iter().map(|source| site.directories.source_record(Path::new(source))).collect();
-    let directory = site.directories.sources();
-    let listing = |source| Error::File { what: format!("list {}", directory.display()), source };
-    for entry in fs::read_dir(&directory).map_err(listing)? {
-        let path = entry.map_err(listing)?.path();
-        if !kept.contains(&path) {
-            fs::remove_file(&path)
-                .map_err(|source| Error::File { what: format!("remove {}", path.display()), source })?;
-        }
-    }
-    Ok(())
-}
-
 fn is_stale(path: &Path, now: Timestamp) -> bool {
     let kept =
         if path.extension().is_some_and(|end| end == UNFINISHED) { UNFINISHED_KEPT } else { UPLOAD_KEPT };

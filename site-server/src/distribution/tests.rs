@@ -10,7 +10,10 @@ use packhorse_domain::{
     link::ItemId,
     object::{Object, ObjectKind},
 };
-use packhorse_proto::object::v1 as wire;
+use packhorse_proto::{
+    object::v1 as wire,
+    provider::v1::{CheckDirectoryRequest, distribution_point_service_server::DistributionPointService as _},
+};
 use packhorse_runtime::{SystemClock, Worker as _};
 
 use super::{
@@ -251,4 +254,57 @@ async fn a_source_is_read_once_and_its_record_goes_with_the_package() {
     central.delete(&package).await;
     manager.step().await.unwrap();
     assert_eq!(records(), 0);
+}
+
+#[tokio::test]
+async fn what_is_altered_by_hand_in_a_directory_is_put_right_on_demand_and_told() {
+    let central = Node::central(SystemClock::shared()).await;
+    let mut manager = DistributionManager::new(central.site.clone());
+    let package = central.package(&noise(50_000, 1)).await;
+    central.hall().await;
+    central.send(&package, central.code()).await;
+    manager.step().await.unwrap();
+    let file = central.path("hall").join(package.as_str()).join("setup.sh");
+    let points = crate::provider::DistributionPoints::new(central.site.clone());
+    let check = async || {
+        let request = CheckDirectoryRequest { name: "hall".to_owned() };
+        points.check_directory(central.asked(request)).await.unwrap();
+    };
+    fs::write(&file, b"altered").unwrap();
+    manager.step().await.unwrap();
+    assert_eq!(fs::read(&file).unwrap(), b"altered", "nobody asked, and it is not time to look");
+
+    check().await;
+    manager.step().await.unwrap();
+
+    assert_eq!(fs::read(&file).unwrap(), noise(50_000, 1));
+    let told = central.events_about(package.as_str()).await;
+    let altered =
+        "version 1 on distribution point hall had been altered by hand and is right again: setup.sh";
+    assert_eq!(told.iter().filter(|text| *text == altered).count(), 1, "{told:?}");
+    check().await;
+    manager.step().await.unwrap();
+    manager.step().await.unwrap();
+    let told = central.events_about(package.as_str()).await;
+    let answered =
+        "all 1 files of version 1 on distribution point hall were compared: nothing had been altered";
+    assert_eq!(told.iter().filter(|text| *text == answered).count(), 1, "{told:?}");
+}
+
+#[tokio::test]
+async fn what_is_altered_by_hand_in_a_directory_is_found_by_a_look() {
+    let central = Node::central(SystemClock::shared()).await;
+    let package = central.package(&noise(50_000, 1)).await;
+    central.hall().await;
+    central.send(&package, central.code()).await;
+    DistributionManager::new(central.site.clone()).step().await.unwrap();
+    let file = central.path("hall").join(package.as_str()).join("setup.sh");
+    fs::remove_file(&file).unwrap();
+
+    // A server that starts looks at once.
+    DistributionManager::new(central.site.clone()).step().await.unwrap();
+
+    assert_eq!(fs::read(&file).unwrap(), noise(50_000, 1));
+    let told = central.events_about(package.as_str()).await;
+    assert!(told.iter().any(|text| text.contains("altered by hand")), "{told:?}");
 }

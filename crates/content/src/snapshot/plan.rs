@@ -13,17 +13,14 @@ use std::{
     path::Path,
 };
 
-use packhorse_domain::{
-    Digest,
-    settled::{Clocks, Moment, is_settled, keeps_change_times},
-};
+use packhorse_domain::{Digest, settled::Clocks};
 use rustix::fs::OFlags;
 
 use super::{Found, FoundKind};
 use crate::{
     library::Library,
     manifest::EntryKind,
-    stamps::{Stamp, Stamps, clocks},
+    stamps::{Stamp, Stamps, clocks, keeps_times},
 };
 
 /// Where the last snapshot's stamps are, and the time that counts as the beginning of this one.
@@ -112,12 +109,10 @@ impl<'a> Plan<'a> {
     }
 
     fn note(&mut self, stamp: &Stamp) {
-        let is_sure = self.memory.as_ref().is_some_and(|memory| {
-            let begun = moment(memory.begun.wall_us);
-            self.settled.contains(&stamp.device)
-                && is_settled(stamp.changed, begun)
-                && is_settled(stamp.modified, begun)
-        });
+        let is_sure = self
+            .memory
+            .as_ref()
+            .is_some_and(|memory| self.settled.contains(&stamp.device) && stamp.is_settled_at(&memory.begun));
         self.next.push(is_sure.then_some(*stamp));
     }
 
@@ -129,10 +124,6 @@ impl<'a> Plan<'a> {
             tracing::warn!(path = %record.display(), %error, "the next snapshot of this source will read everything");
         }
     }
-}
-
-fn moment(us: i64) -> Moment {
-    Moment { seconds: us.div_euclid(1_000_000), nanoseconds: us.rem_euclid(1_000_000) as u32 * 1000 }
 }
 
 fn load(memory: &Memory<'_>, library: &Library) -> HashMap<String, (Stamp, EntryKind)> {
@@ -151,9 +142,10 @@ fn load(memory: &Memory<'_>, library: &Library) -> HashMap<String, (Stamp, Entry
 /// Has all that waits for the file's file system written. Whether its times of change can be believed from here on.
 fn settle(path: &Path) -> bool {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    let settled = OpenOptions::new().read(true).custom_flags(flags).open(path).map(|file: File| {
-        rustix::fs::fstatfs(&file).is_ok_and(|told| keeps_change_times(u64::from(told.f_type as u32)))
-            && rustix::fs::syncfs(&file).is_ok()
-    });
+    let settled = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map(|file: File| keeps_times(&file) && rustix::fs::syncfs(&file).is_ok());
     settled.unwrap_or(false)
 }

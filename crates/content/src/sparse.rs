@@ -1,4 +1,4 @@
-//! Reading a file without reading its holes.
+//! Reading a file without reading its holes, and writing one without filling them.
 
 use std::{
     fs::File,
@@ -11,8 +11,13 @@ use rustix::{
     io::Errno,
 };
 
+use crate::cut::is_zero;
+
+/// The smallest block of usual file systems: a shorter run of zeros cannot be a hole.
+const BLOCK: usize = 4096;
+
 /// A file's content; what was never written is zeros without asking the disk.
-pub(super) struct Sparse<'a> {
+pub(crate) struct Sparse<'a> {
     file: &'a File,
     length: u64,
     at: u64,
@@ -23,7 +28,7 @@ pub(super) struct Sparse<'a> {
 }
 
 impl<'a> Sparse<'a> {
-    pub(super) fn new(file: &'a File, length: u64) -> Self {
+    pub(crate) fn new(file: &'a File, length: u64) -> Self {
         Sparse { file, length, at: 0, hole_end: 0, data_end: 0 }
     }
 
@@ -68,11 +73,33 @@ impl Read for Sparse<'_> {
     }
 }
 
+/// Writes bytes at a place of a new file where nothing was written before, but no blocks of zeros nor their parts at either
+/// end: what is not written reads as zeros. A file that ends in zeros still has to be given its length.
+pub(crate) fn write_at(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    let mut from = 0;
+    let mut next = 0;
+    while next < bytes.len() {
+        let to_boundary = BLOCK - ((at + next as u64) % BLOCK as u64) as usize;
+        let end = bytes.len().min(next + to_boundary);
+        if is_zero(&bytes[next..end]) {
+            if from < next {
+                file.write_all_at(&bytes[from..next], at + from as u64)?;
+            }
+            from = end;
+        }
+        next = end;
+    }
+    match &bytes[from..] {
+        [] => Ok(()),
+        rest => file.write_all_at(rest, at + from as u64),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs::File, io::Read, os::unix::fs::FileExt};
 
-    use super::Sparse;
+    use super::{Sparse, write_at};
     use crate::testing::noise;
 
     #[test]
@@ -111,5 +138,22 @@ mod tests {
         let mut read = Vec::new();
         Sparse::new(&file, 100_000).read_to_end(&mut read).unwrap();
         assert!(read.len() > 100_000);
+    }
+
+    #[test]
+    fn what_is_written_with_holes_reads_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut content = noise(1, 200_000);
+        content[10_000..90_000].fill(0);
+        content[150_000..].fill(0);
+        for piece in [200_000, 65_536, 4096, 5000, 1] {
+            let path = dir.path().join(piece.to_string());
+            let file = File::create_new(&path).unwrap();
+            for (number, bytes) in content.chunks(piece).enumerate() {
+                write_at(&file, bytes, (number * piece) as u64).unwrap();
+            }
+            file.set_len(content.len() as u64).unwrap();
+            assert!(std::fs::read(&path).unwrap() == content, "{piece}");
+        }
     }
 }
