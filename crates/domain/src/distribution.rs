@@ -205,8 +205,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(600);
 /// How often all its files are read: what escapes a look is found then.
 const COMPARE_EVERY: Duration = Duration::from_secs(24 * 3600);
 
+impl EarlierChecks {
+    /// Whether somebody waits for an answer.
+    pub fn is_asked(&self) -> bool {
+        self.asked_at.is_some() && self.asked_at >= self.compared_at
+    }
+}
+
 pub fn due_check(earlier: &EarlierChecks, now: Timestamp) -> DirectoryCheck {
-    if earlier.asked_at.is_some() && earlier.asked_at >= earlier.compared_at {
+    if earlier.is_asked() {
         return DirectoryCheck::Everything;
     }
     if earlier.looked.is_some_and(|age| age < LOOK_EVERY) {

@@ -110,13 +110,8 @@ async fn publish(
         return Ok(false);
     }
     let record = site.directories.point_record(&point.location, &package.definition.id);
-    let look = match installed {
-        true => {
-            let compared_at = last_compared(&record).map(Timestamp);
-            due_check(&EarlierChecks { looked, compared_at, asked_at }, site.now())
-        }
-        false => DirectoryCheck::WhatWasTouched,
-    };
+    let earlier = EarlierChecks { looked, compared_at: last_compared(&record).map(Timestamp), asked_at };
+    let look = if installed { due_check(&earlier, site.now()) } else { DirectoryCheck::WhatWasTouched };
     let look = match look {
         DirectoryCheck::No => return Ok(true),
         DirectoryCheck::WhatWasTouched => Look::AtWhatWasTouched,
@@ -141,9 +136,11 @@ async fn publish(
         status::report(site, &mut tx, "distribution-manager", class, package.definition.id.as_str(), &text)
             .await?;
     }
-    if let Ok(published) = &result {
-        let asked = asked_at.filter(|_| installed && look == Look::AtEverything);
-        tell(site, &mut tx, (point, package), published, asked.is_some()).await?;
+    // What had not been brought there, or was taken away, nobody can have altered.
+    if let Ok(published) = &result
+        && installed
+    {
+        tell(site, &mut tx, (point, package), published, earlier.is_asked()).await?;
     }
     tx.commit().await?;
     if let Err(TreeError::Library { .. }) = &result {

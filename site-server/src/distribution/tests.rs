@@ -12,7 +12,11 @@ use packhorse_domain::{
 };
 use packhorse_proto::{
     object::v1 as wire,
-    provider::v1::{CheckDirectoryRequest, distribution_point_service_server::DistributionPointService as _},
+    provider::v1::{
+        CheckDirectoryRequest, RemoveTargetsRequest,
+        distribution_point_service_server::DistributionPointService as _,
+        package_service_server::PackageService as _,
+    },
 };
 use packhorse_runtime::{SystemClock, Worker as _};
 
@@ -306,5 +310,18 @@ async fn what_is_altered_by_hand_in_a_directory_is_found_by_a_look() {
 
     assert_eq!(fs::read(&file).unwrap(), noise(50_000, 1));
     let told = central.events_about(package.as_str()).await;
-    assert!(told.iter().any(|text| text.contains("altered by hand")), "{told:?}");
+    let altered = |told: &[String]| told.iter().filter(|text| text.contains("altered by hand")).count();
+    assert_eq!(altered(&told), 1, "{told:?}");
+
+    // What is taken away on purpose and comes back was not altered.
+    let target = wire::distribution::Target { site: "CEN".to_owned(), distribution_point: "hall".to_owned() };
+    let request = RemoveTargetsRequest { package: package.to_string(), targets: vec![target] };
+    let packages = crate::provider::Packages::new(central.site.clone());
+    packages.remove_targets(central.asked(request)).await.unwrap();
+    DistributionManager::new(central.site.clone()).step().await.unwrap();
+    assert!(!file.exists());
+    central.send(&package, central.code()).await;
+    DistributionManager::new(central.site.clone()).step().await.unwrap();
+    assert!(file.exists());
+    assert_eq!(altered(&central.events_about(package.as_str()).await), 1);
 }
