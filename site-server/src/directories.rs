@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use packhorse_domain::{Digest, link::ItemId};
+use packhorse_domain::{Digest, id::PackageId, link::ItemId};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Directories {
@@ -59,6 +59,27 @@ impl Directories {
         self.root.join("uploads")
     }
 
+    /// What the files of source directories looked like when they were last read.
+    pub(crate) fn sources(&self) -> PathBuf {
+        self.root.join("sources")
+    }
+
+    /// The record of one source directory.
+    pub(crate) fn source_record(&self, source: &Path) -> PathBuf {
+        self.sources().join(blake3::hash(source.as_os_str().as_encoded_bytes()).to_hex().as_str())
+    }
+
+    /// What the files in directories that are distribution points looked like when they were last compared.
+    pub(crate) fn points(&self) -> PathBuf {
+        self.root.join("points")
+    }
+
+    /// The record of one package in one directory.
+    pub(crate) fn point_record(&self, location: &str, package: &PackageId) -> PathBuf {
+        let place = format!("{location}\0{package}");
+        self.points().join(blake3::hash(place.as_bytes()).to_hex().as_str())
+    }
+
     pub(crate) fn outgoing(&self) -> PathBuf {
         self.root.join("spool/outgoing")
     }
@@ -90,7 +111,7 @@ impl Directories {
     }
 
     /// Those that must be there before a server runs.
-    pub(crate) fn working(&self) -> [PathBuf; 3] {
-        [self.uploads(), self.outgoing(), self.incoming()]
+    pub(crate) fn working(&self) -> [PathBuf; 5] {
+        [self.uploads(), self.sources(), self.points(), self.outgoing(), self.incoming()]
     }
 }

@@ -79,6 +79,11 @@ pub(crate) enum PointCommand {
     /// Remove a distribution point of this site; content at a directory is removed
     #[command(after_help = "Examples:\n  packhorse dp remove share")]
     Remove { name: PointName },
+    /// Compare every file in a directory with what it should hold, and put right what was altered
+    #[command(
+        after_help = "What was found is told by `packhorse events`.\n\nExamples:\n  packhorse dp check share"
+    )]
+    Check { name: PointName },
 }
 
 /// Options of a token.

@@ -79,6 +79,10 @@ pub(crate) async fn point(session: &Session, command: PointCommand) -> Result<()
             points.remove_distribution_point(request).await?;
             show(&Done::new("distribution_point", name.as_str(), "removed"), session.format)
         }
+        PointCommand::Check { name } => {
+            points.check_directory(wire::CheckDirectoryRequest { name: name.to_string() }).await?;
+            show(&Done::new("distribution_point", name.as_str(), "check asked for"), session.format)
+        }
     }
 }
 

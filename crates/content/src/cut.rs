@@ -5,7 +5,7 @@ use std::{
     ops::ControlFlow,
 };
 
-use fastcdc::v2020::StreamCDC;
+use fastcdc::v2020::FastCDC;
 use packhorse_domain::Digest;
 
 use crate::{
@@ -18,6 +18,8 @@ use crate::{
 
 const CHUNK_LENGTH_MIN: usize = 16 * 1024;
 const CHUNK_LENGTH_AVERAGE: usize = 64 * 1024;
+/// Four of the longest chunks, so that little is moved to make room for the next.
+const BUFFER: usize = 4 * CHUNK_LENGTH_MAX as usize;
 
 /// Why a file's content was not taken.
 #[derive(Debug)]
@@ -66,18 +68,17 @@ fn cut_long(
     let mut hasher = blake3::Hasher::new();
     let mut chunks = Vec::with_capacity((length / CHUNK_LENGTH_AVERAGE as u64).min(1 << 20) as usize);
     let mut taken = 0;
-    let cutter = StreamCDC::new(input, CHUNK_LENGTH_MIN, CHUNK_LENGTH_AVERAGE, CHUNK_LENGTH_MAX as usize);
-    for chunk in cutter {
-        let chunk = chunk.map_err(|error| CutError::Read(io::Error::other(error)))?;
-        taken += chunk.data.len() as u64;
+    let mut cutter = Cutter::new(input, length);
+    while let Some(data) = cutter.next().map_err(CutError::Read)? {
+        taken += data.len() as u64;
         if taken > length {
             return Err(CutError::Length);
         }
-        let digest = digest_of(&chunk.data);
-        hasher.update(&chunk.data);
-        writer.add_checked(digest, &chunk.data).map_err(CutError::Library)?;
-        chunks.push(ChunkRef { digest, length: chunk.data.len() as u32 });
-        if report(chunk.data.len() as u64).is_break() {
+        let digest = digest_of(data);
+        hasher.update(data);
+        writer.add_checked(digest, data).map_err(CutError::Library)?;
+        chunks.push(ChunkRef { digest, length: data.len() as u32 });
+        if report(data.len() as u64).is_break() {
             return Err(CutError::Cancelled);
         }
     }
@@ -85,4 +86,109 @@ fn cut_long(
         return Err(CutError::Length);
     }
     Ok((Digest(*hasher.finalize().as_bytes()), chunks))
+}
+
+/// Gives content chunk by chunk out of one buffer.
+struct Cutter<'a> {
+    input: &'a mut dyn Read,
+    buffer: Vec<u8>,
+    /// What of the buffer is read and not yet given.
+    start: usize,
+    end: usize,
+    ended: bool,
+}
+
+impl<'a> Cutter<'a> {
+    fn new(input: &'a mut dyn Read, length: u64) -> Self {
+        let room = length.saturating_add(1).min(BUFFER as u64) as usize;
+        Cutter { input, buffer: vec![0; room], start: 0, end: 0, ended: false }
+    }
+
+    fn next(&mut self) -> io::Result<Option<&[u8]>> {
+        if !self.ended && self.end - self.start < CHUNK_LENGTH_MAX as usize {
+            self.fill()?;
+        }
+        let rest = &self.buffer[self.start..self.end];
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        // No cut point is in zeros.
+        let zeros = rest.get(..CHUNK_LENGTH_MAX as usize).is_some_and(is_zero);
+        let length = match zeros {
+            true => CHUNK_LENGTH_MAX as usize,
+            false => {
+                FastCDC::new(rest, CHUNK_LENGTH_MIN, CHUNK_LENGTH_AVERAGE, CHUNK_LENGTH_MAX as usize)
+                    .cut(0, rest.len())
+                    .1
+            }
+        };
+        self.start += length;
+        Ok(Some(&self.buffer[self.start - length..self.start]))
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        while self.end < self.buffer.len() {
+            match self.input.read(&mut self.buffer[self.end..]) {
+                Ok(0) => {
+                    self.ended = true;
+                    break;
+                }
+                Ok(read) => self.end += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether all bytes are zero; other content shows that in its first few.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<16>();
+    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use fastcdc::v2020::{FastCDC, StreamCDC};
+
+    use super::{CHUNK_LENGTH_AVERAGE, CHUNK_LENGTH_MAX, CHUNK_LENGTH_MIN, Cutter, is_zero};
+    use crate::testing::noise;
+
+    fn cuts(content: &[u8]) -> Vec<usize> {
+        let mut input = content;
+        let mut cutter = Cutter::new(&mut input, content.len() as u64);
+        std::iter::from_fn(|| cutter.next().unwrap().map(<[u8]>::len)).collect()
+    }
+
+    #[test]
+    fn the_cut_points_are_those_of_a_plain_stream() {
+        let mut mixed = noise(1, 3_000_000);
+        mixed[500_000..1_900_000].fill(0);
+        mixed.extend(noise(2, 17));
+        for content in [noise(3, 65_537), noise(4, 5_000_001), mixed, vec![0; 2_000_000], vec![7; 900_000]] {
+            let plain = StreamCDC::new(
+                content.as_slice(),
+                CHUNK_LENGTH_MIN,
+                CHUNK_LENGTH_AVERAGE,
+                CHUNK_LENGTH_MAX as usize,
+            );
+            assert_eq!(cuts(&content), plain.map(|chunk| chunk.unwrap().length).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn zeros_have_no_cut_point() {
+        let zeros = vec![0; 2 * CHUNK_LENGTH_MAX as usize];
+        let whole = FastCDC::new(&zeros, CHUNK_LENGTH_MIN, CHUNK_LENGTH_AVERAGE, CHUNK_LENGTH_MAX as usize);
+        assert_eq!(whole.cut(0, zeros.len()).1, CHUNK_LENGTH_MAX as usize);
+        assert!(is_zero(&zeros) && is_zero(&[]) && is_zero(&[0; 17]));
+        assert!(
+            !is_zero(&[0, 1])
+                && !is_zero(&[[0; 16], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]].concat())
+        );
+    }
 }

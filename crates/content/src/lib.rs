@@ -24,6 +24,8 @@ mod publish;
 mod reader;
 mod recover;
 mod snapshot;
+mod sparse;
+mod stamps;
 #[cfg(test)]
 mod testing;
 mod tree;
@@ -41,7 +43,7 @@ pub use limits::Limits;
 pub use manifest::{ChunkRef, Entry, EntryKind, Manifest, ManifestError};
 pub use outline::{Outline, OutlineError, Outliner, PartCheck, part_bytes};
 pub use path::PathError;
-pub use publish::{publish, withdraw};
-pub use snapshot::{Progress, Snapshot, SnapshotError, snapshot};
+pub use publish::{Look, PublishTo, Published, last_compared, publish, withdraw};
+pub use snapshot::{Others, Progress, Snapshot, SnapshotError, snapshot, snapshot_again};
 pub use tree::{TreeError, check, lay_out};
 pub use writer::PackWriter;

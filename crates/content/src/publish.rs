@@ -2,56 +2,138 @@
 //!
 //! `<root>/<name>` is a link to `.packhorse/<name>/<digest>`, or `<digest>.<number>` where a tree that was altered by
 //! hand has been laid out again. A version is switched to by renaming a link, so that a reader sees the old one or
-//! the new one; the old one is removed afterwards.
+//! the new one; the old one is removed afterwards. Files that both have are taken over.
 
 use std::{
+    borrow::Cow,
     fs::DirBuilder,
     io,
     os::unix::fs::{DirBuilderExt, symlink},
     path::{Path, PathBuf},
 };
 
-use packhorse_domain::Digest;
+use packhorse_domain::{Digest, settled::Clocks};
 
 use crate::{
     library::Library,
     manifest::Manifest,
-    tree::{TreeError, check, lay_out, sync_directory},
+    stamps::{Stamps, clocks},
+    tree::{OldTree, TreeError, compare, lay_out_from, sync_directory},
 };
+
+mod watch;
+
+use watch::Watch;
 
 const STORE: &str = ".packhorse";
 const PART: &str = "part";
 const LINK: &str = "link";
 
-/// Makes `<root>/<name>` the version. If it is already, its files are checked, and laid out anew where they were
-/// altered. Safe to repeat after a crash at any point.
+/// Where a package is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct PublishTo<'a> {
+    pub root: &'a Path,
+    pub name: &'a str,
+    /// A file of the caller's, outside the directory: what the files looked like when they were last compared. It is
+    /// made anew; without it everything is compared.
+    pub record: &'a Path,
+}
+
+/// How closely what is there already is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Files whose number, length, mode or times are not as they were are read.
+    AtWhatWasTouched,
+    /// All files are read.
+    AtEverything,
+}
+
+/// How a package came to be shown.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Published {
+    /// What somebody had altered by hand, sorted: it is right again.
+    pub altered: Vec<String>,
+    /// Files that were taken over from the tree before.
+    pub files_reused: u64,
+    /// Files that were there and were read to compare them.
+    pub files_read: u64,
+}
+
+/// When all files of the package were last compared with what they should hold, in microseconds since 1970.
+pub fn last_compared(record: &Path) -> Option<i64> {
+    Stamps::load(record).map(|stamps| stamps.compared_at)
+}
+
+/// Makes `<root>/<name>` the version. If it is already, its files are checked, and those that were altered are made anew.
+/// Safe to repeat after a crash at any point.
 pub fn publish(
     library: &Library,
     manifest_digest: &Digest,
     manifest: &Manifest,
-    root: &Path,
-    name: &str,
-) -> Result<(), TreeError> {
+    to: PublishTo<'_>,
+    look: Look,
+) -> Result<Published, TreeError> {
+    publish_at(clocks(), library, (manifest_digest, manifest), to, look)
+}
+
+fn publish_at(
+    now: Option<Clocks>,
+    library: &Library,
+    (manifest_digest, manifest): (&Digest, &Manifest),
+    to: PublishTo<'_>,
+    look: Look,
+) -> Result<Published, TreeError> {
     if manifest.digest() != *manifest_digest {
         return Err(TreeError::WrongManifest { manifest: *manifest_digest });
     }
-    let place = Place::of(root, name)?;
+    let place = Place::of(to.root, to.name)?;
     let current = place.current()?;
     place.make_store()?;
-    if let Some(current) = current.filter(|current| current.starts_with(&manifest_digest.to_string()))
-        && check(manifest, &place.store.join(&current))?.is_empty()
+    let watch = Watch::begin(to, *manifest_digest, now);
+    let mut published = Published::default();
+    let at = current.as_ref().map(|current| place.store.join(current));
+    let shown = current.as_deref().and_then(digest_in).filter(|_| at.is_some());
+    // The version that is shown, and what is known of its files.
+    let mut before = None;
+    if let Some(at) = &at
+        && shown == Some(*manifest_digest)
     {
-        return place.remove_all_but(Some(&current));
+        let compared = compare(manifest, at, &watch.unread(manifest, look))?;
+        published.files_read = compared.read;
+        if compared.different.is_empty() {
+            place.remove_all_but(current.as_deref())?;
+            watch.save(compared.stamps, look);
+            return Ok(published);
+        }
+        published.altered = compared.different;
+        before = Some(Cow::Borrowed(manifest));
+    } else if let Some(shown) = &shown {
+        // One that is gone or damaged is no help; its files are not used.
+        before = library.manifest(shown).ok().flatten().map(Cow::Owned);
+    } else if watch.is_of(manifest_digest) {
+        published.altered = vec![to.name.to_owned()];
     }
+    let old = match (&at, &before, &shown) {
+        (Some(at), Some(before), Some(shown)) => Some(OldTree::new(at, before, &watch.sure(shown, at))),
+        _ => None,
+    };
     let part = place.store.join(PART);
     remove_tree(&part)?;
-    lay_out(library, manifest, &part)?;
+    let laid = lay_out_from(library, manifest, &part, old.as_ref())?;
+    published.files_reused = laid.reused;
     let version = place.free_name(manifest_digest);
     let path = place.store.join(&version);
     std::fs::rename(&part, &path).map_err(TreeError::io("rename to", &path))?;
     sync_directory(&place.store)?;
     place.switch_to(&version)?;
-    place.remove_all_but(Some(&version))
+    place.remove_all_but(Some(&version))?;
+    watch.save(laid.stamps_at(manifest, &path), Look::AtEverything);
+    Ok(published)
+}
+
+/// The version that a name in the store is of.
+fn digest_in(name: &str) -> Option<Digest> {
+    name.get(..64)?.parse().ok()
 }
 
 /// Takes the package away. What Packhorse did not put there stays.
@@ -183,3 +265,7 @@ fn remove_tree(path: &Path) -> Result<(), TreeError> {
 #[cfg(test)]
 #[path = "publish_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "publish/again_tests.rs"]
+mod again_tests;

@@ -6,15 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{publish, withdraw};
+use super::{Look, PublishTo, Published, publish, withdraw};
 use crate::{
     Library, Snapshot,
     testing::{library, source, take},
     tree::{TreeError, check},
 };
 
-fn put(library: &Library, snapshot: &Snapshot, root: &Path) -> Result<(), TreeError> {
-    publish(library, &snapshot.digest, &snapshot.manifest, root, "P1")
+/// Without a record that could be read or written.
+fn put(library: &Library, snapshot: &Snapshot, root: &Path) -> Result<Published, TreeError> {
+    let to = PublishTo { root, name: "P1", record: Path::new("/nowhere/record") };
+    publish(library, &snapshot.digest, &snapshot.manifest, to, Look::AtWhatWasTouched)
 }
 
 fn versions(root: &Path) -> Vec<PathBuf> {
@@ -51,7 +53,8 @@ fn a_tree_altered_by_hand_is_laid_out_anew() {
     put(&library, &version, root.path()).unwrap();
     for _ in 0..3 {
         fs::write(root.path().join("P1/bin/run"), b"evil").unwrap();
-        put(&library, &version, root.path()).unwrap();
+        let published = put(&library, &version, root.path()).unwrap();
+        assert_eq!((published.altered, published.files_reused), (vec!["bin/run".to_owned()], 3));
         assert_eq!(check(&version.manifest, &root.path().join("P1")).unwrap(), Vec::<String>::new());
         assert_eq!(versions(root.path()).len(), 1);
     }
@@ -116,13 +119,15 @@ fn names_that_lead_away_and_roots_that_are_gone_are_refused() {
     let version = take(source(1).path(), &library);
     let root = tempfile::tempdir().unwrap();
     for name in ["", ".", "..", "../x", "a/b", ".packhorse"] {
-        let refused = publish(&library, &version.digest, &version.manifest, root.path(), name);
+        let to = PublishTo { root: root.path(), name, record: Path::new("/nowhere/record") };
+        let refused = publish(&library, &version.digest, &version.manifest, to, Look::AtEverything);
         assert!(matches!(refused, Err(TreeError::Name { .. })), "{name}");
     }
     let gone = root.path().join("gone");
     assert!(matches!(put(&library, &version, &gone), Err(TreeError::RootMissing { .. })));
     let other = take(source(2).path(), &library);
-    let mixed = publish(&library, &other.digest, &version.manifest, root.path(), "P1");
+    let to = PublishTo { root: root.path(), name: "P1", record: Path::new("/nowhere/record") };
+    let mixed = publish(&library, &other.digest, &version.manifest, to, Look::AtEverything);
     assert!(matches!(mixed, Err(TreeError::WrongManifest { .. })));
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
 }

@@ -5,6 +5,7 @@
 //! part of the format. Nothing of a snapshot that fails shows.
 
 use std::{
+    fmt,
     fs::{Metadata, OpenOptions},
     io::{self, Read},
     ops::ControlFlow,
@@ -20,12 +21,19 @@ use crate::{
     error::LibraryError,
     library::Library,
     manifest::{ChunkRef, Entry, EntryKind, Manifest},
+    sparse::Sparse,
+    stamps::Stamp,
     writer::PackWriter,
 };
 
+mod plan;
 mod walk;
 
-use walk::{Found, FoundKind, walk};
+use plan::{Memory, Plan};
+use walk::{Found, FoundKind, Walked, walk};
+
+/// So many of the files that cannot be read are named.
+const NAMED_MAX: usize = 20;
 
 /// A source as it was: its manifest is in the library, durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +46,8 @@ pub struct Snapshot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
     pub files_done: u64,
+    /// Of those, the ones that were read; the others were known.
+    pub files_read: u64,
     pub files_total: u64,
     pub bytes_done: u64,
     pub bytes_total: u64,
@@ -52,8 +62,8 @@ pub enum SnapshotError {
     SourceNotADirectory { source_dir: PathBuf },
     #[error("the source {source_dir:?} is empty: put the package's files there first")]
     SourceEmpty { source_dir: PathBuf },
-    #[error("{path:?} cannot be read ({reason}): give the site server permission to read it")]
-    Unreadable { path: PathBuf, reason: io::Error },
+    #[error("{path:?} cannot be read ({reason}){others}: give the site server permission to read all of it")]
+    Unreadable { path: PathBuf, reason: io::Error, others: Others },
     #[error("{path:?} changed while it was read: wait until nothing writes to the source and try again")]
     Changed { path: PathBuf },
     #[error("{path:?} has a name that is not UTF-8 or too long: rename it")]
@@ -76,30 +86,96 @@ pub enum SnapshotError {
     Library(#[source] LibraryError),
 }
 
+/// What else cannot be read.
+#[derive(Debug, Default)]
+pub struct Others {
+    pub named: Vec<PathBuf>,
+    /// How many more there are.
+    pub more: u64,
+}
+
+impl fmt::Display for Others {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, path) in self.named.iter().enumerate() {
+            write!(out, "{}{path:?}", if at == 0 { ", nor " } else { ", " })?;
+        }
+        match self.more {
+            0 => Ok(()),
+            more => write!(out, " and {more} more"),
+        }
+    }
+}
+
+/// What cannot be read, gathered so that all of it can be mended at once.
+#[derive(Debug, Default)]
+struct Unreadable {
+    first: Option<(PathBuf, io::Error)>,
+    others: Others,
+}
+
+impl Unreadable {
+    fn add(&mut self, path: PathBuf, reason: io::Error) {
+        if self.first.is_none() {
+            self.first = Some((path, reason));
+        } else if self.others.named.len() + 1 < NAMED_MAX {
+            self.others.named.push(path);
+        } else {
+            self.others.more += 1;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    fn refuse(self) -> Result<(), SnapshotError> {
+        match self.first {
+            Some((path, reason)) => Err(SnapshotError::Unreadable { path, reason, others: self.others }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Takes the directory into the library. `progress` is called often and ends the snapshot by breaking.
 pub fn snapshot(
     source: &Path,
     library: &Library,
     progress: &dyn Fn(Progress) -> ControlFlow<()>,
 ) -> Result<Snapshot, SnapshotError> {
-    let (top, found) = walk(source)?;
-    let lengths = found.iter().map(|found| match &found.kind {
-        FoundKind::File(metadata) => metadata.len(),
-        _ => 0,
-    });
-    let state = Progress {
-        files_total: found.iter().filter(|found| matches!(found.kind, FoundKind::File(_))).count() as u64,
-        bytes_total: lengths.sum(),
-        ..Progress::default()
-    };
-    let mut taking =
-        Taking { source, writer: library.writer().map_err(SnapshotError::Library)?, progress, state };
+    take(source, library, None, progress)
+}
+
+/// The same, but files are not read that nobody has touched since the snapshot that `record` tells of. The record is a
+/// file of the caller's, which is made anew; it is only a help, and without it everything is read.
+pub fn snapshot_again(
+    source: &Path,
+    library: &Library,
+    record: &Path,
+    progress: &dyn Fn(Progress) -> ControlFlow<()>,
+) -> Result<Snapshot, SnapshotError> {
+    take(source, library, Memory::begin(record), progress)
+}
+
+fn take(
+    source: &Path,
+    library: &Library,
+    memory: Option<Memory<'_>>,
+    progress: &dyn Fn(Progress) -> ControlFlow<()>,
+) -> Result<Snapshot, SnapshotError> {
+    let Walked { top, found, unreadable } = walk(source)?;
+    // Nothing is collected while it lives: what is held now is held at the end.
+    let writer = library.writer().map_err(SnapshotError::Library)?;
+    let plan = Plan::make(source, library, memory, &found);
+    let mut taking = Taking { source, plan, writer, progress, state: total(&found), unreadable };
     taking.report()?;
     let mut entries = Vec::with_capacity(found.len());
     let mut directories = vec![(String::new(), top)];
     for Found { path, kind } in found {
         let kind = match kind {
-            FoundKind::File(metadata) => taking.file(&path, &metadata)?,
+            FoundKind::File(metadata) => match taking.file(&path, &metadata)? {
+                Some(kind) => kind,
+                None => continue,
+            },
             FoundKind::Link(target) => EntryKind::Symlink { target },
             FoundKind::Directory(metadata) => {
                 directories.push((path.clone(), metadata));
@@ -108,27 +184,54 @@ pub fn snapshot(
         };
         entries.push(Entry { path, kind });
     }
+    let Taking { writer, plan, unreadable, .. } = taking;
+    unreadable.refuse()?;
     // A file that came or went changed its directory.
     for (path, before) in directories {
         let path = source.join(path);
         let after = path.symlink_metadata().map_err(|_| SnapshotError::Changed { path: path.clone() })?;
-        if !is_same(&before, &after) {
+        if Stamp::of(&before) != Stamp::of(&after) {
             return Err(SnapshotError::Changed { path });
         }
     }
     let manifest = Manifest { entries };
-    let Taking { mut writer, .. } = taking;
-    writer.flush_durable().map_err(SnapshotError::Library)?;
-    let digest = library.put_manifest(&manifest.encode()).map_err(SnapshotError::Library)?;
-    writer.seal().map_err(SnapshotError::Library)?;
+    let digest = store(library, writer, &manifest).map_err(SnapshotError::Library)?;
+    plan.remember(digest);
     Ok(Snapshot { manifest, digest })
+}
+
+fn total(found: &[Found]) -> Progress {
+    let lengths = found.iter().filter_map(|found| match &found.kind {
+        FoundKind::File(metadata) => Some(metadata.len()),
+        _ => None,
+    });
+    Progress {
+        files_total: lengths.clone().count() as u64,
+        bytes_total: lengths.sum(),
+        ..Progress::default()
+    }
+}
+
+fn store(library: &Library, mut writer: PackWriter, manifest: &Manifest) -> Result<Digest, LibraryError> {
+    writer.flush_durable()?;
+    let digest = library.put_manifest(&manifest.encode())?;
+    writer.seal()?;
+    Ok(digest)
 }
 
 struct Taking<'a> {
     source: &'a Path,
+    plan: Plan<'a>,
     writer: PackWriter,
     progress: &'a dyn Fn(Progress) -> ControlFlow<()>,
     state: Progress,
+    unreadable: Unreadable,
+}
+
+/// Why one file was not taken.
+enum FileError {
+    Unreadable(io::Error),
+    Fatal(SnapshotError),
 }
 
 impl Taking<'_> {
@@ -139,33 +242,73 @@ impl Taking<'_> {
         }
     }
 
-    fn file(&mut self, path: &str, walked: &Metadata) -> Result<EntryKind, SnapshotError> {
-        let path = self.source.join(path);
-        let unreadable = |reason| SnapshotError::Unreadable { path: path.clone(), reason };
+    /// `None` if it cannot be read, or need not be any more since another could not.
+    fn file(&mut self, path: &str, walked: &Metadata) -> Result<Option<EntryKind>, SnapshotError> {
+        let is_executable = walked.permissions().mode() & 0o111 != 0;
+        let stamp = Stamp::of(walked);
+        let full = self.source.join(path);
+        let known = self.plan.known(path, &stamp);
+        let kind = match known.or_else(|| self.plan.twin(&stamp)) {
+            Some(kind) => {
+                self.state.bytes_done += stamp.length;
+                kind
+            }
+            None => match self.read(&full, &stamp) {
+                Ok(None) => return Ok(None),
+                Ok(Some(kind)) => {
+                    self.state.files_read += 1;
+                    self.plan.was_read(walked, &kind);
+                    kind
+                }
+                Err(FileError::Unreadable(reason)) => {
+                    self.unreadable.add(full, reason);
+                    return Ok(None);
+                }
+                Err(FileError::Fatal(error)) => return Err(error),
+            },
+        };
+        self.state.files_done += 1;
+        self.report()?;
+        Ok(Some(match kind {
+            EntryKind::File { length, digest, chunks, .. } => {
+                EntryKind::File { executable: is_executable, length, digest, chunks }
+            }
+            other => other,
+        }))
+    }
+
+    fn read(&mut self, path: &Path, walked: &Stamp) -> Result<Option<EntryKind>, FileError> {
         // A pipe that took the file's place meanwhile must not keep us waiting, nor a link lead us elsewhere.
         let file = OpenOptions::new()
             .read(true)
             .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
-            .open(&path)
-            .map_err(unreadable)?;
-        let before = file.metadata().map_err(unreadable)?;
-        if !is_same(walked, &before) {
-            return Err(SnapshotError::Changed { path });
+            .open(path)
+            .map_err(FileError::Unreadable)?;
+        if !self.unreadable.is_empty() {
+            return Ok(None);
+        }
+        let changed = || FileError::Fatal(SnapshotError::Changed { path: path.to_owned() });
+        let before = file.metadata().map_err(FileError::Unreadable)?;
+        if Stamp::of(&before) != *walked {
+            return Err(changed());
         }
         let length = before.len();
-        let (digest, chunks) = self.cut(&mut &file, length).map_err(|error| match error {
-            CutError::Read(reason) => unreadable(reason),
-            CutError::Length => SnapshotError::Changed { path: path.clone() },
-            CutError::Library(error) => SnapshotError::Library(error),
-            CutError::Cancelled => SnapshotError::Cancelled,
+        // A file that takes less room than its length has holes.
+        let taken = match before.blocks().saturating_mul(512) < length {
+            true => self.cut(&mut Sparse::new(&file, length), length),
+            false => self.cut(&mut &file, length),
+        };
+        let (digest, chunks) = taken.map_err(|error| match error {
+            CutError::Read(reason) => FileError::Unreadable(reason),
+            CutError::Length => changed(),
+            CutError::Library(error) => FileError::Fatal(SnapshotError::Library(error)),
+            CutError::Cancelled => FileError::Fatal(SnapshotError::Cancelled),
         })?;
-        let after = file.metadata().map_err(unreadable)?;
-        if !is_same(&before, &after) {
-            return Err(SnapshotError::Changed { path });
+        let after = file.metadata().map_err(FileError::Unreadable)?;
+        if Stamp::of(&after) != *walked {
+            return Err(changed());
         }
-        self.state.files_done += 1;
-        self.report()?;
-        Ok(EntryKind::File { executable: before.permissions().mode() & 0o111 != 0, length, digest, chunks })
+        Ok(Some(EntryKind::File { executable: false, length, digest, chunks }))
     }
 
     fn cut(&mut self, file: &mut dyn Read, length: u64) -> Result<(Digest, Vec<ChunkRef>), CutError> {
@@ -177,19 +320,10 @@ impl Taking<'_> {
     }
 }
 
-/// Whether nothing was written between two looks. The time of the last access may differ: we read.
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    let face = |metadata: &Metadata| {
-        (
-            (metadata.dev(), metadata.ino(), metadata.mode()),
-            metadata.len(),
-            (metadata.mtime(), metadata.mtime_nsec()),
-            (metadata.ctime(), metadata.ctime_nsec()),
-        )
-    };
-    face(one) == face(other)
-}
-
 #[cfg(test)]
 #[path = "snapshot_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "snapshot/again_tests.rs"]
+mod again_tests;

@@ -5,11 +5,7 @@ use std::{
     fs::{self, File},
     io::Write,
     ops::ControlFlow,
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{PermissionsExt, symlink},
-        net::UnixListener,
-    },
+    os::unix::{ffi::OsStrExt, fs::symlink, net::UnixListener},
     path::Path,
 };
 
@@ -167,21 +163,27 @@ fn a_file_that_changes_meanwhile_is_refused() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named() {
+fn all_files_that_cannot_be_read_are_named() {
     let dir = source(1);
-    let file = dir.path().join("large");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
-    if File::open(&file).is_ok() {
-        // This user may read everything: a file that vanishes after the walk stands for it.
-        let (_library_dir, library) = library();
-        let error = snapshot(dir.path(), &library, &|_| {
-            let _ = fs::remove_file(&file);
-            ControlFlow::Continue(())
-        });
-        assert!(matches!(error, Err(SnapshotError::Unreadable { path, .. }) if path == file));
-    } else {
-        assert!(matches!(refused(dir.path()), SnapshotError::Unreadable { path, .. } if path == file));
+    for number in 0..30 {
+        fs::write(dir.path().join(format!("secret{number:02}")), b"x").unwrap();
     }
+    let (_library_dir, library) = library();
+    // A user who may read everything still cannot read what vanishes after the walk.
+    let error = snapshot(dir.path(), &library, &|_| {
+        for number in 0..30 {
+            let _ = fs::remove_file(dir.path().join(format!("secret{number:02}")));
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap_err();
+    let text = error.to_string();
+    let SnapshotError::Unreadable { path, others, .. } = error else { panic!("{text}") };
+    assert_eq!(path, dir.path().join("secret00"));
+    assert_eq!((others.named.len(), others.more), (19, 10));
+    assert!(text.contains("secret19\" and 10 more: give the site server"), "{text}");
+    assert!(!text.contains('\n'));
+    assert!(library.manifests().unwrap().is_empty());
 }
 
 #[test]

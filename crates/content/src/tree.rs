@@ -5,25 +5,31 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
-    io::{self, Read, Write},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::{OpenOptionsExt, PermissionsExt},
-    },
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use packhorse_domain::Digest;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 
 use crate::{
     error::LibraryError,
     library::Library,
     limits::Limits,
-    manifest::{ChunkRef, Entry, EntryKind, Manifest, ManifestError},
-    reader::ChunkReader,
+    manifest::{EntryKind, Manifest, ManifestError},
+    sparse::Sparse,
+    stamps::Stamp,
 };
+
+mod dirs;
+mod fill;
+mod old;
+
+use dirs::{Dirs, set_mode};
+use fill::fill;
+pub(crate) use old::OldTree;
 
 /// Up to this many entries are synced one by one; more are synced with their whole filesystem at once.
 const SYNCED_SINGLY: usize = 64;
@@ -67,6 +73,44 @@ impl TreeError {
 /// Lays a version out as a new directory `into`, each byte checked, and durable when this returns. What was made is
 /// removed again if it fails.
 pub fn lay_out(library: &Library, manifest: &Manifest, into: &Path) -> Result<(), TreeError> {
+    lay_out_from(library, manifest, into, None).map(|_| ())
+}
+
+/// What was made of a version.
+#[derive(Debug)]
+pub(crate) struct Laid {
+    /// The files in the manifest's order, as they were when they were written.
+    pub(crate) stamps: Vec<Stamp>,
+    /// How many were taken over from the old tree.
+    pub(crate) reused: u64,
+}
+
+impl Laid {
+    /// The files as they are in `at`, where the tree has been moved to, and what it was made from was removed. `None` for
+    /// what somebody touched meanwhile.
+    pub(crate) fn stamps_at(self, manifest: &Manifest, at: &Path) -> Vec<Option<Stamp>> {
+        // A file that was written has not changed since; one that was taken over has had two names for a while.
+        if self.reused == 0 {
+            return self.stamps.into_iter().map(Some).collect();
+        }
+        let files = manifest.entries.iter().filter(|entry| matches!(entry.kind, EntryKind::File { .. }));
+        files
+            .zip(self.stamps)
+            .map(|(entry, made)| {
+                let stamp = Stamp::of(&at.join(&entry.path).symlink_metadata().ok()?);
+                stamp.is_but_renamed(&made).then_some(stamp)
+            })
+            .collect()
+    }
+}
+
+/// As `lay_out`; files that the old tree has are taken over from there.
+pub(crate) fn lay_out_from(
+    library: &Library,
+    manifest: &Manifest,
+    into: &Path,
+    old: Option<&OldTree<'_>>,
+) -> Result<Laid, TreeError> {
     manifest.check(&Limits::default()).map_err(TreeError::Manifest)?;
     match std::fs::create_dir(into) {
         Ok(()) => {}
@@ -75,7 +119,7 @@ pub fn lay_out(library: &Library, manifest: &Manifest, into: &Path) -> Result<()
         }
         Err(error) => return Err(TreeError::io("make the directory", into)(error)),
     }
-    let laid = fill(library, manifest, into);
+    let laid = make(library, manifest, into, old);
     if laid.is_err() {
         // The reason is what counts; what cannot be removed here is removed by the next attempt or by hand.
         let _ = std::fs::remove_dir_all(into);
@@ -83,47 +127,17 @@ pub fn lay_out(library: &Library, manifest: &Manifest, into: &Path) -> Result<()
     laid
 }
 
-/// The paths at which the directory differs from the manifest, sorted: changed, missing and surplus ones.
-pub fn check(manifest: &Manifest, at: &Path) -> Result<Vec<String>, TreeError> {
-    let mut expected: HashMap<&str, &EntryKind> =
-        manifest.entries.iter().map(|entry| (entry.path.as_str(), &entry.kind)).collect();
-    let mut different = Vec::new();
-    if at.is_dir() {
-        for entry in walkdir::WalkDir::new(at).min_depth(1).follow_links(false) {
-            let entry = match entry {
-                Ok(entry) => entry,
-                // What cannot be read is not as it was laid out.
-                Err(error) if error.path().is_some_and(|path| path != at) => {
-                    let path = error.path().and_then(|path| path.strip_prefix(at).ok());
-                    different.extend(path.map(|path| path.to_string_lossy().into_owned()));
-                    continue;
-                }
-                Err(error) => return Err(TreeError::io("read", at)(error)),
-            };
-            let relative = entry.path().strip_prefix(at).unwrap_or(entry.path());
-            let kind = relative.to_str().and_then(|path| expected.remove(path));
-            if !kind.is_some_and(|kind| is_as_expected(entry.path(), kind).unwrap_or(false)) {
-                different.push(relative.to_string_lossy().into_owned());
-            }
-        }
-    }
-    different.extend(expected.into_keys().map(str::to_owned));
-    different.sort_unstable();
-    different.dedup();
-    Ok(different)
-}
-
-fn fill(library: &Library, manifest: &Manifest, into: &Path) -> Result<(), TreeError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let top = rustix::fs::open(into, flags, Mode::empty()).map_err(TreeError::io("open", into))?;
-    set_mode(&top, 0o755).map_err(TreeError::io("set the mode of", into))?;
-    let mut layer = Layer { into, top, open: Vec::new(), reader: ChunkReader::new(&library.shared) };
-    for entry in &manifest.entries {
-        layer.lay(entry)?;
-    }
-    let top = layer.top;
+fn make(
+    library: &Library,
+    manifest: &Manifest,
+    into: &Path,
+    old: Option<&OldTree<'_>>,
+) -> Result<Laid, TreeError> {
+    let dirs = Dirs::open(into)?;
+    set_mode(dirs.top(), 0o755).map_err(TreeError::io("set the mode of", into))?;
+    let laid = fill(library, manifest, into, old)?;
     let synced = match manifest.entries.len() > SYNCED_SINGLY {
-        true => rustix::fs::syncfs(&top).map_err(io::Error::from),
+        true => rustix::fs::syncfs(dirs.top()).map_err(io::Error::from),
         false => Err(io::ErrorKind::Unsupported.into()),
     };
     match synced {
@@ -132,7 +146,67 @@ fn fill(library: &Library, manifest: &Manifest, into: &Path) -> Result<(), TreeE
         Err(error) => return Err(TreeError::io("sync", into)(error)),
     }
     let parent = into.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    sync_directory(parent)
+    sync_directory(parent)?;
+    Ok(laid)
+}
+
+/// The paths at which the directory differs from the manifest, sorted: changed, missing and surplus ones.
+pub fn check(manifest: &Manifest, at: &Path) -> Result<Vec<String>, TreeError> {
+    compare(manifest, at, &HashMap::new()).map(|compared| compared.different)
+}
+
+/// What a comparison found.
+#[derive(Debug)]
+pub(crate) struct Compared {
+    /// The paths that differ, sorted.
+    pub(crate) different: Vec<String>,
+    /// The manifest's files in its order, where they are as they should be.
+    pub(crate) stamps: Vec<Option<Stamp>>,
+    /// How many files were read.
+    pub(crate) read: u64,
+}
+
+/// As `check`; a file that is as it is known to have been when it held what it should is not read.
+pub(crate) fn compare(
+    manifest: &Manifest,
+    at: &Path,
+    known: &HashMap<&str, Stamp>,
+) -> Result<Compared, TreeError> {
+    let mut expected: HashMap<&str, &EntryKind> =
+        manifest.entries.iter().map(|entry| (entry.path.as_str(), &entry.kind)).collect();
+    let mut compared = Compared { different: Vec::new(), stamps: Vec::new(), read: 0 };
+    let mut stamps = HashMap::new();
+    if at.is_dir() {
+        for entry in walkdir::WalkDir::new(at).min_depth(1).follow_links(false) {
+            let entry = match entry {
+                Ok(entry) => entry,
+                // What cannot be read is not as it was laid out.
+                Err(error) if error.path().is_some_and(|path| path != at) => {
+                    let path = error.path().and_then(|path| path.strip_prefix(at).ok());
+                    compared.different.extend(path.map(|path| path.to_string_lossy().into_owned()));
+                    continue;
+                }
+                Err(error) => return Err(TreeError::io("read", at)(error)),
+            };
+            let relative = entry.path().strip_prefix(at).unwrap_or(entry.path());
+            let found = relative.to_str().and_then(|path| expected.remove_entry(path));
+            let known = found.and_then(|(path, _)| known.get(path));
+            match found.and_then(|(path, kind)| Some((path, look(entry.path(), kind, known).ok()??))) {
+                Some((path, Looked::File { stamp, read })) => {
+                    compared.read += u64::from(read);
+                    stamps.insert(path, stamp);
+                }
+                Some((_, Looked::Other)) => {}
+                None => compared.different.push(relative.to_string_lossy().into_owned()),
+            }
+        }
+    }
+    compared.different.extend(expected.into_keys().map(str::to_owned));
+    compared.different.sort_unstable();
+    compared.different.dedup();
+    let files = manifest.entries.iter().filter(|entry| matches!(entry.kind, EntryKind::File { .. }));
+    compared.stamps = files.map(|entry| stamps.remove(entry.path.as_str())).collect();
+    Ok(compared)
 }
 
 fn is_unsupported(code: i32) -> bool {
@@ -155,121 +229,48 @@ pub(crate) fn sync_directory(path: &Path) -> Result<(), TreeError> {
     File::open(path).and_then(|file| file.sync_all()).map_err(TreeError::io("sync", path))
 }
 
-fn set_mode(fd: impl AsFd, mode: u32) -> rustix::io::Result<()> {
-    rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))
+/// An entry that is as it should be.
+enum Looked {
+    File { stamp: Stamp, read: bool },
+    Other,
 }
 
-/// Lays entries one after the other, with the directories on the way to the last one open.
-struct Layer<'a> {
-    into: &'a Path,
-    top: OwnedFd,
-    open: Vec<(String, OwnedFd)>,
-    reader: ChunkReader<'a>,
-}
-
-impl Layer<'_> {
-    fn lay(&mut self, entry: &Entry) -> Result<(), TreeError> {
-        let full = self.into.join(&entry.path);
-        let (parent, name) = entry.path.rsplit_once('/').unwrap_or(("", &entry.path));
-        self.enter(parent)?;
-        match &entry.kind {
-            EntryKind::Directory => {
-                let parent = self.parent();
-                rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))
-                    .map_err(TreeError::io("make the directory", &full))?;
-                let made = open_directory(parent, name).map_err(TreeError::io("open", &full))?;
-                set_mode(made, 0o755).map_err(TreeError::io("set the mode of", &full))
-            }
-            EntryKind::Symlink { target } => rustix::fs::symlinkat(target.as_str(), self.parent(), name)
-                .map_err(TreeError::io("make the link", &full)),
-            EntryKind::File { executable, digest, chunks, .. } => {
-                let mode = if *executable { 0o755 } else { 0o644 };
-                let flags =
-                    OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let file = rustix::fs::openat(self.parent(), name, flags, Mode::from_raw_mode(mode))
-                    .map_err(TreeError::io("make", &full))?;
-                set_mode(&file, mode).map_err(TreeError::io("set the mode of", &full))?;
-                if self.write(File::from(file), chunks, &full)? != *digest {
-                    return Err(TreeError::Content { path: entry.path.clone() });
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn write(&mut self, mut file: File, chunks: &[ChunkRef], full: &Path) -> Result<Digest, TreeError> {
-        // A file of one chunk is that chunk, which the reader has checked.
-        if let [chunk] = chunks {
-            let bytes = self.reader.exactly(chunk).map_err(TreeError::Library)?;
-            file.write_all(bytes).map_err(TreeError::io("write", full))?;
-            return Ok(chunk.digest);
-        }
-        let mut hasher = blake3::Hasher::new();
-        for chunk in chunks {
-            let bytes = self.reader.exactly(chunk).map_err(TreeError::Library)?;
-            hasher.update(bytes);
-            file.write_all(bytes).map_err(TreeError::io("write", full))?;
-        }
-        Ok(Digest(*hasher.finalize().as_bytes()))
-    }
-
-    fn parent(&self) -> &OwnedFd {
-        self.open.last().map_or(&self.top, |(_, fd)| fd)
-    }
-
-    /// Opens the directories down to `path`, keeping those that are open on the way.
-    fn enter(&mut self, path: &str) -> Result<(), TreeError> {
-        let mut components = path.split('/').filter(|component| !component.is_empty());
-        let mut depth = 0;
-        let mut next = components.next();
-        while let (Some((open, _)), Some(component)) = (self.open.get(depth), next) {
-            if open != component {
-                break;
-            }
-            depth += 1;
-            next = components.next();
-        }
-        self.open.truncate(depth);
-        while let Some(component) = next {
-            let opened = open_directory(self.parent(), component);
-            let opened = opened.map_err(TreeError::io("open", &self.into.join(path)))?;
-            self.open.push((component.to_owned(), opened));
-            next = components.next();
-        }
-        Ok(())
-    }
-}
-
-pub(crate) fn open_directory(parent: impl AsFd, name: &str) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::empty())
-}
-
-fn is_as_expected(path: &Path, kind: &EntryKind) -> io::Result<bool> {
+fn look(path: &Path, kind: &EntryKind, known: Option<&Stamp>) -> io::Result<Option<Looked>> {
     let metadata = path.symlink_metadata()?;
-    match kind {
-        EntryKind::Directory => Ok(metadata.is_dir()),
+    let is_as_expected = match kind {
+        EntryKind::Directory => metadata.is_dir(),
         EntryKind::Symlink { target } => {
-            Ok(metadata.is_symlink() && path.read_link()?.as_os_str() == target.as_str())
+            metadata.is_symlink() && path.read_link()?.as_os_str() == target.as_str()
         }
         EntryKind::File { executable, length, digest, .. } => {
             let is_executable = metadata.permissions().mode() & 0o111 != 0;
             if !metadata.is_file() || metadata.len() != *length || is_executable != *executable {
-                return Ok(false);
+                return Ok(None);
             }
-            let mut file = std::fs::OpenOptions::new()
+            let stamp = Stamp::of(&metadata);
+            if known == Some(&stamp) {
+                return Ok(Some(Looked::File { stamp, read: false }));
+            }
+            let file = OpenOptions::new()
                 .read(true)
                 .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
                 .open(path)?;
-            let mut hasher = blake3::Hasher::new();
-            let mut buffer = [0; 64 * 1024];
-            loop {
-                match file.read(&mut buffer)? {
-                    0 => break Ok(hasher.finalize() == digest.0),
-                    read => hasher.update(&buffer[..read]),
-                };
-            }
+            return Ok(has_content(&file, *length, digest)?.then_some(Looked::File { stamp, read: true }));
         }
+    };
+    Ok(is_as_expected.then_some(Looked::Other))
+}
+
+/// Whether the file's content is what the digest names.
+fn has_content(file: &File, length: u64, digest: &Digest) -> io::Result<bool> {
+    let mut content = Sparse::new(file, length);
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; (length.saturating_add(1)).min(64 * 1024) as usize];
+    loop {
+        match content.read(&mut buffer)? {
+            0 => break Ok(hasher.finalize() == digest.0),
+            read => hasher.update(&buffer[..read]),
+        };
     }
 }
 

@@ -1,19 +1,9 @@
-//! Adding chunks to a library. The caller reads and hashes; a second thread compresses and appends.
+//! Adding chunks to a library. The caller reads and hashes; other threads compress and append ([`append`]).
 //!
 //! What is added shows to readers, and counts as held, once `flush_durable` or `seal` has returned. A writer that is
 //! dropped before leaves nothing that anybody sees.
 
-use std::{
-    collections::HashSet,
-    io,
-    os::unix::fs::FileExt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
-    thread::JoinHandle,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use packhorse_domain::Digest;
 
@@ -21,16 +11,15 @@ use crate::{
     block::Block,
     error::LibraryError,
     gate::Entered,
-    index::Location,
     library::Shared,
-    limits::{BLOCK_CHUNKS_MAX, BLOCK_PLAIN_LENGTH, CHUNK_LENGTH_MAX, PACK_CHUNKS, PACK_LENGTH},
+    limits::{BLOCK_CHUNKS_MAX, BLOCK_PLAIN_LENGTH, CHUNK_LENGTH_MAX},
     manifest::ChunkRef,
-    pack::{Pack, encode_block, locations},
     wire::digest_of,
 };
 
-/// How many blocks wait for the compressor at most.
-const QUEUE: usize = 4;
+mod append;
+
+use append::{Appender, Given};
 
 /// Adds chunks to a library. As long as it lives, nothing is collected.
 #[derive(Debug)]
@@ -48,29 +37,6 @@ pub struct PackWriter {
     /// Whether an index is due: something was made durable since the last.
     unindexed: bool,
     failed: bool,
-}
-
-/// The thread that owns the end of one pack.
-#[derive(Debug)]
-struct Appender {
-    pack: Arc<Pack>,
-    jobs: SyncSender<Job>,
-    thread: Option<JoinHandle<()>>,
-    written: Arc<AtomicU64>,
-    /// Chunks in the pack, durable or not.
-    chunks: usize,
-}
-
-enum Job {
-    Plain(Vec<ChunkRef>, Vec<u8>),
-    Ready(Block),
-    Sync(SyncSender<io::Result<Appended>>),
-}
-
-/// What was appended since the last time, and the length of the pack with it.
-struct Appended {
-    entries: Vec<(Digest, Location)>,
-    length: u64,
 }
 
 impl PackWriter {
@@ -136,7 +102,7 @@ impl PackWriter {
             self.roll_over()?;
             self.fresh.extend(&new);
             let count = block.chunks.len();
-            self.append(Job::Ready(block), count)?;
+            self.append(Given::Ready(block), count)?;
         } else if !new.is_empty() {
             for (chunk, bytes) in block.parts(&plain) {
                 self.add_checked(chunk.digest, bytes)?;
@@ -194,20 +160,15 @@ impl PackWriter {
         let chunks = std::mem::take(&mut self.chunks);
         let plain = std::mem::replace(&mut self.plain, Vec::with_capacity(BLOCK_PLAIN_LENGTH));
         let count = chunks.len();
-        self.append(Job::Plain(chunks, plain), count)
+        self.append(Given::Plain(chunks, plain), count)
     }
 
-    fn append(&mut self, job: Job, chunks: usize) -> Result<(), LibraryError> {
+    fn append(&mut self, given: Given, chunks: usize) -> Result<(), LibraryError> {
         let appender = match &mut self.appender {
             Some(appender) => appender,
             none => none.insert(Appender::start(self.shared.take_pack()?)?),
         };
-        appender.chunks += chunks;
-        if appender.jobs.send(job).is_err() {
-            self.failed = true;
-            return Err(LibraryError::WriterFailed);
-        }
-        Ok(())
+        appender.give(given, chunks).ok_or(LibraryError::WriterFailed).inspect_err(|_| self.failed = true)
     }
 
     /// Finishes a pack that is full. What still gathers goes into the next.
@@ -242,104 +203,4 @@ impl Drop for PackWriter {
             self.shared.give_back(pack);
         }
     }
-}
-
-impl Appender {
-    fn start(pack: Arc<Pack>) -> Result<Self, LibraryError> {
-        let length = pack.durable();
-        let chunks = pack.chunk_count();
-        // What an earlier writer appended and did not make durable is cut off.
-        let file = pack.file().try_clone().and_then(|file| file.set_len(length).map(|()| file));
-        let file = file.map_err(LibraryError::io("open the end of", pack.path()))?;
-        let (jobs, queue) = sync_channel(QUEUE);
-        let written = Arc::new(AtomicU64::new(length));
-        let progress = written.clone();
-        let thread = std::thread::Builder::new()
-            .name("pack-writer".into())
-            .spawn(move || run(&file, length, &queue, &progress))
-            .map_err(LibraryError::io("start a thread for", pack.path()))?;
-        Ok(Appender { pack, jobs, thread: Some(thread), written, chunks })
-    }
-
-    fn is_full(&self) -> bool {
-        self.written.load(Ordering::Relaxed) >= PACK_LENGTH || self.chunks >= PACK_CHUNKS
-    }
-
-    fn sync(&self) -> io::Result<Appended> {
-        let gone = || io::Error::other("the thread that writes has ended");
-        let (reply, answer) = sync_channel(1);
-        self.jobs.send(Job::Sync(reply)).map_err(|_| gone())?;
-        answer.recv().map_err(|_| gone())?
-    }
-}
-
-impl Drop for Appender {
-    fn drop(&mut self) {
-        // Without a sender the thread runs out of jobs and ends.
-        let (nobody, _) = sync_channel(0);
-        self.jobs = nobody;
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been printed by the hook; whoever waited for an answer got an error.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Compresses and appends until there is nothing more to come. After an error it writes nothing more and tells it
-/// whoever asks.
-fn run(file: &std::fs::File, start: u64, queue: &Receiver<Job>, progress: &AtomicU64) {
-    let mut end = start;
-    let mut synced = start;
-    let mut entries = Vec::new();
-    let mut failure: Option<io::Error> = None;
-    let mut compressor = None;
-    for job in queue {
-        let block = match job {
-            Job::Sync(reply) => {
-                let mut result = failure.take().map_or(Ok(()), Err);
-                if result.is_ok() && end > synced {
-                    result = file.sync_data();
-                }
-                if let Err(error) = &result {
-                    failure = Some(io::Error::new(error.kind(), error.to_string()));
-                }
-                synced = end;
-                let appended =
-                    result.map(|()| Appended { entries: std::mem::take(&mut entries), length: end });
-                // If nobody waits any more, nobody needs to know.
-                let _ = reply.send(appended);
-                continue;
-            }
-            _ if failure.is_some() => continue,
-            Job::Plain(chunks, plain) => compress(&mut compressor, chunks, &plain),
-            Job::Ready(block) => Ok(block),
-        };
-        match block.and_then(|block| write(file, &block, end)) {
-            Ok(mut located) => {
-                end += located.first().map_or(0, |(_, location)| u64::from(location.stored));
-                progress.store(end, Ordering::Relaxed);
-                entries.append(&mut located);
-            }
-            Err(error) => failure = Some(error),
-        }
-    }
-}
-
-fn compress(
-    compressor: &mut Option<zstd::bulk::Compressor<'static>>,
-    chunks: Vec<ChunkRef>,
-    plain: &[u8],
-) -> io::Result<Block> {
-    let compressor = match compressor {
-        Some(compressor) => compressor,
-        none => none.insert(Block::compressor()?),
-    };
-    Block::compress(compressor, chunks, plain)
-}
-
-fn write(file: &std::fs::File, block: &Block, end: u64) -> io::Result<Vec<(Digest, Location)>> {
-    let offset = u32::try_from(end).map_err(|_| io::Error::other("the pack is longer than 4 GiB"))?;
-    let bytes = encode_block(block);
-    file.write_all_at(&bytes, end)?;
-    Ok(locations(block, offset, bytes.len() as u32))
 }

@@ -1,7 +1,9 @@
 //! Where packages go, and what each place should do about it.
 
+use std::time::Duration;
+
 use crate::{
-    Digest,
+    Digest, Timestamp,
     id::{PackageId, PointName, SiteCode},
 };
 
@@ -177,9 +179,81 @@ pub fn kept(wanted: Wanted, versions: &[HeldVersion]) -> Vec<bool> {
         .collect()
 }
 
+/// How a directory that shows what it should is compared with what it should hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirectoryCheck {
+    /// Not now.
+    No,
+    /// Files that look as they did are not read.
+    WhatWasTouched,
+    Everything,
+}
+
+/// What is known of earlier checks of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EarlierChecks {
+    /// How long ago it was last looked at, by this process.
+    pub looked: Option<Duration>,
+    /// When every file was last compared.
+    pub compared_at: Option<Timestamp>,
+    /// When somebody asked for that.
+    pub asked_at: Option<Timestamp>,
+}
+
+/// How often a directory is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(600);
+/// How often all its files are read: what escapes a look is found then.
+const COMPARE_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+impl EarlierChecks {
+    /// Whether somebody waits for an answer.
+    pub fn is_asked(&self) -> bool {
+        self.asked_at.is_some() && self.asked_at >= self.compared_at
+    }
+}
+
+pub fn due_check(earlier: &EarlierChecks, now: Timestamp) -> DirectoryCheck {
+    if earlier.is_asked() {
+        return DirectoryCheck::Everything;
+    }
+    if earlier.looked.is_some_and(|age| age < LOOK_EVERY) {
+        return DirectoryCheck::No;
+    }
+    // A time that is still to come was written by a clock that was wrong.
+    match earlier.compared_at {
+        Some(at) if at <= now && now.since(at) < COMPARE_EVERY => DirectoryCheck::WhatWasTouched,
+        _ => DirectoryCheck::Everything,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directories_are_looked_at_often_and_read_now_and_then() {
+        use DirectoryCheck::{Everything, No, WhatWasTouched};
+        const HOUR: i64 = 3_600_000_000;
+        let now = Timestamp(1000 * HOUR);
+        let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+        let at = |hours: i64| Some(Timestamp(hours * HOUR));
+        for (looked, compared_at, asked_at, due) in [
+            (minutes(1), at(999), None, No),
+            (minutes(10), at(999), None, WhatWasTouched),
+            (None, at(999), None, WhatWasTouched),
+            (minutes(1), at(900), None, No),
+            (minutes(10), at(976), None, Everything),
+            (None, None, None, Everything),
+            (minutes(10), at(1001), None, Everything),
+            (minutes(1), at(999), at(1000), Everything),
+            (minutes(1), at(999), at(998), No),
+            (minutes(1), at(999), at(999), Everything),
+            (minutes(1), None, at(1), Everything),
+        ] {
+            let earlier = EarlierChecks { looked, compared_at, asked_at };
+            assert_eq!(due_check(&earlier, now), due, "{earlier:?}");
+        }
+    }
 
     fn target(text: &str) -> Target {
         text.parse().expect("a target")

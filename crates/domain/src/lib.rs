@@ -20,6 +20,7 @@ pub mod queue;
 pub mod reconcile;
 pub mod run;
 pub mod sendings;
+pub mod settled;
 pub mod site;
 pub mod status;
 pub mod time;

@@ -1,6 +1,10 @@
 //! Removes what nobody needs any more: old versions, bundles that every child has, packages that were deleted.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use packhorse_content::BundlePlan;
 use packhorse_domain::{
@@ -38,6 +42,18 @@ pub(super) async fn clean(site: &Site, view: &View, swept: &mut bool) -> Result<
     if !*swept {
         *swept = collect(site).await?;
         intake::remove_stale_uploads(site)?;
+        let mut tx = site.store.read().await?;
+        let sources = contents::sources(&mut tx).await?;
+        drop(tx);
+        let mut kept: Vec<PathBuf> =
+            sources.iter().map(|source| site.directories.source_record(Path::new(source))).collect();
+        remove_records(&site.directories.sources(), &kept)?;
+        kept.clear();
+        for point in &view.points {
+            let packages = view.packages.iter().map(|(package, _)| &package.definition.id);
+            kept.extend(packages.map(|package| site.directories.point_record(&point.location, package)));
+        }
+        remove_records(&site.directories.points(), &kept)?;
         spool_strays(site).await?;
     }
     Ok(())
@@ -182,6 +198,20 @@ async fn collect(site: &Site) -> Result<bool, Error> {
     let collected = tokio::task::spawn_blocking(move || library.collect(&live)).await??;
     tracing::info!(target: "distribution-manager", ?collected, "the content library was cleaned");
     Ok(true)
+}
+
+/// Removes what is remembered of directories that are of no use any more. Where one is being read or filled, what it loses
+/// by it is read again.
+fn remove_records(directory: &Path, kept: &[PathBuf]) -> Result<(), Error> {
+    let listing = |source| Error::File { what: format!("list {}", directory.display()), source };
+    for entry in fs::read_dir(directory).map_err(listing)? {
+        let path = entry.map_err(listing)?.path();
+        if !kept.contains(&path) {
+            fs::remove_file(&path)
+                .map_err(|source| Error::File { what: format!("remove {}", path.display()), source })?;
+        }
+    }
+    Ok(())
 }
 
 /// Files in the spool that no row knows: what a crash left between the two.

@@ -162,8 +162,10 @@ async fn take_again(site: &Site, package: &PackageRecord, target: Digest) -> Res
         None => "the content was damaged and there is no source directory on this server".to_owned(),
         Some(source) => {
             let library = site.library.clone();
+            let source = PathBuf::from(source);
+            let record = site.directories.source_record(&source);
             let taken = tokio::task::spawn_blocking(move || {
-                packhorse_content::snapshot(&PathBuf::from(source), &library, &|_| {
+                packhorse_content::snapshot_again(&source, &library, &record, &|_| {
                     std::ops::ControlFlow::Continue(())
                 })
             })

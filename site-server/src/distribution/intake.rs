@@ -2,6 +2,7 @@
 //! author's signature.
 
 use std::{
+    cell::Cell,
     fs::{self, DirBuilder, File},
     io,
     ops::ControlFlow,
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use packhorse_content::{Library, Snapshot, SnapshotError, snapshot};
+use packhorse_content::{Library, Progress, Snapshot, SnapshotError, snapshot, snapshot_again};
 use packhorse_domain::{Digest, Timestamp, package::PackageVersion};
 use packhorse_proto::{convert, object::v1 as wire};
 use packhorse_runtime::durable::sync_directory;
@@ -46,6 +47,8 @@ pub(crate) struct Taken {
     pub(crate) manifest: Digest,
     pub(crate) length: u64,
     pub(crate) files: u64,
+    /// The others were as the site had read them before.
+    pub(crate) files_read: u64,
 }
 
 impl SourceFrom {
@@ -70,10 +73,13 @@ impl SourceFrom {
 /// Takes the source into the library; `None` where there is none. It ends soon after the call is dropped. The caller
 /// holds the content gate until what it got is recorded.
 pub(crate) async fn snapshot_source(site: &Site, source: &SourceFrom) -> Result<Option<Taken>, Error> {
-    let (path, own) = match source {
+    let (path, own, record) = match source {
         SourceFrom::Nothing => return Ok(None),
-        SourceFrom::Directory(path) => (path.clone(), Some(site.directories.config())),
-        SourceFrom::Upload(upload) => (upload.path.clone(), None),
+        SourceFrom::Directory(path) => {
+            let record = site.directories.source_record(path);
+            (path.clone(), Some(site.directories.config()), Some(record))
+        }
+        SourceFrom::Upload(upload) => (upload.path.clone(), None, None),
     };
     let dropped = DropFlag::default();
     let (library, flag) = (site.library.clone(), dropped.0.clone());
@@ -81,10 +87,15 @@ pub(crate) async fn snapshot_source(site: &Site, source: &SourceFrom) -> Result<
         if let Some(own) = own.as_deref().and_then(Path::parent) {
             check_apart(&path, own)?;
         }
-        take(&path, &library, &flag)
+        take(&path, &library, record.as_deref(), &flag)
     });
-    let Snapshot { manifest, digest } = taking.await??;
-    Ok(Some(Taken { manifest: digest, length: manifest.total_length(), files: manifest.file_count() }))
+    let (Snapshot { manifest, digest }, files_read) = taking.await??;
+    let taken =
+        Taken { manifest: digest, length: manifest.total_length(), files: manifest.file_count(), files_read };
+    tracing::info!(
+        target: "distribution-manager", files = taken.files, files_read, bytes = taken.length, "a source was taken in"
+    );
+    Ok(Some(taken))
 }
 
 /// The version as the author signs it.
@@ -133,12 +144,26 @@ impl Drop for DropFlag {
     }
 }
 
-fn take(path: &Path, library: &Library, dropped: &AtomicBool) -> Result<Snapshot, Error> {
-    let progress = |_| match dropped.load(Ordering::Relaxed) {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
+/// The snapshot, and how many files were read for it.
+fn take(
+    path: &Path,
+    library: &Library,
+    record: Option<&Path>,
+    dropped: &AtomicBool,
+) -> Result<(Snapshot, u64), Error> {
+    let files_read = Cell::new(0);
+    let progress = |progress: Progress| {
+        files_read.set(progress.files_read);
+        match dropped.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     };
-    snapshot(path, library, &progress).map_err(|error| match error {
+    let taken = match record {
+        Some(record) => snapshot_again(path, library, record, &progress),
+        None => snapshot(path, library, &progress),
+    };
+    taken.map(|taken| (taken, files_read.get())).map_err(|error| match error {
         SnapshotError::Cancelled => Error::Interrupted,
         SnapshotError::Library(error) if error.is_disk_full() => Error::Precondition(
             "the disk of the site's content library is full; make room, or delete packages that are not needed"

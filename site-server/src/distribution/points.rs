@@ -1,15 +1,11 @@
 //! Content to this site's own distribution points: directories get the tree, agents the order to fetch.
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, path::PathBuf, time::Instant};
 
-use packhorse_content::TreeError;
+use packhorse_content::{Look, PublishTo, Published, TreeError, last_compared};
 use packhorse_domain::{
-    Digest,
-    distribution::{Distribution, PointKind},
+    Digest, Timestamp,
+    distribution::{DirectoryCheck, Distribution, EarlierChecks, PointKind, due_check},
     id::{PackageId, PointName},
     instruction::FileName,
     object::ObjectKind,
@@ -26,11 +22,14 @@ use crate::{
     record::{self, Body, PackageRecord},
     site::Site,
     status,
-    store::{Tx, caps, objects, points::PointRow},
+    store::{
+        Tx, caps, objects,
+        points::{self, PointRow},
+    },
 };
 
-/// How often a directory is compared with what it should hold.
-const CHECK_EVERY: Duration = Duration::from_secs(600);
+/// So many of the paths that were altered are named.
+const NAMED_MAX: usize = 10;
 
 type Checked = HashMap<(PointName, PackageId), Instant>;
 
@@ -38,6 +37,9 @@ type Checked = HashMap<(PointName, PackageId), Instant>;
 pub(super) async fn bring(site: &Site, view: &View, checked: &mut Checked) -> Result<bool, Error> {
     let mut failed = false;
     for point in &view.points {
+        let mut tx = site.store.read().await?;
+        let asked_at = points::check_asked_at(&mut tx, &point.name).await?;
+        drop(tx);
         for (package, distribution) in &view.packages {
             let Some(target) = package.version.manifest else {
                 continue;
@@ -48,7 +50,9 @@ pub(super) async fn bring(site: &Site, view: &View, checked: &mut Checked) -> Re
             }
             match point.kind {
                 PointKind::Agent => order(site, point, package).await?,
-                PointKind::Directory => failed |= !publish(site, point, package, &target, checked).await?,
+                PointKind::Directory => {
+                    failed |= !publish(site, (point, asked_at), package, &target, checked).await?;
+                }
             }
         }
     }
@@ -82,7 +86,7 @@ async fn order(site: &Site, point: &PointRow, package: &PackageRecord) -> Result
 /// Makes the directory show this version. False: it failed.
 async fn publish(
     site: &Site,
-    point: &PointRow,
+    (point, asked_at): (&PointRow, Option<Timestamp>),
     package: &PackageRecord,
     target: &Digest,
     checked: &mut Checked,
@@ -101,12 +105,19 @@ async fn publish(
     let failed = held.is_some_and(|status| {
         status.state == PackageState::Retrying && status.source_version == package.version.source_version
     });
-    match checked.get(&key).map(Instant::elapsed) {
-        Some(age) if installed && age < CHECK_EVERY => return Ok(true),
-        Some(age) if failed && age < RETRY => return Ok(false),
-        _ => {}
+    let looked = checked.get(&key).map(Instant::elapsed);
+    if failed && looked.is_some_and(|age| age < RETRY) {
+        return Ok(false);
     }
-    let result = lay_out(site, &point.location, package.definition.id.as_str(), *target).await?;
+    let record = site.directories.point_record(&point.location, &package.definition.id);
+    let earlier = EarlierChecks { looked, compared_at: last_compared(&record).map(Timestamp), asked_at };
+    let look = if installed { due_check(&earlier, site.now()) } else { DirectoryCheck::WhatWasTouched };
+    let look = match look {
+        DirectoryCheck::No => return Ok(true),
+        DirectoryCheck::WhatWasTouched => Look::AtWhatWasTouched,
+        DirectoryCheck::Everything => Look::AtEverything,
+    };
+    let result = lay_out(site, &point.location, &package.definition.id, *target, look).await?;
     checked.insert(key, Instant::now());
     let mut tx = site.store.begin().await?;
     let text = result.as_ref().err().map(|error| error_chain(error)).unwrap_or_default();
@@ -115,7 +126,7 @@ async fn publish(
     let changed = record::put_package_status(site, &mut tx, status).await?;
     if changed {
         let (severity, text) = match &result {
-            Ok(()) => (
+            Ok(_) => (
                 Severity::Info,
                 format!("version {} is on distribution point {}", package.version.source_version, point.name),
             ),
@@ -125,6 +136,12 @@ async fn publish(
         status::report(site, &mut tx, "distribution-manager", class, package.definition.id.as_str(), &text)
             .await?;
     }
+    // What had not been brought there, or was taken away, nobody can have altered.
+    if let Ok(published) = &result
+        && installed
+    {
+        tell(site, &mut tx, (point, package), published, earlier.is_asked()).await?;
+    }
     tx.commit().await?;
     if let Err(TreeError::Library { .. }) = &result {
         heal::distrust(site, target).await?;
@@ -132,18 +149,59 @@ async fn publish(
     Ok(result.is_ok())
 }
 
+/// Says what had been altered by hand, and answers whoever asked for a check.
+async fn tell(
+    site: &Site,
+    tx: &mut Tx,
+    (point, package): (&PointRow, &PackageRecord),
+    published: &Published,
+    asked: bool,
+) -> Result<(), Error> {
+    let version = package.version.source_version;
+    let altered = &published.altered;
+    let (severity, text) = match altered.len() {
+        0 if !asked => return Ok(()),
+        0 => (
+            Severity::Info,
+            format!(
+                "all {} files of version {version} on distribution point {} were compared: nothing had been altered",
+                published.files_read, point.name
+            ),
+        ),
+        count => {
+            let named = altered.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let more = match count.saturating_sub(NAMED_MAX) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let text = format!(
+                "version {version} on distribution point {} had been altered by hand and is right again: {named}{more}",
+                point.name
+            );
+            (Severity::Warning, text)
+        }
+    };
+    let class = (severity, EventType::Milestone);
+    status::report(site, tx, "distribution-manager", class, package.definition.id.as_str(), &text).await
+}
+
 async fn lay_out(
     site: &Site,
     location: &str,
-    name: &str,
+    name: &PackageId,
     target: Digest,
-) -> Result<Result<(), TreeError>, Error> {
-    let (library, root, name) = (site.library.clone(), PathBuf::from(location), name.to_owned());
-    tokio::task::spawn_blocking(move || -> Result<Result<(), TreeError>, Error> {
+    look: Look,
+) -> Result<Result<Published, TreeError>, Error> {
+    let record = site.directories.point_record(location, name);
+    let (library, root, name) = (site.library.clone(), PathBuf::from(location), name.to_string());
+    tokio::task::spawn_blocking(move || -> Result<Result<Published, TreeError>, Error> {
         let Some(manifest) = library.manifest(&target)? else {
             return Ok(Err(TreeError::WrongManifest { manifest: target }));
         };
-        Ok(packhorse_content::publish(&library, &target, &manifest, &root, &name))
+        Ok({
+            let to = PublishTo { root: &root, name: &name, record: &record };
+            packhorse_content::publish(&library, &target, &manifest, to, look)
+        })
     })
     .await?
 }

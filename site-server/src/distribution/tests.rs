@@ -10,10 +10,20 @@ use packhorse_domain::{
     link::ItemId,
     object::{Object, ObjectKind},
 };
-use packhorse_proto::object::v1 as wire;
+use packhorse_proto::{
+    object::v1 as wire,
+    provider::v1::{
+        CheckDirectoryRequest, RemoveTargetsRequest,
+        distribution_point_service_server::DistributionPointService as _,
+        package_service_server::PackageService as _,
+    },
+};
 use packhorse_runtime::{SystemClock, Worker as _};
 
-use super::{DistributionManager, View, cleanup};
+use super::{
+    DistributionManager, View, cleanup,
+    intake::{SourceFrom, snapshot_source},
+};
 use crate::{
     record::Body,
     store::{
@@ -21,7 +31,7 @@ use crate::{
         contents::{self, Content},
         objects,
     },
-    testing::{Node, noise},
+    testing::{Node, noise, until},
 };
 
 async fn held(node: &Node) -> Vec<u64> {
@@ -218,4 +228,100 @@ async fn lost_content_is_taken_in_again_from_its_source() {
     assert!(central.site.library.verify(&manifest).unwrap().is_empty());
     let status = central.status(&package, central.code()).await.unwrap();
     assert_eq!(status.held, [manifest]);
+}
+
+#[tokio::test]
+async fn a_source_is_read_once_and_its_record_goes_with_the_package() {
+    let central = Node::central(SystemClock::shared()).await;
+    let mut manager = DistributionManager::new(central.site.clone());
+    let package = central.package(&noise(50_000, 1)).await;
+    let records = || fs::read_dir(central.site.directories.sources()).unwrap().count();
+    manager.step().await.unwrap();
+    assert_eq!(records(), 1, "it is kept as long as the package has that source");
+
+    // Programs are built on a disk more often than temporary files lie on one.
+    let program = std::env::current_exe().unwrap();
+    let source = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
+    fs::write(source.path().join("file"), b"content").unwrap();
+    let from = SourceFrom::Directory(source.path().to_owned());
+    let read = async || snapshot_source(&central.site, &from).await.unwrap().unwrap().files_read;
+    assert_eq!(read().await, 1);
+    // As soon as the file is old enough; where the file system's times mean nothing, never.
+    const EXT_AND_OVERLAY: [i64; 2] = [0xef53, 0x794c_7630];
+    if EXT_AND_OVERLAY.contains(&(rustix::fs::statfs(source.path()).unwrap().f_type as i64)) {
+        until("the file is known", async || read().await == 0).await;
+        fs::write(source.path().join("file"), b"CONTENT").unwrap();
+    }
+    assert_eq!(read().await, 1);
+    assert_eq!(records(), 2);
+
+    central.delete(&package).await;
+    manager.step().await.unwrap();
+    assert_eq!(records(), 0);
+}
+
+#[tokio::test]
+async fn what_is_altered_by_hand_in_a_directory_is_put_right_on_demand_and_told() {
+    let central = Node::central(SystemClock::shared()).await;
+    let mut manager = DistributionManager::new(central.site.clone());
+    let package = central.package(&noise(50_000, 1)).await;
+    central.hall().await;
+    central.send(&package, central.code()).await;
+    manager.step().await.unwrap();
+    let file = central.path("hall").join(package.as_str()).join("setup.sh");
+    let points = crate::provider::DistributionPoints::new(central.site.clone());
+    let check = async || {
+        let request = CheckDirectoryRequest { name: "hall".to_owned() };
+        points.check_directory(central.asked(request)).await.unwrap();
+    };
+    fs::write(&file, b"altered").unwrap();
+    manager.step().await.unwrap();
+    assert_eq!(fs::read(&file).unwrap(), b"altered", "nobody asked, and it is not time to look");
+
+    check().await;
+    manager.step().await.unwrap();
+
+    assert_eq!(fs::read(&file).unwrap(), noise(50_000, 1));
+    let told = central.events_about(package.as_str()).await;
+    let altered =
+        "version 1 on distribution point hall had been altered by hand and is right again: setup.sh";
+    assert_eq!(told.iter().filter(|text| *text == altered).count(), 1, "{told:?}");
+    check().await;
+    manager.step().await.unwrap();
+    manager.step().await.unwrap();
+    let told = central.events_about(package.as_str()).await;
+    let answered =
+        "all 1 files of version 1 on distribution point hall were compared: nothing had been altered";
+    assert_eq!(told.iter().filter(|text| *text == answered).count(), 1, "{told:?}");
+}
+
+#[tokio::test]
+async fn what_is_altered_by_hand_in_a_directory_is_found_by_a_look() {
+    let central = Node::central(SystemClock::shared()).await;
+    let package = central.package(&noise(50_000, 1)).await;
+    central.hall().await;
+    central.send(&package, central.code()).await;
+    DistributionManager::new(central.site.clone()).step().await.unwrap();
+    let file = central.path("hall").join(package.as_str()).join("setup.sh");
+    fs::remove_file(&file).unwrap();
+
+    // A server that starts looks at once.
+    DistributionManager::new(central.site.clone()).step().await.unwrap();
+
+    assert_eq!(fs::read(&file).unwrap(), noise(50_000, 1));
+    let told = central.events_about(package.as_str()).await;
+    let altered = |told: &[String]| told.iter().filter(|text| text.contains("altered by hand")).count();
+    assert_eq!(altered(&told), 1, "{told:?}");
+
+    // What is taken away on purpose and comes back was not altered.
+    let target = wire::distribution::Target { site: "CEN".to_owned(), distribution_point: "hall".to_owned() };
+    let request = RemoveTargetsRequest { package: package.to_string(), targets: vec![target] };
+    let packages = crate::provider::Packages::new(central.site.clone());
+    packages.remove_targets(central.asked(request)).await.unwrap();
+    DistributionManager::new(central.site.clone()).step().await.unwrap();
+    assert!(!file.exists());
+    central.send(&package, central.code()).await;
+    DistributionManager::new(central.site.clone()).step().await.unwrap();
+    assert!(file.exists());
+    assert_eq!(altered(&central.events_about(package.as_str()).await), 1);
 }

@@ -17,9 +17,9 @@ use packhorse_domain::{
 use packhorse_proto::{
     object::v1 as wire,
     provider::v1::{
-        AddDirectoryRequest, AddDirectoryResponse, ListDistributionPointsRequest,
-        ListDistributionPointsResponse, RemoveDistributionPointRequest, RemoveDistributionPointResponse,
-        distribution_point_service_server::DistributionPointService,
+        AddDirectoryRequest, AddDirectoryResponse, CheckDirectoryRequest, CheckDirectoryResponse,
+        ListDistributionPointsRequest, ListDistributionPointsResponse, RemoveDistributionPointRequest,
+        RemoveDistributionPointResponse, distribution_point_service_server::DistributionPointService,
     },
 };
 use packhorse_runtime::{error_chain, peer};
@@ -119,6 +119,21 @@ impl DistributionPoints {
             tracing::warn!(target: "provider", point = id, error = error_chain(&error), "content stays behind");
         }
         Ok(())
+    }
+
+    async fn check(&self, who: &Name, name: &str) -> Result<(), Error> {
+        let name: PointName = parsed("name", name)?;
+        let mut change = Change::begin(&self.site, who).await?;
+        let row = find(&mut change.tx, &name).await?;
+        if row.kind == PointKind::Agent {
+            return Err(Error::Precondition(format!(
+                "distribution point {name} is a CAP agent, which checks what it serves by itself; only directories can be \
+                 checked"
+            )));
+        }
+        points::ask_check(&mut change.tx, &name, self.site.now()).await?;
+        let id = format!("{}/{name}", self.site.code());
+        change.finish(&id, &format!("asked for a check of distribution point {id}")).await
     }
 
     async fn check_agent_gone(&self, tx: &mut Tx, name: &PointName) -> Result<(), Error> {
@@ -260,5 +275,13 @@ impl DistributionPointService for DistributionPoints {
     ) -> Result<Response<RemoveDistributionPointResponse>, Status> {
         self.remove(peer(&request)?, &request.get_ref().name).await?;
         Ok(Response::new(RemoveDistributionPointResponse {}))
+    }
+
+    async fn check_directory(
+        &self,
+        request: Request<CheckDirectoryRequest>,
+    ) -> Result<Response<CheckDirectoryResponse>, Status> {
+        self.check(peer(&request)?, &request.get_ref().name).await?;
+        Ok(Response::new(CheckDirectoryResponse {}))
     }
 }

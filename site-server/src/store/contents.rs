@@ -102,6 +102,14 @@ pub(crate) async fn source(tx: &mut Tx, package: &PackageId) -> Result<Option<St
         .map_err(failed("read a source directory"))
 }
 
+/// All source directories.
+pub(crate) async fn sources(tx: &mut Tx) -> Result<Vec<String>, StoreError> {
+    sqlx::query_scalar("SELECT directory FROM package_source")
+        .fetch_all(tx.connection())
+        .await
+        .map_err(failed("list source directories"))
+}
+
 pub(crate) async fn set_source(
     tx: &mut Tx,
     package: &PackageId,

@@ -1,8 +1,8 @@
 //! This site's distribution points.
 
-use packhorse_domain::{distribution::PointKind, id::PointName};
+use packhorse_domain::{Timestamp, distribution::PointKind, id::PointName};
 
-use super::{StoreError, Tx, failed, name};
+use super::{StoreError, Tx, failed, name, settings};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PointRow {
@@ -54,4 +54,18 @@ pub(crate) async fn remove(tx: &mut Tx, point: &PointName) -> Result<(), StoreEr
         .await
         .map_err(failed("remove a distribution point"))?;
     Ok(())
+}
+
+/// When somebody last asked for a check of everything in a directory.
+pub(crate) async fn check_asked_at(tx: &mut Tx, point: &PointName) -> Result<Option<Timestamp>, StoreError> {
+    let value = settings::get(tx, &check_setting(point)).await?;
+    Ok(value.and_then(|value| value.try_into().ok()).map(|bytes| Timestamp(i64::from_le_bytes(bytes))))
+}
+
+pub(crate) async fn ask_check(tx: &mut Tx, point: &PointName, now: Timestamp) -> Result<(), StoreError> {
+    settings::set(tx, &check_setting(point), &now.0.to_le_bytes()).await
+}
+
+fn check_setting(point: &PointName) -> String {
+    format!("check-of-point/{point}")
 }

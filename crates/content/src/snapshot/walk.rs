@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::SnapshotError;
+use super::{Others, SnapshotError, Unreadable};
 use crate::{
     limits::Limits,
     path::{check_link, check_path},
@@ -26,8 +26,14 @@ pub(super) enum FoundKind {
     Link(String),
 }
 
-/// The source itself and everything in it, in the order of a manifest.
-pub(super) fn walk(source: &Path) -> Result<(Metadata, Vec<Found>), SnapshotError> {
+/// The source itself and everything in it, in the order of a manifest, but for what cannot be read.
+pub(super) struct Walked {
+    pub(super) top: Metadata,
+    pub(super) found: Vec<Found>,
+    pub(super) unreadable: Unreadable,
+}
+
+pub(super) fn walk(source: &Path) -> Result<Walked, SnapshotError> {
     let limits = Limits::default();
     let top = match source.metadata() {
         Ok(metadata) if metadata.is_dir() => metadata,
@@ -35,15 +41,19 @@ pub(super) fn walk(source: &Path) -> Result<(Metadata, Vec<Found>), SnapshotErro
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Err(SnapshotError::SourceMissing { source_dir: source.to_owned() });
         }
-        Err(reason) => return Err(SnapshotError::Unreadable { path: source.to_owned(), reason }),
+        Err(reason) => return Err(unreadable_at(source, reason)),
     };
     let mut found = Vec::new();
+    let mut unreadable = Unreadable::default();
     let mut content = 0u64;
     for entry in walkdir::WalkDir::new(source).min_depth(1).follow_links(false) {
-        let entry = entry.map_err(|error| {
-            let path = error.path().unwrap_or(source).to_owned();
-            SnapshotError::Unreadable { path, reason: error.into() }
-        })?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                unreadable.add(error.path().unwrap_or(source).to_owned(), error.into());
+                continue;
+            }
+        };
         if found.len() >= limits.entries_max as usize {
             return Err(SnapshotError::TooMany { source_dir: source.to_owned(), max: limits.entries_max });
         }
@@ -53,7 +63,7 @@ pub(super) fn walk(source: &Path) -> Result<(Metadata, Vec<Found>), SnapshotErro
         }
         found.push(one);
     }
-    if found.is_empty() {
+    if found.is_empty() && unreadable.is_empty() {
         return Err(SnapshotError::SourceEmpty { source_dir: source.to_owned() });
     }
     if content > limits.content_length_max {
@@ -64,12 +74,16 @@ pub(super) fn walk(source: &Path) -> Result<(Metadata, Vec<Found>), SnapshotErro
     }
     found.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     check_links(source, &found)?;
-    Ok((top, found))
+    Ok(Walked { top, found, unreadable })
+}
+
+fn unreadable_at(path: &Path, reason: io::Error) -> SnapshotError {
+    SnapshotError::Unreadable { path: path.to_owned(), reason, others: Others::default() }
 }
 
 fn look_at(source: &Path, entry: &walkdir::DirEntry) -> Result<Found, SnapshotError> {
     let full = entry.path();
-    let unreadable = |reason| SnapshotError::Unreadable { path: full.to_owned(), reason };
+    let unreadable = |reason| unreadable_at(full, reason);
     let named = || SnapshotError::Name { path: full.to_owned() };
     let path = full.strip_prefix(source).ok().and_then(Path::to_str).ok_or_else(named)?;
     check_path(path).map_err(|_| named())?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use packhorse_content::publish;
+use packhorse_content::{Look, PublishTo, publish};
 use packhorse_domain::{Digest, object::ObjectKind};
 use packhorse_proto::{
     object::v1 as wire,
@@ -51,7 +51,9 @@ async fn a_removed_point_is_emptied_and_no_target_any_more() {
     world.packages.add_targets(asked(send)).await.unwrap();
     let manifest = Digest::try_from(&version_of(&package).manifest[..]).unwrap();
     let content = world.site.library.manifest(&manifest).unwrap().unwrap();
-    publish(&world.site.library, &manifest, &content, &world.path("hall"), &id).unwrap();
+    let (root, record) = (world.path("hall"), world.path("record"));
+    let to = PublishTo { root: &root, name: &id, record: &record };
+    publish(&world.site.library, &manifest, &content, to, Look::AtEverything).unwrap();
     assert!(world.path("hall").join(&id).join("setup.sh").exists());
 
     let remove = || RemoveDistributionPointRequest { name: "hall".to_owned() };
