@@ -247,13 +247,9 @@ impl Shared {
     }
 
     pub(crate) fn has_chunk(&self, chunk: &Digest) -> bool {
-        self.has_chunk_outside(chunk, None)
-    }
-
-    /// A chunk whose index cannot be read counts as missing: fetching it again is the remedy in any case.
-    pub(crate) fn has_chunk_outside(&self, chunk: &Digest, except: Option<u64>) -> bool {
         let packs = self.packs();
-        packs.iter().rev().filter(|pack| Some(pack.id) != except).any(|pack| match pack.find(chunk) {
+        // A chunk whose index cannot be read counts as missing: fetching it again is the remedy in any case.
+        packs.iter().rev().any(|pack| match pack.find(chunk) {
             Ok(found) => found.is_some(),
             Err(error) => {
                 tracing::error!(pack = %pack.path().display(), error = &error as &dyn std::error::Error, "index");

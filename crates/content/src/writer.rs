@@ -26,6 +26,7 @@ use crate::{
     limits::{BLOCK_CHUNKS_MAX, BLOCK_PLAIN_LENGTH, CHUNK_LENGTH_MAX, PACK_CHUNKS, PACK_LENGTH},
     manifest::ChunkRef,
     pack::{Pack, encode_block, locations},
+    reader::ChunkReader,
     wire::digest_of,
 };
 
@@ -179,7 +180,14 @@ impl PackWriter {
         if self.failed {
             return Err(LibraryError::WriterFailed);
         }
-        Ok(self.fresh.contains(digest) || self.shared.has_chunk_outside(digest, self.moving_from))
+        if self.fresh.contains(digest) {
+            return Ok(true);
+        }
+        match self.moving_from {
+            None => Ok(self.shared.has_chunk(digest)),
+            // The pack that is moved goes: only a copy that can be read takes its chunk's place.
+            Some(pack) => ChunkReader::outside(&self.shared, pack).holds(digest),
+        }
     }
 
     /// Hands the chunks gathered so far to the compressor.
