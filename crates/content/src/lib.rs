@@ -29,6 +29,7 @@ mod snapshot;
 #[cfg(test)]
 mod testing;
 mod tree;
+mod usage;
 mod wire;
 mod writer;
 
@@ -47,4 +48,5 @@ pub use publish::{publish, withdraw};
 pub use scrub::{ScrubPlace, Scrubbed};
 pub use snapshot::{Progress, Snapshot, SnapshotError, snapshot};
 pub use tree::{TreeError, check, lay_out};
+pub use usage::{Usage, VersionUsage};
 pub use writer::PackWriter;
