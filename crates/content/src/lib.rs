@@ -13,6 +13,7 @@ mod durable;
 mod error;
 mod from_tree;
 mod gate;
+mod import;
 mod index;
 mod library;
 mod likeness;
@@ -39,6 +40,7 @@ pub use bundle::{
 };
 pub use collect::Collected;
 pub use error::LibraryError;
+pub use import::{ImportError, Imported, is_library};
 pub use library::Library;
 pub use limits::Limits;
 pub use manifest::{ChunkRef, Entry, EntryKind, Manifest, ManifestError};
