@@ -2,6 +2,7 @@
 //! author's signature.
 
 use std::{
+    cell::RefCell,
     fs::{self, DirBuilder, File},
     io,
     ops::ControlFlow,
@@ -22,7 +23,7 @@ use packhorse_trust::{SignedType, sign};
 use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW, flock, futimens, syncfs};
 use uuid::Uuid;
 
-use crate::{error::Error, site::Site};
+use crate::{care::room, error::Error, site::Site};
 
 /// What an upload is called until all of it is there.
 const UNFINISHED: &str = "part";
@@ -77,11 +78,12 @@ pub(crate) async fn snapshot_source(site: &Site, source: &SourceFrom) -> Result<
     };
     let dropped = DropFlag::default();
     let (library, flag) = (site.library.clone(), dropped.0.clone());
+    let watch = room::Watch::begin(site.settings.content.reserve, site.directories.library())?;
     let taking = tokio::task::spawn_blocking(move || {
         if let Some(own) = own.as_deref().and_then(Path::parent) {
             check_apart(&path, own)?;
         }
-        take(&path, &library, &flag)
+        take(&path, &library, &flag, &watch)
     });
     let Snapshot { manifest, digest } = taking.await??;
     Ok(Some(Taken { manifest: digest, length: manifest.total_length(), files: manifest.file_count() }))
@@ -133,13 +135,25 @@ impl Drop for DropFlag {
     }
 }
 
-fn take(path: &Path, library: &Library, dropped: &AtomicBool) -> Result<Snapshot, Error> {
-    let progress = |_| match dropped.load(Ordering::Relaxed) {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
+fn take(
+    path: &Path,
+    library: &Library,
+    dropped: &AtomicBool,
+    watch: &room::Watch,
+) -> Result<Snapshot, Error> {
+    let no_room = RefCell::new(None);
+    let progress = |progress: packhorse_content::Progress| {
+        if let Err(refused) = watch.reached(progress.bytes_done) {
+            no_room.replace(Some(refused));
+            return ControlFlow::Break(());
+        }
+        match dropped.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     };
     snapshot(path, library, &progress).map_err(|error| match error {
-        SnapshotError::Cancelled => Error::Interrupted,
+        SnapshotError::Cancelled => no_room.take().map_or(Error::Interrupted, Error::from),
         SnapshotError::Library(error) if error.is_disk_full() => Error::Precondition(
             "the disk of the site's content library is full; make room, or delete packages that are not needed"
                 .to_owned(),

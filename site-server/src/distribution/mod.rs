@@ -39,7 +39,7 @@ use crate::{
     store::{
         Tx,
         contents::{self, Content},
-        neighbours,
+        neighbours, objects,
         points::PointRow,
     },
 };
@@ -169,7 +169,11 @@ async fn report_libraries(site: &Site, view: &View) -> Result<(), Error> {
     {
         // What is still in the library is forgotten only once the clean-up has removed it.
         let is_own_library = status.site == *site.code() && status.point.is_none();
-        if is_own_library && !held.contains(&status.package) && !wanted.contains(&status.package) {
+        if is_own_library
+            && !held.contains(&status.package)
+            && !wanted.contains(&status.package)
+            && is_known(&mut tx, &status.package).await?
+        {
             gone.push(object.id);
         }
     }
@@ -185,6 +189,15 @@ async fn report_libraries(site: &Site, view: &View) -> Result<(), Error> {
         record::write(site, &mut tx, ObjectKind::PackageStatus, &id, Body::Deleted).await?;
     }
     Ok(tx.commit().await?)
+}
+
+/// Whether the objects that say who wants a package have come. What is said of a bundle that came before them stays.
+async fn is_known(tx: &mut Tx, package: &PackageId) -> Result<bool, Error> {
+    Ok(match objects::get(tx, ObjectKind::Package, package.as_str()).await? {
+        None => false,
+        Some(object) if object.deleted => true,
+        Some(_) => objects::held(tx, ObjectKind::Distribution, package.as_str()).await?.is_some(),
+    })
 }
 
 /// Writes how this site's library stands with a package, unless a failure was noted that still holds.
@@ -246,7 +259,7 @@ async fn number(site: &Site, tx: &mut Tx, package: &PackageId) -> Result<(), Err
     Ok(())
 }
 
-async fn noted_failure(
+pub(crate) async fn noted_failure(
     tx: &mut Tx,
     site: &Site,
     package: &PackageId,

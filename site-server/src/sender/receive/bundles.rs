@@ -20,16 +20,12 @@ use crate::{
         arriving::{Arriving, SyncError, Synced},
         spooled::{Opened, Spool},
     },
-    site::Site,
     store::{
         arrivals::{self, Arrival, ArrivalState},
         contents,
         neighbours::Relation,
     },
 };
-
-/// What a bundle leaves free on the disk, for the database, the library and status messages.
-const DISK_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
 
 impl Receiver {
     /// What was synced is acknowledged, and what was checked may go on.
@@ -172,9 +168,8 @@ impl Receiver {
             refuse(link, RefuseReason::BaseMissing, "a version that the bundle builds on is not held here");
             return Ok(());
         }
-        if free_bytes(&self.site).is_some_and(|free| free < offer.length.saturating_add(DISK_RESERVE_BYTES)) {
-            refuse(link, RefuseReason::NoSpace, "the site's disk is full");
-            return Ok(());
+        if let Err(no_room) = self.check_room(&offer) {
+            return self.wait_for_room(offer.item, &package, &no_room, link).await;
         }
         self.open(offer, package, target, link).await
     }
@@ -215,6 +210,7 @@ impl Receiver {
         };
         let mut tx = self.site.store.begin().await?;
         arrivals::put(&mut tx, &arrival).await?;
+        self.has_room(&mut tx, &arrival.package).await?;
         tx.commit().await?;
         let (durable, held) = wanted(&mut opened, link.leaves_out());
         settled(link.accept_rest(offer.item, durable, held));
@@ -240,6 +236,12 @@ impl Receiver {
                 self.unsynced_since.get_or_insert_with(Instant::now);
                 if is_due {
                     arriving.sync(&self.syncs.0);
+                    let (to_come, package) = (arriving.to_come(), arriving.arrival.package.clone());
+                    // Others write to the disk too. What is here stays, and goes on from there.
+                    if let Err(no_room) = self.room_for(to_come, 0) {
+                        self.close_bundle(&item);
+                        return self.wait_for_room(item, &package, &no_room, link).await;
+                    }
                 }
             }
             Err(source) => {
@@ -289,9 +291,4 @@ fn wanted(opened: &mut Opened, leaves_out: bool) -> (u64, Ranges) {
     opened.here = held.clone();
     opened.here.insert(0..durable);
     (durable, held)
-}
-
-fn free_bytes(site: &Site) -> Option<u64> {
-    let space = rustix::fs::statvfs(site.directories.incoming()).ok()?;
-    Some(space.f_bavail.saturating_mul(space.f_frsize))
 }

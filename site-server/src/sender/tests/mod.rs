@@ -11,6 +11,7 @@ mod queue;
 mod relay;
 mod repair;
 mod retry;
+mod room;
 mod skew;
 
 use std::{
