@@ -2,12 +2,14 @@
 //!
 //! Nothing here knows which process it is in, or why content is wanted.
 
+mod mend;
 mod pull;
 mod serve;
 mod store;
 #[cfg(test)]
 mod tests;
 
+pub use mend::{MendError, fetch_chunks, fetch_manifest};
 pub use pull::{FetchError, Progress, Source, fetch};
 pub use serve::ContentServer;
 

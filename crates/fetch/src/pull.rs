@@ -100,7 +100,7 @@ struct Pull<'a> {
 }
 
 /// What one source could not do.
-enum Failure {
+pub(crate) enum Failure {
     NotHeld,
     /// It gave wrong bytes, or says itself that it has none but those.
     Damaged(String),
@@ -296,7 +296,7 @@ fn length(chunks: impl Iterator<Item = ChunkRef>) -> u64 {
     chunks.map(|chunk| u64::from(chunk.length)).sum()
 }
 
-async fn get_manifest(source: &Source, digest: &Digest) -> Result<Bytes, Failure> {
+pub(crate) async fn get_manifest(source: &Source, digest: &Digest) -> Result<Bytes, Failure> {
     let length_max = Limits::default().manifest_length_max;
     let request = GetManifestRequest { manifest: Bytes::copy_from_slice(digest.as_bytes()) };
     let mut pieces = in_time(client(source).get_manifest(inject(Request::new(request)))).await?.into_inner();
@@ -313,7 +313,7 @@ async fn get_manifest(source: &Source, digest: &Digest) -> Result<Bytes, Failure
     Ok(bytes.into())
 }
 
-async fn read_chunks(source: &Source, batch: &[ChunkRef], store: &Store) -> Result<(), Failure> {
+pub(crate) async fn read_chunks(source: &Source, batch: &[ChunkRef], store: &Store) -> Result<(), Failure> {
     let chunks = batch.iter().map(|chunk| Bytes::copy_from_slice(chunk.digest.as_bytes())).collect();
     let mut wanted: HashMap<Digest, u32> = batch.iter().map(|chunk| (chunk.digest, chunk.length)).collect();
     let request = inject(Request::new(ReadChunksRequest { chunks }));
