@@ -37,10 +37,11 @@ pub enum MendError {
     Library(#[source] Box<LibraryError>),
 }
 
-/// Fetches those of `chunks` that the source has, durably. What came, the library knows.
+/// Fetches those of a version's `chunks` that the source has, durably. What came, the library knows.
 pub async fn fetch_chunks(
     source: &Source,
     library: &Arc<Library>,
+    manifest: &Digest,
     chunks: &[ChunkRef],
 ) -> Result<(), MendError> {
     let (progress, _) = watch::channel(Progress::default());
@@ -48,7 +49,7 @@ pub async fn fetch_chunks(
     let mut misses = 0;
     while let Some(batch) = batches.pop() {
         let store = Store::open(library, &progress);
-        let read = pull::read_chunks(source, &batch, &store).await;
+        let read = pull::read_chunks(source, manifest, &batch, &store).await;
         match store.close().await {
             Ok(()) => {}
             Err(LibraryError::Block(error)) => return Err(wrong(source, error_chain(&error))),

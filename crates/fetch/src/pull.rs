@@ -199,7 +199,7 @@ impl Pull<'_> {
         let store = Store::open(self.library, self.progress);
         let mut received = Ok(());
         for batch in missing.chunks(CHUNKS_PER_CALL) {
-            received = read_chunks(source, batch, &store).await;
+            received = read_chunks(source, &self.digest, batch, &store).await;
             if received.is_err() || store.has_ended() {
                 break;
             }
@@ -313,10 +313,16 @@ pub(crate) async fn get_manifest(source: &Source, digest: &Digest) -> Result<Byt
     Ok(bytes.into())
 }
 
-pub(crate) async fn read_chunks(source: &Source, batch: &[ChunkRef], store: &Store) -> Result<(), Failure> {
+pub(crate) async fn read_chunks(
+    source: &Source,
+    manifest: &Digest,
+    batch: &[ChunkRef],
+    store: &Store,
+) -> Result<(), Failure> {
     let chunks = batch.iter().map(|chunk| Bytes::copy_from_slice(chunk.digest.as_bytes())).collect();
     let mut wanted: HashMap<Digest, u32> = batch.iter().map(|chunk| (chunk.digest, chunk.length)).collect();
-    let request = inject(Request::new(ReadChunksRequest { chunks }));
+    let manifest = Bytes::copy_from_slice(manifest.as_bytes());
+    let request = inject(Request::new(ReadChunksRequest { chunks, manifest }));
     let mut blocks = in_time(client(source).read_chunks(request)).await?.into_inner();
     while let Some(message) = next(&mut blocks).await? {
         let block = asked_for(message, &mut wanted)?;

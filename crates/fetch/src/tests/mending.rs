@@ -23,7 +23,7 @@ async fn what_a_source_has_comes_although_it_lacks_the_rest() {
     let source = start("some", some.server().into_service()).await;
     let mine = Shelf::empty();
 
-    fetch_chunks(&source.source, &mine.library, &chunks(&manifest)).await.unwrap();
+    fetch_chunks(&source.source, &mine.library, &manifest.digest(), &chunks(&manifest)).await.unwrap();
 
     assert_eq!(mine.library.missing(&manifest).len(), 100);
 }
@@ -41,7 +41,7 @@ async fn a_source_that_has_nothing_is_not_asked_for_everything() {
     .await;
     let mine = Shelf::empty();
 
-    fetch_chunks(&source.source, &mine.library, &chunks(&manifest)).await.unwrap();
+    fetch_chunks(&source.source, &mine.library, &manifest.digest(), &chunks(&manifest)).await.unwrap();
 
     let asked = asked.lock().unwrap().len();
     assert!(asked < 600, "{asked}");
@@ -63,7 +63,7 @@ async fn wrong_bytes_are_refused_and_nothing_of_them_is_kept() {
     .await;
     let mine = Shelf::empty();
 
-    let fetched = fetch_chunks(&source.source, &mine.library, &chunks(&manifest)).await;
+    let fetched = fetch_chunks(&source.source, &mine.library, &manifest.digest(), &chunks(&manifest)).await;
 
     assert!(matches!(fetched, Ok(()) | Err(MendError::Wrong { .. })), "{fetched:?}");
     assert!(mine.library.missing(&manifest).len() >= 9);

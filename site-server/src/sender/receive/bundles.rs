@@ -15,6 +15,8 @@ use tokio::time::Instant;
 
 use super::{Receiver, settled};
 use crate::{
+    care::prestage,
+    distribution,
     error::Error,
     sender::{
         arriving::{Arriving, SyncError, Synced},
@@ -157,6 +159,16 @@ impl Receiver {
         drop(tx);
         if held {
             refuse(link, RefuseReason::Held, "this version is held");
+            return Ok(());
+        }
+        if arrival.is_none() && distribution::adopt_offered(&self.site, &package, &target).await? {
+            refuse(link, RefuseReason::Held, "this version was in the library already");
+            return Ok(());
+        }
+        if arrival.is_none() && prestage::is_to_be_tried(&self.site, &target).await? {
+            self.site.care.prestage.wake();
+            let text = "it is looked for in what was prestaged here; what is lacking then is asked for";
+            refuse(link, RefuseReason::Other, text);
             return Ok(());
         }
         if arrival.is_some_and(|arrival| arrival.state == ArrivalState::Complete) {

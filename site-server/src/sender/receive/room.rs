@@ -87,7 +87,7 @@ impl Receiver {
             point: None,
             state,
             source_version: version.unwrap_or_default(),
-            held: distribution::held(tx, package).await?,
+            held: distribution::held(&self.site, tx, package).await?,
             reason: reason.to_owned(),
             changed_at: self.site.now(),
         };
