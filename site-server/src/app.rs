@@ -5,9 +5,12 @@ use std::{net::SocketAddr, path::Path, process::ExitCode, sync::Arc, time::Durat
 use packhorse_domain::{object::ObjectKind, site::SiteFact};
 use packhorse_fetch::ContentServer;
 use packhorse_proto::{
-    cap::v1::cap_service_server::CapServiceServer, content::v1::content_service_server::ContentServiceServer,
-    enroll::v1::enroll_service_server::EnrollServiceServer, link::v1::link_service_server::LinkServiceServer,
-    object::v1 as wire, provider::v1 as provider_api,
+    cap::v1::cap_service_server::CapServiceServer,
+    content::v1::{content_service_server::ContentServiceServer, mend_service_server::MendServiceServer},
+    enroll::v1::enroll_service_server::EnrollServiceServer,
+    link::v1::link_service_server::LinkServiceServer,
+    object::v1 as wire,
+    provider::v1 as provider_api,
 };
 use packhorse_runtime::{
     Clock, Lifecycle, QuicServer, Rules, ServerOptions, ServerTls, Services, SystemClock, serve, telemetry,
@@ -17,7 +20,12 @@ use tokio::net::TcpListener;
 use tonic::service::Routes;
 
 use crate::{
-    care::{prestage::Prestager, serve::SiteContent, verify::ContentVerifier},
+    care::{
+        give::{Giver, Taker},
+        prestage::Prestager,
+        serve::SiteContent,
+        verify::ContentVerifier,
+    },
     collection::CollectionEvaluator,
     config::{Config, LaneMode, Settings},
     despooler::Despooler,
@@ -42,6 +50,7 @@ pub(crate) const RULES: Rules = &[
     ("/packhorse.link.v1.LinkService/*", &[Role::Site]),
     ("/packhorse.cap.v1.CapService/*", &[Role::Cap]),
     ("/packhorse.content.v1.ContentService/*", &[Role::Cap, Role::Admin, Role::Site]),
+    ("/packhorse.content.v1.MendService/*", &[Role::Site]),
     ("/packhorse.provider.v1.SiteService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.PackageService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.DistributionPointService/*", &[Role::Admin]),
@@ -101,6 +110,7 @@ pub(crate) fn start_components(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: 
     lifecycle.spawn_worker_with(ContentCheck::new(site.clone()), site.care.check.clone());
     lifecycle.spawn_worker_with(ContentVerifier::new(site.clone()), site.care.verify.clone());
     lifecycle.spawn_worker_with(Prestager::new(site.clone()), site.care.prestage.clone());
+    lifecycle.spawn_worker(Giver::new(site.clone()));
     lifecycle.spawn_worker_with(CollectionEvaluator::new(site.clone()), wakers.collection.clone());
     lifecycle.spawn_worker_with(OfferManager::new(site.clone()), wakers.offer.clone());
     lifecycle.spawn_worker_with(ReplicationManager::new(site.clone()), wakers.replication.clone());
@@ -118,6 +128,9 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
         .add_service(LinkServiceServer::new(link).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(CapServiceServer::new(inbox))
         .add_service(content)
+        .add_service(
+            MendServiceServer::new(Taker::new(site.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
         .add_service(api::site_service_server::SiteServiceServer::new(provider::Sites::new(site.clone())))
         .add_service(api::package_service_server::PackageServiceServer::new(provider::Packages::new(
             site.clone(),

@@ -28,8 +28,8 @@ Examples:
   packhorse content verify --stop
 
 What is rotten is served to nobody from then on. Just these chunks come again: from files on this \
-machine, distribution points, CAP agents or the parent. What nobody of them has comes whole, as a \
-bundle. The site does this by itself every `content.verify_every_d` days. It goes on when this \
+machine, distribution points, CAP agents or the parent, later from children. What nobody of them \
+has comes whole, as a bundle. The site does this by itself every `content.verify_every_d` days. It goes on when this \
 command is left with Ctrl-C.")]
     Verify(Verify),
     /// Fill the library from a disk, so that only the rest crosses the line; answers when that is done

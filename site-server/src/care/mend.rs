@@ -99,10 +99,10 @@ struct Mending<'a> {
 }
 
 /// A source that is asked over gRPC.
-struct Far {
-    source: Source,
+pub(crate) struct Far {
+    pub(crate) source: Source,
     /// The parent's line, and what went over it.
-    line: Option<Arc<Wire>>,
+    pub(crate) line: Option<Arc<Wire>>,
 }
 
 impl Mending<'_> {
@@ -275,7 +275,7 @@ fn asking(site: &Site) -> Result<Credentials, Error> {
 }
 
 /// The parent, by the address at which it is dialled now.
-async fn parent(site: &Site) -> Result<Option<Far>, Error> {
+pub(crate) async fn parent(site: &Site) -> Result<Option<Far>, Error> {
     let Some((parent, _)) = &site.settings.parent else { return Ok(None) };
     for dial in addresses::dialling(site, parent, &[]).await? {
         let line = Arc::<Wire>::default();

@@ -1,7 +1,8 @@
 //! Looking after the content library: what stays free on its disk ([`room`]), finding what has rotted ([`verify`]), and
-//! bringing back just that ([`mend`]), also for the children ([`serve`]); and filling it before a line has carried
-//! anything ([`prestage`]).
+//! bringing back just that ([`mend`]), also for the children ([`serve`]) and from them ([`give`]); and filling it before
+//! a line has carried anything ([`prestage`]).
 
+pub(crate) mod give;
 pub(crate) mod mend;
 pub(crate) mod prestage;
 pub(crate) mod room;

@@ -7,7 +7,10 @@ use packhorse_runtime::{Clock as _, ManualClock, SystemClock, Worker as _};
 
 use super::{is_sound, manifest_of, parent_and_child, rot};
 use crate::{
-    care::verify::{self, ContentVerifier, Run},
+    care::{
+        give::Giver,
+        verify::{self, ContentVerifier, Run},
+    },
     testing::{Node, noise, until},
 };
 
@@ -180,4 +183,24 @@ async fn a_check_that_is_stopped_ends() {
 
     let (runs, _) = verify::runs(&central.site).await.unwrap();
     assert!(runs.now.is_none() && runs.last.unwrap().stopped);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_parent_lost_its_child_brings_back() {
+    let (central, child, _line, package) = parent_and_child(&noise(900_000, 2)).await;
+    let manifest = manifest_of(&central, &package).await;
+    central.source(b"the source has changed since");
+    rot(&central, 200_000);
+    let run = checked(&central).await;
+    assert_eq!((run.mended_chunks, run.lost_versions), (0, 1), "{run:?}");
+    assert!(!is_sound(&central, &manifest));
+
+    Giver::new(child.site.clone()).step().await.unwrap();
+
+    assert!(is_sound(&central, &manifest));
+    until("it counts as held again", || async {
+        let status = central.status(&package, central.code()).await.unwrap();
+        status.state == PackageState::Installed && status.held == [manifest]
+    })
+    .await;
 }
