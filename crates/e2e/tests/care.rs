@@ -38,7 +38,7 @@ fn two_sites() -> Result<(Hierarchy, String)> {
 
 #[test]
 fn rot_at_a_site_is_mended_from_its_agent_and_then_from_its_parent() -> Result<()> {
-    let (mut hierarchy, package) = two_sites()?;
+    let (hierarchy, package) = two_sites()?;
     hierarchy.wait_installed(&package, &["PAR"], 1)?;
     let library = hierarchy.site_directory("PAR").join("library");
 

@@ -49,7 +49,7 @@ pub(crate) struct Repair {
 
 impl Repair {
     /// Who gave how many, for people.
-    pub(crate) fn from_text(&self) -> String {
+    pub(crate) fn givers(&self) -> String {
         let parts: Vec<String> = self.from.iter().map(|(who, chunks)| format!("{who} ({chunks})")).collect();
         parts.join(", ")
     }

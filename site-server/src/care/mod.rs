@@ -40,6 +40,8 @@ pub(crate) struct Care {
     pub(crate) prestaging: Arc<prestage::Going>,
     /// Versions that were looked for in what was prestaged.
     pub(crate) tried: Mutex<BTreeSet<Digest>>,
+    /// Versions of which a bundle was turned away meanwhile.
+    pub(crate) turned_away: Mutex<BTreeSet<Digest>>,
 }
 
 impl Care {

@@ -333,7 +333,12 @@ pub(crate) async fn is_to_be_tried(site: &Site, manifest: &Digest) -> Result<boo
     let mut tx = site.store.read().await?;
     let something = asked(&mut tx).await?.is_some_and(|asked| asked.ended_us == 0)
         || !pins(&mut tx, site.now()).await?.is_empty();
-    Ok(something && !site.care.tried.lock().unwrap_or_else(PoisonError::into_inner).contains(manifest))
+    if !something || site.care.tried.lock().unwrap_or_else(PoisonError::into_inner).contains(manifest) {
+        return Ok(false);
+    }
+    // Once, and as long as somebody is at it: a version that no package names yet may never be looked for.
+    let is_first = site.care.turned_away.lock().unwrap_or_else(PoisonError::into_inner).insert(*manifest);
+    Ok(is_first || site.care.mending.try_lock().is_err())
 }
 
 /// Tries to have what is wanted and not held out of what is here, and the rest chunk by chunk.
@@ -352,7 +357,7 @@ async fn complete(site: &Site) -> Result<(), Error> {
             let _alone = site.care.mending.lock().await;
             let repair = mend::mend(site, &target, std::slice::from_ref(&package)).await?;
             site.care.tried.lock().unwrap_or_else(PoisonError::into_inner).insert(target);
-            tracing::info!(%package, left = repair.left, from = repair.from_text(), "looked for it in what was prestaged");
+            tracing::info!(%package, left = repair.left, from = repair.givers(), "looked for it in what was prestaged");
         }
     }
     distribution::adopt(site).await?;

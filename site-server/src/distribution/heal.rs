@@ -134,7 +134,7 @@ async fn mended(site: &Site, repair: &Repair) -> Result<(), Error> {
     };
     let from = match repair.from.is_empty() {
         true => String::new(),
-        false => format!(" from {}", repair.from_text()),
+        false => format!(" from {}", repair.givers()),
     };
     let text = format!(
         "{what} of version {} had rotted in the content library and came again{from}; it is whole",
