@@ -1,19 +1,13 @@
 //! Tests of collecting: what is live stays whatever happens, the rest goes.
 
-use std::{
-    fs,
-    ops::ControlFlow,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::{fs, ops::ControlFlow};
 
 use packhorse_domain::Digest;
 
 use super::Collected;
 use crate::{
     Library, LibraryError, Manifest,
-    testing::{library, noise, quick_dir, source, take},
+    testing::{library, noise, source, take},
 };
 
 fn chunks(manifest: &Manifest) -> Vec<Digest> {
@@ -153,93 +147,6 @@ fn a_pack_with_damage_is_not_dropped() {
     library.collect(&[kept.digest]).unwrap();
 
     assert_eq!(library.verify(&kept.digest).unwrap(), damaged);
-}
-
-/// Where a process of this test collects, and what is live there.
-const COLLECT_IN: &str = "PACKHORSE_TEST_COLLECT_IN";
-const LIVE: &str = "PACKHORSE_TEST_LIVE";
-/// The file that it makes when it begins.
-const BEGUN: &str = "begun";
-
-/// Nothing by itself: the next test runs it in a process of its own, and kills that.
-#[test]
-fn collects_where_it_is_told_to() {
-    let (Ok(dir), Ok(live)) = (std::env::var(COLLECT_IN), std::env::var(LIVE)) else { return };
-    let library = Library::open(Path::new(&dir)).unwrap();
-    fs::write(Path::new(&dir).join(BEGUN), "").unwrap();
-    library.collect(&[live.parse().unwrap()]).unwrap();
-}
-
-fn collect_elsewhere(dir: &Path, live: &Digest) -> Child {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "collect::tests::collects_where_it_is_told_to", "--nocapture"])
-        .env(COLLECT_IN, dir)
-        .env(LIVE, live.to_string())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    while !dir.join(BEGUN).exists() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended before it began");
-        std::thread::sleep(Duration::from_micros(100));
-    }
-    child
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(fs::copy(entry.path(), target).unwrap()),
-        }
-    }
-}
-
-#[test]
-fn a_collection_that_is_killed_at_any_moment_loses_nothing_that_is_live_and_is_finished_by_the_next() {
-    const KILLS: u32 = 40;
-    let work = quick_dir();
-    let full = work.path().join("full");
-    let library = Library::open(&full).unwrap();
-    // What is live lies between what is not, so that packs are moved and not only dropped.
-    for seed in 20..24 {
-        take(source(seed).path(), &library);
-    }
-    let kept = take(source(1).path(), &library);
-    for seed in 30..34 {
-        take(source(seed).path(), &library);
-    }
-    drop(library);
-    let whole = work.path().join("whole");
-    copy(&full, &whole);
-    let began = Instant::now();
-    assert!(collect_elsewhere(&whole, &kept.digest).wait().unwrap().success());
-    let takes = began.elapsed();
-
-    let mut unfinished = 0;
-    for kill in 0..KILLS {
-        let dir = work.path().join(format!("killed-{kill}"));
-        copy(&full, &dir);
-        let mut child = collect_elsewhere(&dir, &kept.digest);
-        let until = Instant::now() + takes * kill / KILLS;
-        while Instant::now() < until && child.try_wait().unwrap().is_none() {
-            std::thread::sleep(Duration::from_micros(50));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-
-        let library = Library::open(&dir).unwrap();
-        assert!(library.verify(&kept.digest).unwrap().is_empty(), "kill {kill}");
-        unfinished += u32::from(library.collect(&[kept.digest]).unwrap() != Collected::default());
-        assert_eq!(library.manifests().unwrap(), [kept.digest]);
-        assert!(library.verify(&kept.digest).unwrap().is_empty(), "kill {kill}, collected again");
-        assert!(library.disk_bytes() < 1_000_000, "kill {kill}: {}", library.disk_bytes());
-        drop(library);
-        fs::remove_dir_all(&dir).unwrap();
-    }
-    assert!(unfinished > 0, "no kill came before the end");
 }
 
 #[test]

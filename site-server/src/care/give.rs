@@ -201,11 +201,13 @@ impl MendService for Taker {
 /// Brings a parent what it lost. The worker of a child.
 pub(crate) struct Giver {
     site: Arc<Site>,
+    /// A site that has just started has other things to say, and a thousand of them would say this at once.
+    has_waited: bool,
 }
 
 impl Giver {
     pub(crate) fn new(site: Arc<Site>) -> Self {
-        Giver { site }
+        Giver { site, has_waited: false }
     }
 
     /// Why it did not work is for the log: the parent has other ways, and is asked again.
@@ -287,6 +289,10 @@ impl Worker for Giver {
 
     async fn step(&mut self) -> Result<Next, Error> {
         let Some((parent, _)) = self.site.settings.parent.clone() else { return Ok(Next::Idle) };
+        if !std::mem::replace(&mut self.has_waited, true) {
+            let spread = u64::from(uuid::Uuid::new_v4().as_u64_pair().0 as u16) % AGAIN.as_secs();
+            return Ok(Next::After(AGAIN + Duration::from_secs(spread)));
+        }
         Ok(if self.give(&parent).await? { Next::Idle } else { Next::After(AGAIN) })
     }
 }

@@ -1,13 +1,21 @@
 //! Content that is in the library already although no bundle brought it: it was prestaged, or mended.
 
-use packhorse_domain::{Digest, id::PackageId};
+use packhorse_domain::{
+    Digest,
+    id::PackageId,
+    status::{EventType, Severity},
+};
 
 use crate::{
     distribution::{View, report_library},
     error::Error,
     record,
     site::Site,
-    store::contents::{self, Content},
+    status,
+    store::{
+        Tx,
+        contents::{self, Content},
+    },
 };
 
 /// Counts as held what packages want and the library has whole. Which packages that were.
@@ -36,7 +44,7 @@ pub(crate) async fn adopt(site: &Site) -> Result<Vec<PackageId>, Error> {
         let content = Content { package: package.clone(), manifest: *manifest, source_version };
         contents::add(&mut tx, &content, site.now()).await?;
         report_library(site, &mut tx, package).await?;
-        tracing::info!(target: "distribution-manager", %package, source_version, "it was in the library already");
+        tell(site, &mut tx, package, manifest).await?;
     }
     tx.commit().await?;
     Ok(adopted.into_iter().map(|(package, _)| package).collect())
@@ -60,8 +68,16 @@ pub(crate) async fn adopt_offered(
     let content = Content { package: package.clone(), manifest: *manifest, source_version };
     contents::add(&mut tx, &content, site.now()).await?;
     report_library(site, &mut tx, package).await?;
+    tell(site, &mut tx, package, manifest).await?;
     tx.commit().await?;
     Ok(true)
+}
+
+async fn tell(site: &Site, tx: &mut Tx, package: &PackageId, manifest: &Digest) -> Result<(), Error> {
+    let text =
+        format!("version {} was in the content library already; nothing has to come", manifest.short());
+    let class = (Severity::Info, EventType::Milestone);
+    status::report(site, tx, "distribution-manager", class, package.as_str(), &text).await
 }
 
 /// Whether the library has a version with all its chunks. One that cannot be read it has not.
