@@ -28,10 +28,10 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 }
 
 fn take(library: &Library, seed: u64) -> Digest {
-    let source = tempfile::tempdir().unwrap();
-    fs::write(source.path().join("large"), noise(seed, 700_000)).unwrap();
-    fs::write(source.path().join("small"), noise(seed + 1000, 700)).unwrap();
-    snapshot(source.path(), library, &|_| ControlFlow::Continue(())).unwrap().digest
+    let source = tempfile::tempdir().expect("the disk works");
+    fs::write(source.path().join("large"), noise(seed, 700_000)).expect("the disk works");
+    fs::write(source.path().join("small"), noise(seed + 1000, 700)).expect("the disk works");
+    snapshot(source.path(), library, &|_| ControlFlow::Continue(())).expect("the disk works").digest
 }
 
 /// Nothing by itself: the next test runs it in a process of its own, and kills that.
@@ -40,32 +40,32 @@ fn collects_where_it_is_told_to() {
     let (Ok(dir), Ok(live)) = (std::env::var(COLLECT_IN), std::env::var(LIVE)) else { return };
     let library = Library::open(Path::new(&dir)).unwrap();
     fs::write(Path::new(&dir).join(BEGUN), "").unwrap();
-    library.collect(&[live.parse().unwrap()]).unwrap();
+    library.collect(&[live.parse().expect("the disk works")]).expect("the disk works");
 }
 
 fn collect_elsewhere(dir: &Path, live: &Digest) -> Child {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let mut child = Command::new(std::env::current_exe().expect("the disk works"))
         .args(["--exact", "collects_where_it_is_told_to", "--nocapture"])
         .env(COLLECT_IN, dir)
         .env(LIVE, live.to_string())
         .stdout(Stdio::null())
         .spawn()
-        .unwrap();
+        .expect("the disk works");
     while !dir.join(BEGUN).exists() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended before it began");
+        assert!(child.try_wait().expect("the disk works").is_none(), "it ended before it began");
         std::thread::sleep(Duration::from_micros(100));
     }
     child
 }
 
 fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
+    fs::create_dir_all(to).expect("the disk works");
+    for entry in fs::read_dir(from).expect("the disk works") {
+        let entry = entry.expect("the disk works");
         let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
+        match entry.file_type().expect("the disk works").is_dir() {
             true => copy(&entry.path(), &target),
-            false => drop(fs::copy(entry.path(), target).unwrap()),
+            false => drop(fs::copy(entry.path(), target).expect("the disk works")),
         }
     }
 }
