@@ -10,8 +10,9 @@ use packhorse_proto::provider::v1::{
     address_service_client::AddressServiceClient, advertisement_service_client::AdvertisementServiceClient,
     collection_service_client::CollectionServiceClient,
     distribution_point_service_client::DistributionPointServiceClient,
-    package_service_client::PackageServiceClient, queue_service_client::QueueServiceClient,
-    site_service_client::SiteServiceClient, status_service_client::StatusServiceClient,
+    library_service_client::LibraryServiceClient, package_service_client::PackageServiceClient,
+    queue_service_client::QueueServiceClient, site_service_client::SiteServiceClient,
+    status_service_client::StatusServiceClient,
 };
 use packhorse_runtime::{Caller, ChannelOptions, connect};
 use packhorse_trust::{Credentials, Name};
@@ -81,6 +82,10 @@ impl Session {
 
     pub(crate) fn queue(&self) -> QueueServiceClient<Channel> {
         QueueServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn library(&self) -> LibraryServiceClient<Channel> {
+        LibraryServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(crate) fn status(&self) -> StatusServiceClient<Channel> {

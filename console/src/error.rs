@@ -43,6 +43,10 @@ pub(crate) enum ConsoleError {
     Upload { dir: PathBuf, source: UploadError },
     #[error("the token cannot be written to {}", path.display())]
     TokenFile { path: PathBuf, source: io::Error },
+    #[error("{0} version(s) of the content library could not be mended")]
+    NotMended(u64),
+    #[error("not everything was taken in: {0}")]
+    Prestage(String),
     #[error("the answer cannot be written")]
     Output(#[source] io::Error),
 }
@@ -71,6 +75,8 @@ impl ConsoleError {
             | ConsoleError::Answer(_)
             | ConsoleError::Upload { .. }
             | ConsoleError::TokenFile { .. }
+            | ConsoleError::NotMended(_)
+            | ConsoleError::Prestage(_)
             | ConsoleError::Output(_) => 1,
         }
     }
@@ -116,6 +122,13 @@ impl ConsoleError {
             }
             ConsoleError::TokenFile { .. } => {
                 "name a file that is not there yet in a directory that is; the token that was made stays unused"
+            }
+            ConsoleError::NotMended(_) => {
+                "they come whole again from the parent or the source directory; `packhorse status package ID` shows what a \
+                 package waits for, and `packhorse package update ID` makes a new version where its source has changed"
+            }
+            ConsoleError::Prestage(_) => {
+                "correct that and give the same command again: it goes on where it was"
             }
             ConsoleError::Upload { .. } | ConsoleError::Output(_) => return None,
         };

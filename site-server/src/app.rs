@@ -5,9 +5,12 @@ use std::{net::SocketAddr, path::Path, process::ExitCode, sync::Arc, time::Durat
 use packhorse_domain::{object::ObjectKind, site::SiteFact};
 use packhorse_fetch::ContentServer;
 use packhorse_proto::{
-    cap::v1::cap_service_server::CapServiceServer, content::v1::content_service_server::ContentServiceServer,
-    enroll::v1::enroll_service_server::EnrollServiceServer, link::v1::link_service_server::LinkServiceServer,
-    object::v1 as wire, provider::v1 as provider_api,
+    cap::v1::cap_service_server::CapServiceServer,
+    content::v1::{content_service_server::ContentServiceServer, mend_service_server::MendServiceServer},
+    enroll::v1::enroll_service_server::EnrollServiceServer,
+    link::v1::link_service_server::LinkServiceServer,
+    object::v1 as wire,
+    provider::v1 as provider_api,
 };
 use packhorse_runtime::{
     Clock, Lifecycle, QuicServer, Rules, ServerOptions, ServerTls, Services, SystemClock, serve, telemetry,
@@ -17,6 +20,12 @@ use tokio::net::TcpListener;
 use tonic::service::Routes;
 
 use crate::{
+    care::{
+        give::{Giver, Taker},
+        prestage::Prestager,
+        serve::SiteContent,
+        verify::ContentVerifier,
+    },
     collection::CollectionEvaluator,
     config::{Config, LaneMode, Settings},
     despooler::Despooler,
@@ -40,7 +49,8 @@ pub(crate) const RULES: Rules = &[
     ("/packhorse.enroll.v1.EnrollService/*", &[]),
     ("/packhorse.link.v1.LinkService/*", &[Role::Site]),
     ("/packhorse.cap.v1.CapService/*", &[Role::Cap]),
-    ("/packhorse.content.v1.ContentService/*", &[Role::Cap, Role::Admin]),
+    ("/packhorse.content.v1.ContentService/*", &[Role::Cap, Role::Admin, Role::Site]),
+    ("/packhorse.content.v1.MendService/*", &[Role::Site]),
     ("/packhorse.provider.v1.SiteService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.PackageService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.DistributionPointService/*", &[Role::Admin]),
@@ -49,6 +59,7 @@ pub(crate) const RULES: Rules = &[
     ("/packhorse.provider.v1.AddressService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.StatusService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.QueueService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.LibraryService/*", &[Role::Admin]),
 ];
 
 /// Reads and checks the settings of the site in a directory.
@@ -96,7 +107,10 @@ pub async fn serve_site(directory: &Path) -> anyhow::Result<ExitCode> {
 pub(crate) fn start_components(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) {
     lifecycle.spawn_worker(Monitor::new(site.clone(), wakers.clone()));
     lifecycle.spawn_worker_with(DistributionManager::new(site.clone()), wakers.distribution.clone());
-    lifecycle.spawn_worker_with(ContentCheck::new(site.clone()), wakers.damage.clone());
+    lifecycle.spawn_worker_with(ContentCheck::new(site.clone()), site.care.check.clone());
+    lifecycle.spawn_worker_with(ContentVerifier::new(site.clone()), site.care.verify.clone());
+    lifecycle.spawn_worker_with(Prestager::new(site.clone()), site.care.prestage.clone());
+    lifecycle.spawn_worker(Giver::new(site.clone()));
     lifecycle.spawn_worker_with(CollectionEvaluator::new(site.clone()), wakers.collection.clone());
     lifecycle.spawn_worker_with(OfferManager::new(site.clone()), wakers.offer.clone());
     lifecycle.spawn_worker_with(ReplicationManager::new(site.clone()), wakers.replication.clone());
@@ -107,11 +121,16 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
     use provider_api as api;
     let link = LinkServer { site: site.clone(), lifecycle: lifecycle.clone(), wakers: wakers.clone() };
     let inbox = InboxManager { site: site.clone(), lifecycle: lifecycle.clone(), wakers: wakers.clone() };
-    let content = ContentServer::new(site.library.clone()).with_damage_waker(wakers.damage.clone());
+    let content = ContentServer::new(site.library.clone()).with_damage_waker(site.care.check.clone());
+    let content = ContentServiceServer::new(SiteContent::new(site.clone(), content))
+        .max_decoding_message_size(packhorse_fetch::REQUEST_LENGTH_MAX);
     Routes::new(EnrollServiceServer::new(enroll::Enrollment::new(site.clone())))
         .add_service(LinkServiceServer::new(link).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(CapServiceServer::new(inbox))
-        .add_service(ContentServiceServer::new(content))
+        .add_service(content)
+        .add_service(
+            MendServiceServer::new(Taker::new(site.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
         .add_service(api::site_service_server::SiteServiceServer::new(provider::Sites::new(site.clone())))
         .add_service(api::package_service_server::PackageServiceServer::new(provider::Packages::new(
             site.clone(),
@@ -126,6 +145,9 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
             provider::Advertisements::new(site.clone()),
         ))
         .add_service(api::address_service_server::AddressServiceServer::new(provider::Addresses::new(
+            site.clone(),
+        )))
+        .add_service(api::library_service_server::LibraryServiceServer::new(provider::Libraries::new(
             site.clone(),
         )))
         .add_service(api::queue_service_server::QueueServiceServer::new(provider::Queue::new(site.clone())))

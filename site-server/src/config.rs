@@ -1,5 +1,7 @@
 //! The settings of a site server: `site.toml`.
 
+mod content;
+
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use packhorse_domain::id::SiteCode;
@@ -9,6 +11,8 @@ use packhorse_runtime::{
     telemetry::{LogFormat, TelemetryConfig},
 };
 use serde::{Deserialize, Serialize};
+
+pub use content::{Content, ContentSettings};
 
 /// As written in the file. Unknown settings are refused.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,6 +35,8 @@ pub struct Config {
     /// The parent site; absent at the central site.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
+    #[serde(default)]
+    pub content: Content,
     #[serde(default)]
     pub link: Link,
     #[serde(default)]
@@ -93,6 +99,7 @@ pub struct Settings {
     pub bundle_level: i32,
     pub instruction_validity: Duration,
     pub parent: Option<(SiteCode, Vec<String>)>,
+    pub content: ContentSettings,
     pub link: LinkSettings,
     pub telemetry: TelemetryConfig,
 }
@@ -284,9 +291,11 @@ impl Config {
             check_endpoints(problems, "parent.endpoints", &parent.endpoints);
             Some((problems.check("parent.site", parent.site.parse::<SiteCode>())?, parent.endpoints))
         });
+        let content = self.content.check(problems);
         let link = self.link.check(problems);
         let code = code?;
         Some(Settings {
+            content,
             link,
             telemetry: TelemetryConfig {
                 format: format?,
@@ -318,6 +327,8 @@ fn check_endpoints(problems: &mut Problems, setting: &str, endpoints: &[String])
 
 #[cfg(test)]
 mod tests {
+    use packhorse_domain::care::Reserve;
+
     use super::*;
 
     fn load(text: &str) -> Result<Settings, ConfigError> {
@@ -328,11 +339,21 @@ mod tests {
 
     #[test]
     fn every_problem_is_reported_at_once() {
-        let error = load("code = 'cen'\nname = ''\nlisten = 'here'\nendpoints = []\nbundle_level = 99\n[link]\ncompare_every_s = 1\n")
+        let error = load("code = 'cen'\nname = ''\nlisten = 'here'\nendpoints = []\nbundle_level = 99\n[link]\ncompare_every_s = 1\n[content]\nreserve = 'much'\nverify_every_d = 999\nverify_rate = '5'\n")
             .expect_err("bad");
 
         let text = error.to_string();
-        for setting in ["code", "name", "listen", "endpoints", "bundle_level", "link.compare_every_s"] {
+        for setting in [
+            "code",
+            "name",
+            "listen",
+            "endpoints",
+            "bundle_level",
+            "link.compare_every_s",
+            "content.reserve",
+            "content.verify_every_d",
+            "content.verify_rate",
+        ] {
             assert!(text.contains(setting), "{setting} is missing in: {text}");
         }
     }
@@ -354,5 +375,8 @@ mod tests {
         assert_eq!(settings.bundle_level, 8);
         assert_eq!(settings.instruction_validity, Duration::from_secs(72 * 3600));
         assert_eq!(settings.link.compare_every, Duration::from_secs(600));
+        assert_eq!(settings.content.reserve, Reserve::Auto);
+        assert_eq!(settings.content.verify_every, Some(Duration::from_secs(30 * 86_400)));
+        assert_eq!(settings.content.verify_bytes_per_s, 8_000_000);
     }
 }

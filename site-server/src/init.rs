@@ -26,7 +26,7 @@ use packhorse_trust::{
 };
 
 use crate::{
-    config::{Config, Link, Parent, Telemetry},
+    config::{Config, Content, Link, Parent, Telemetry},
     directories::Directories,
     store::{Store, Tx, delegations, neighbours, objects, settings},
 };
@@ -107,6 +107,7 @@ pub async fn init(plan: &Plan, clock: &dyn Clock) -> Result<(), InitError> {
         bundle_level: 8,
         instruction_validity_h: 72,
         parent,
+        content: Content::default(),
         link: Link::default(),
         telemetry: Telemetry::default(),
     };

@@ -6,6 +6,7 @@ pub mod app;
 pub mod config;
 pub mod init;
 
+mod care;
 mod collection;
 mod despooler;
 mod directories;

@@ -20,8 +20,6 @@ pub(crate) struct Wakers {
     pub(crate) offer: Waker,
     pub(crate) replication: Waker,
     pub(crate) despooler: Waker,
-    /// A reader met damage in the content library.
-    pub(crate) damage: Waker,
     /// The sessions: each waits for it by itself.
     pub(crate) link: Shared,
     /// The CAP feeds.

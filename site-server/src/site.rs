@@ -16,6 +16,7 @@ use packhorse_runtime::Clock;
 use packhorse_trust::{Authority, Credentials, PublicKey, SigningKey, TrustStore};
 
 use crate::{
+    care::Care,
     config::Settings,
     directories::Directories,
     error::Error,
@@ -52,6 +53,8 @@ pub(crate) struct Site {
     pub(crate) sendings: Sendings,
     /// What people were told of neighbours lately.
     pub(crate) complaints: Complaints,
+    /// Those who look after the library.
+    pub(crate) care: Care,
 }
 
 /// Why a site cannot start.
@@ -125,6 +128,7 @@ impl Site {
             relays: Relays::default(),
             sendings: Sendings::default(),
             complaints: Complaints::default(),
+            care: Care::default(),
         })
     }
 

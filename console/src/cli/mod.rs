@@ -3,6 +3,7 @@
 pub(crate) mod address;
 pub(crate) mod advertisement;
 pub(crate) mod collection;
+pub(crate) mod content;
 pub(crate) mod package;
 pub(crate) mod parse;
 pub(crate) mod program;
@@ -82,6 +83,9 @@ pub(crate) enum Command {
     /// Distribution points
     #[command(subcommand)]
     Dp(site::PointCommand),
+    /// The site's content library: what it takes, whether it is sound, filling it from a disk
+    #[command(subcommand)]
+    Content(content::ContentCommand),
     /// Sets of clients
     #[command(subcommand)]
     Collection(collection::CollectionCommand),

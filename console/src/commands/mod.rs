@@ -3,6 +3,7 @@
 mod address;
 mod advertisement;
 mod collection;
+mod content;
 mod events;
 mod package;
 mod queue;
@@ -40,6 +41,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), ConsoleError> {
         Command::Address(command) => address::address(&session, command).await,
         Command::Cap(command) => site::cap(&session, command).await,
         Command::Client(command) => site::client(&session, command).await,
+        Command::Content(command) => content::content(&session, command).await,
         Command::Dp(command) => site::point(&session, command).await,
         Command::Package(command) => package::package(&session, command).await,
         Command::Program(command) => package::program(&session, command).await,

@@ -8,6 +8,7 @@ pub(crate) mod advertisement_progress;
 pub(crate) mod calendar;
 pub(crate) mod client;
 pub(crate) mod collection;
+pub(crate) mod content;
 pub(crate) mod done;
 pub(crate) mod event;
 pub(crate) mod package;

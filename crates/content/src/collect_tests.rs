@@ -148,3 +148,72 @@ fn a_pack_with_damage_is_not_dropped() {
 
     assert_eq!(library.verify(&kept.digest).unwrap(), damaged);
 }
+
+#[test]
+fn a_pack_whose_index_alone_was_removed_gives_nothing_up() {
+    let (dir, library) = library();
+    let kept = take(source(1).path(), &library);
+    take(source(2).path(), &library);
+    drop(library);
+    // Where a collection was killed between the two removals.
+    fs::remove_file(dir.path().join("packs/0000000000000001.index")).unwrap();
+
+    let library = Library::open(dir.path()).unwrap();
+
+    assert!(library.verify(&kept.digest).unwrap().is_empty());
+    library.collect(&[kept.digest]).unwrap();
+    assert!(library.verify(&kept.digest).unwrap().is_empty());
+}
+
+#[test]
+fn a_rotten_copy_in_another_pack_does_not_take_the_place_of_a_good_one() {
+    let (dir, library) = library();
+    let kept = take(source(1).path(), &library);
+    take(source(2).path(), &library);
+    drop(library);
+    // What a collection leaves that was killed after it had moved the chunks: two copies. Then the new one rots.
+    let packs = dir.path().join("packs");
+    for end in ["pack", "index"] {
+        fs::copy(
+            packs.join(format!("0000000000000001.{end}")),
+            packs.join(format!("0000000000000002.{end}")),
+        )
+        .unwrap();
+    }
+    let copy = packs.join("0000000000000002.pack");
+    let mut bytes = fs::read(&copy).unwrap();
+    bytes[200_000] ^= 1;
+    fs::write(&copy, bytes).unwrap();
+    let library = Library::open(dir.path()).unwrap();
+    assert!(library.verify(&kept.digest).unwrap().is_empty());
+
+    library.collect(&[kept.digest]).unwrap();
+
+    assert_eq!(library.verify(&kept.digest).unwrap(), []);
+}
+
+#[test]
+fn a_transfer_that_runs_gets_all_its_blocks_though_its_packs_are_moved() {
+    let (_dir, library) = library();
+    take(source(2).path(), &library);
+    let kept = take(source(1).path(), &library);
+    take(source(3).path(), &library);
+    let asked = chunks(&kept.manifest);
+    let (mut given, mut collected) = (Vec::new(), false);
+
+    let read = library.read_blocks(&asked, &mut |block| {
+        if !std::mem::replace(&mut collected, true) {
+            assert!(library.collect(&[kept.digest]).unwrap().bytes > 600_000);
+        }
+        let plain = block.verified_plain().unwrap();
+        given.extend(block.parts(&plain).map(|(chunk, _)| chunk.digest));
+        ControlFlow::Continue(())
+    });
+
+    read.unwrap();
+    given.sort_unstable();
+    let mut expected = asked;
+    expected.sort_unstable();
+    expected.dedup();
+    assert_eq!(given, expected);
+}

@@ -197,34 +197,6 @@ impl Library {
         Ok(bad)
     }
 
-    /// Takes those of the chunks that are damaged out of the index, so that they count as missing and are stored anew
-    /// when they come. A chunk that can be read stays.
-    pub fn forget_damaged(&self, chunks: &[Digest]) -> Result<(), LibraryError> {
-        let _entered = self.shared.gate.enter();
-        for pack in self.shared.packs().iter() {
-            let mut damaged = std::collections::HashSet::new();
-            for chunk in chunks {
-                let Some(location) = pack.find(chunk)? else { continue };
-                let block = match pack.read_block(location.offset, location.stored) {
-                    Ok(block) => block.plain().ok(),
-                    Err(LibraryError::Damaged { .. }) => None,
-                    Err(error) => return Err(error),
-                };
-                let start = location.start as usize;
-                let bytes =
-                    block.as_ref().and_then(|plain| plain.get(start..start + location.length as usize));
-                if bytes.is_none_or(|bytes| digest_of(bytes) != *chunk) {
-                    damaged.insert(*chunk);
-                }
-            }
-            if !damaged.is_empty() {
-                tracing::warn!(pack = %pack.path().display(), chunks = damaged.len(), "damaged chunks are forgotten");
-                pack.write_index(&|chunk| !damaged.contains(chunk))?;
-            }
-        }
-        Ok(())
-    }
-
     /// What the library takes on the disk.
     pub fn disk_bytes(&self) -> u64 {
         ["packs", "manifests", "incoming"]
@@ -247,13 +219,9 @@ impl Shared {
     }
 
     pub(crate) fn has_chunk(&self, chunk: &Digest) -> bool {
-        self.has_chunk_outside(chunk, None)
-    }
-
-    /// A chunk whose index cannot be read counts as missing: fetching it again is the remedy in any case.
-    pub(crate) fn has_chunk_outside(&self, chunk: &Digest, except: Option<u64>) -> bool {
         let packs = self.packs();
-        packs.iter().rev().filter(|pack| Some(pack.id) != except).any(|pack| match pack.find(chunk) {
+        // A chunk whose index cannot be read counts as missing: fetching it again is the remedy in any case.
+        packs.iter().rev().any(|pack| match pack.find(chunk) {
             Ok(found) => found.is_some(),
             Err(error) => {
                 tracing::error!(pack = %pack.path().display(), error = &error as &dyn std::error::Error, "index");

@@ -126,6 +126,13 @@ impl Pack {
         decode_block(&bytes).ok_or_else(|| self.damaged(offset))
     }
 
+    /// Asks the system to forget what it has of these bytes in memory, so that the next read is the disk's answer. Where
+    /// it does not, the read is of memory; that is no error.
+    pub(crate) fn forget_cached(&self, offset: u32, stored: u32) {
+        let length = std::num::NonZeroU64::new(stored.into());
+        let _ = rustix::fs::fadvise(&self.file, offset.into(), length, rustix::fs::Advice::DontNeed);
+    }
+
     /// The plain length of the block at `offset`, by its header alone.
     pub(crate) fn plain_length_at(&self, offset: u32) -> Option<u64> {
         let mut header = [0; BLOCK_HEADER_LENGTH];

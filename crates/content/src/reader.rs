@@ -26,6 +26,8 @@ const KEPT: usize = 8;
 #[derive(Debug)]
 pub(crate) struct ChunkReader<'a> {
     shared: &'a Shared,
+    /// This pack is not looked into.
+    except: Option<u64>,
     kept: VecDeque<Plain>,
 }
 
@@ -38,14 +40,29 @@ struct Plain {
 
 impl<'a> ChunkReader<'a> {
     pub(crate) fn new(shared: &'a Shared) -> Self {
-        ChunkReader { shared, kept: VecDeque::with_capacity(KEPT) }
+        ChunkReader { shared, except: None, kept: VecDeque::with_capacity(KEPT) }
+    }
+
+    /// Reads from all packs but this one.
+    pub(crate) fn outside(shared: &'a Shared, pack: u64) -> Self {
+        ChunkReader { except: Some(pack), ..Self::new(shared) }
+    }
+
+    /// Whether the chunk is there and undamaged.
+    pub(crate) fn holds(&mut self, digest: &Digest) -> Result<bool, LibraryError> {
+        match self.chunk(digest) {
+            Ok(found) => Ok(found.is_some()),
+            Err(LibraryError::Damaged { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The bytes of a chunk, checked; `None` if no pack has it. Where a pack's copy is damaged another is tried.
     pub(crate) fn chunk(&mut self, digest: &Digest) -> Result<Option<&[u8]>, LibraryError> {
         let mut damage = None;
         let mut found = None;
-        for pack in self.shared.packs().iter().rev() {
+        let except = self.except;
+        for pack in self.shared.packs().iter().rev().filter(|pack| Some(pack.id) != except) {
             let Some(location) = pack.find(digest)? else { continue };
             match self.read(pack, location, digest) {
                 Ok(at) => {

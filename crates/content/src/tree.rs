@@ -27,6 +27,7 @@ mod dirs;
 mod fill;
 mod old;
 
+pub(crate) use dirs::open_directory;
 use dirs::{Dirs, set_mode};
 use fill::fill;
 pub(crate) use old::OldTree;

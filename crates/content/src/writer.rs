@@ -14,6 +14,7 @@ use crate::{
     library::Shared,
     limits::{BLOCK_CHUNKS_MAX, BLOCK_PLAIN_LENGTH, CHUNK_LENGTH_MAX},
     manifest::ChunkRef,
+    reader::ChunkReader,
     wire::digest_of,
 };
 
@@ -145,7 +146,14 @@ impl PackWriter {
         if self.failed {
             return Err(LibraryError::WriterFailed);
         }
-        Ok(self.fresh.contains(digest) || self.shared.has_chunk_outside(digest, self.moving_from))
+        if self.fresh.contains(digest) {
+            return Ok(true);
+        }
+        match self.moving_from {
+            None => Ok(self.shared.has_chunk(digest)),
+            // The pack that is moved goes: only a copy that can be read takes its chunk's place.
+            Some(pack) => ChunkReader::outside(&self.shared, pack).holds(digest),
+        }
     }
 
     /// Hands the chunks gathered so far to the compressor.

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod advertisement;
+pub mod care;
 pub mod client;
 pub mod collection;
 pub mod digest;

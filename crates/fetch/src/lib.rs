@@ -2,14 +2,16 @@
 //!
 //! Nothing here knows which process it is in, or why content is wanted.
 
+mod mend;
 mod pull;
 mod serve;
 mod store;
 #[cfg(test)]
 mod tests;
 
+pub use mend::{MendError, fetch_chunks, fetch_manifest};
 pub use pull::{FetchError, Progress, Source, fetch};
-pub use serve::ContentServer;
+pub use serve::{ContentServer, REQUEST_LENGTH_MAX};
 
 /// What one call may ask for.
 const CHUNKS_PER_CALL_MAX: usize = 4096;

@@ -100,7 +100,7 @@ struct Pull<'a> {
 }
 
 /// What one source could not do.
-enum Failure {
+pub(crate) enum Failure {
     NotHeld,
     /// It gave wrong bytes, or says itself that it has none but those.
     Damaged(String),
@@ -199,7 +199,7 @@ impl Pull<'_> {
         let store = Store::open(self.library, self.progress);
         let mut received = Ok(());
         for batch in missing.chunks(CHUNKS_PER_CALL) {
-            received = read_chunks(source, batch, &store).await;
+            received = read_chunks(source, &self.digest, batch, &store).await;
             if received.is_err() || store.has_ended() {
                 break;
             }
@@ -296,7 +296,7 @@ fn length(chunks: impl Iterator<Item = ChunkRef>) -> u64 {
     chunks.map(|chunk| u64::from(chunk.length)).sum()
 }
 
-async fn get_manifest(source: &Source, digest: &Digest) -> Result<Bytes, Failure> {
+pub(crate) async fn get_manifest(source: &Source, digest: &Digest) -> Result<Bytes, Failure> {
     let length_max = Limits::default().manifest_length_max;
     let request = GetManifestRequest { manifest: Bytes::copy_from_slice(digest.as_bytes()) };
     let mut pieces = in_time(client(source).get_manifest(inject(Request::new(request)))).await?.into_inner();
@@ -313,10 +313,16 @@ async fn get_manifest(source: &Source, digest: &Digest) -> Result<Bytes, Failure
     Ok(bytes.into())
 }
 
-async fn read_chunks(source: &Source, batch: &[ChunkRef], store: &Store) -> Result<(), Failure> {
+pub(crate) async fn read_chunks(
+    source: &Source,
+    manifest: &Digest,
+    batch: &[ChunkRef],
+    store: &Store,
+) -> Result<(), Failure> {
     let chunks = batch.iter().map(|chunk| Bytes::copy_from_slice(chunk.digest.as_bytes())).collect();
     let mut wanted: HashMap<Digest, u32> = batch.iter().map(|chunk| (chunk.digest, chunk.length)).collect();
-    let request = inject(Request::new(ReadChunksRequest { chunks }));
+    let manifest = Bytes::copy_from_slice(manifest.as_bytes());
+    let request = inject(Request::new(ReadChunksRequest { chunks, manifest }));
     let mut blocks = in_time(client(source).read_chunks(request)).await?.into_inner();
     while let Some(message) = next(&mut blocks).await? {
         let block = asked_for(message, &mut wanted)?;

@@ -28,7 +28,7 @@ const AHEAD: usize = 4;
 /// A modem takes about two minutes for a block that hardly compresses.
 const STALL_MAX: Duration = Duration::from_secs(300);
 /// 4,096 digests, with room for what later versions add.
-const REQUEST_LENGTH_MAX: usize = 256 * 1024;
+pub const REQUEST_LENGTH_MAX: usize = 256 * 1024;
 
 /// Serves a library. Clones share the limit of readers.
 #[derive(Debug, Clone)]

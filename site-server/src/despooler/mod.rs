@@ -132,7 +132,7 @@ impl Despooler {
             point: None,
             state: PackageState::Retrying,
             source_version: 0,
-            held: distribution::held(&mut tx, &arrival.package).await?,
+            held: distribution::held(&self.site, &mut tx, &arrival.package).await?,
             reason: format!("the bundle could not be used: {why}"),
             changed_at: self.site.now(),
         };

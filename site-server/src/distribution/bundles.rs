@@ -13,6 +13,7 @@ use packhorse_runtime::{durable::sync_directory, error_chain};
 use tracing::Instrument as _;
 
 use crate::{
+    care::room,
     distribution::{Need, RETRY, View, heal, needs},
     error::Error,
     record::PackageRecord,
@@ -75,6 +76,7 @@ pub(super) async fn make_one(site: &Site, view: &View, failed: &mut Failed) -> R
 }
 
 async fn make(site: &Site, package: &PackageRecord, plan: BundlePlan) -> Result<(), Error> {
+    room::check(site.settings.content.reserve, &site.directories.outgoing(), 0)?;
     let (library, level) = (site.library.clone(), site.settings.bundle_level);
     let directory = site.directories.outgoing();
     let made = tokio::task::spawn_blocking({

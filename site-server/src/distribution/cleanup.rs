@@ -16,6 +16,7 @@ use packhorse_domain::{
 };
 
 use crate::{
+    care::prestage,
     distribution::{View, intake, needs},
     error::Error,
     record,
@@ -40,7 +41,7 @@ pub(super) async fn clean(site: &Site, view: &View, swept: &mut bool) -> Result<
     }
     arrivals_not_needed(site, view).await?;
     if !*swept {
-        *swept = collect(site).await?;
+        *swept = collect(site, view).await?;
         intake::remove_stale_uploads(site)?;
         let mut tx = site.store.read().await?;
         let sources = contents::sources(&mut tx).await?;
@@ -186,16 +187,27 @@ async fn arrivals_not_needed(site: &Site, view: &View) -> Result<(), Error> {
 
 /// Frees what no held version names. Nobody may be between the library and the database meanwhile. False: somebody is,
 /// for longer than others should have to wait behind us.
-async fn collect(site: &Site) -> Result<bool, Error> {
+async fn collect(site: &Site, view: &View) -> Result<bool, Error> {
     let Ok(_gate) = tokio::time::timeout(GATE_WAIT, site.content_gate.write()).await else {
         return Ok(false);
     };
     let mut tx = site.store.read().await?;
-    let live: Vec<Digest> =
+    let Some(mut live) = prestage::spared(site, &mut tx).await? else { return Ok(false) };
+    let held: Vec<Digest> =
         contents::list(&mut tx).await?.into_iter().map(|content| content.manifest).collect();
     drop(tx);
+    // What should be held and lacks something is mended with what there is of it.
+    live.extend(view.lacking(site).into_iter().map(|(_, manifest)| manifest));
     let library = site.library.clone();
-    let collected = tokio::task::spawn_blocking(move || library.collect(&live)).await??;
+    let collected = tokio::task::spawn_blocking(move || {
+        // One of these that cannot be read would keep everything else from being collected; nothing counts on it.
+        live.retain(|manifest| {
+            library.manifest_bytes(manifest).is_ok() && library.staged_manifest(manifest).is_ok()
+        });
+        live.extend(held);
+        library.collect(&live)
+    })
+    .await??;
     tracing::info!(target: "distribution-manager", ?collected, "the content library was cleaned");
     Ok(true)
 }

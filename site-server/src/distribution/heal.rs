@@ -2,7 +2,7 @@
 //! the owner from the source directory.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -17,6 +17,10 @@ use packhorse_domain::{
 use packhorse_runtime::{Next, Worker, error_chain};
 
 use crate::{
+    care::{
+        mend::{self, Repair},
+        prestage,
+    },
     distribution::{View, held},
     error::Error,
     record::{self, PackageRecord},
@@ -33,7 +37,8 @@ const SEEK_EVERY: Duration = Duration::from_secs(300);
 
 type Sought = HashMap<PackageId, Instant>;
 
-/// Compares what the database says is held with what the library still has, when a reader met damage and now and then.
+/// Compares what the database says is held with what the library still has, when somebody met damage and now and then,
+/// and brings back what is missing.
 pub(crate) struct ContentCheck {
     site: Arc<Site>,
 }
@@ -50,61 +55,116 @@ impl Worker for ContentCheck {
     type Error = Error;
 
     async fn step(&mut self) -> Result<Next, Error> {
-        let mut tx = self.site.store.read().await?;
-        let contents = contents::list(&mut tx).await?;
-        drop(tx);
-        for content in contents {
-            let (library, target) = (self.site.library.clone(), content.manifest);
-            let lacks = tokio::task::spawn_blocking(move || -> Result<bool, Error> {
-                Ok(library.manifest(&target)?.is_none_or(|manifest| !library.missing(&manifest).is_empty()))
-            })
-            .await?;
-            // A manifest that cannot be read is as good as none.
-            if lacks.unwrap_or(true) {
-                distrust(&self.site, &content.manifest).await?;
-            }
-        }
+        check_contents(&self.site).await?;
         Ok(Next::Idle)
     }
 }
 
-/// Checks a version that somebody stumbled over, forgets its damaged chunks, and lets it count as not held.
-pub(crate) async fn distrust(site: &Site, manifest: &Digest) -> Result<(), Error> {
+/// Mends every version that counts as held and lacks something. One that cannot be mended chunk by chunk counts as not
+/// held from then on, and comes whole again.
+pub(crate) async fn check_contents(site: &Site) -> Result<(), Error> {
+    // Whoever waits finds less to do, and knows what became of the rest.
+    let _alone = site.care.mending.lock().await;
+    for manifest in lacking(site).await? {
+        let packages = believed(site, &manifest).await?;
+        let repair = mend::mend(site, &manifest, &packages).await?;
+        if repair.is_whole {
+            mended(site, &repair).await?;
+        } else {
+            lose(site, &repair).await?;
+        }
+        site.care.repaired(repair);
+    }
+    Ok(())
+}
+
+/// The versions that count as held, and are not whole in the library.
+async fn lacking(site: &Site) -> Result<Vec<Digest>, Error> {
     let mut tx = site.store.read().await?;
-    let believed: Vec<PackageId> = contents::list(&mut tx)
-        .await?
-        .into_iter()
-        .filter(|content| content.manifest == *manifest)
-        .map(|content| content.package)
-        .collect();
+    let held: BTreeSet<Digest> =
+        contents::list(&mut tx).await?.into_iter().map(|content| content.manifest).collect();
     drop(tx);
+    let mut lacking = Vec::new();
+    for manifest in held {
+        let library = site.library.clone();
+        let lacks = tokio::task::spawn_blocking(move || -> Result<bool, Error> {
+            Ok(library.manifest(&manifest)?.is_none_or(|content| !library.missing(&content).is_empty()))
+        })
+        .await?;
+        // A manifest that cannot be read is as good as none.
+        if lacks.unwrap_or(true) {
+            lacking.push(manifest);
+        }
+    }
+    Ok(lacking)
+}
+
+/// The packages that count this version as held.
+async fn believed(site: &Site, manifest: &Digest) -> Result<Vec<PackageId>, Error> {
+    let mut tx = site.store.read().await?;
+    let contents = contents::list(&mut tx).await?.into_iter();
+    Ok(contents.filter(|content| content.manifest == *manifest).map(|content| content.package).collect())
+}
+
+/// Checks a version that somebody stumbled over and forgets its damaged chunks; Content Check brings them back. One that
+/// is known to lack some is not read again.
+pub(crate) async fn distrust(site: &Site, manifest: &Digest) -> Result<(), Error> {
     let (library, target) = (site.library.clone(), *manifest);
-    let damaged = tokio::task::spawn_blocking(move || -> Result<Option<usize>, Error> {
-        if !library.has_manifest(&target) {
-            return Ok(None);
+    let suspect = tokio::task::spawn_blocking(move || -> Result<bool, Error> {
+        let Some(content) = library.manifest(&target)? else { return Ok(true) };
+        if !library.missing(&content).is_empty() {
+            return Ok(true);
         }
         let damaged: Vec<Digest> = library.verify(&target)?.into_iter().map(|chunk| chunk.digest).collect();
         library.forget_damaged(&damaged)?;
-        Ok(Some(damaged.len()))
+        Ok(!damaged.is_empty())
     })
     .await?;
-    let reason = match damaged {
-        Ok(Some(0)) => return Ok(()),
-        Ok(Some(damaged)) => format!("{damaged} chunks of the content library were damaged"),
-        Ok(None) => "the version was missing in the content library".to_owned(),
-        Err(error) => {
-            format!("the version could not be read from the content library: {}", error_chain(&error))
-        }
+    if suspect.unwrap_or(true) {
+        site.care.check.wake();
+    }
+    Ok(())
+}
+
+/// Tells that a version is whole again. Packages may share it.
+async fn mended(site: &Site, repair: &Repair) -> Result<(), Error> {
+    let what = match repair.had_no_manifest {
+        true => "the list of its files".to_owned(),
+        false => format!("{} chunks", repair.lacked),
     };
+    let from = match repair.from.is_empty() {
+        true => String::new(),
+        false => format!(" from {}", repair.givers()),
+    };
+    let text = format!(
+        "{what} of version {} had rotted in the content library and came again{from}; it is whole",
+        repair.manifest.short()
+    );
     let mut tx = site.store.begin().await?;
-    // Packages may share a version, and it counts as held for each of them. One that was forgotten before is no news.
-    for package in believed {
-        lose(site, &mut tx, &package, manifest, &reason).await?;
+    for package in &repair.packages {
+        let class = (Severity::Warning, EventType::Milestone);
+        status::report(site, &mut tx, "content-check", class, package.as_str(), &text).await?;
     }
     Ok(tx.commit().await?)
 }
 
-async fn lose(
+/// A version that could not be mended counts as held no more, for each package that has it.
+async fn lose(site: &Site, repair: &Repair) -> Result<(), Error> {
+    let reason = match (repair.had_no_manifest, repair.left) {
+        (true, _) => "the version was missing or damaged in the content library".to_owned(),
+        (false, left) => format!(
+            "{} chunks of the content library were damaged, and nobody near gives {left} of them",
+            repair.lacked
+        ),
+    };
+    let mut tx = site.store.begin().await?;
+    for package in &repair.packages {
+        lose_one(site, &mut tx, package, &repair.manifest, &reason).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+async fn lose_one(
     site: &Site,
     tx: &mut Tx,
     package: &PackageId,
@@ -112,13 +172,14 @@ async fn lose(
     reason: &str,
 ) -> Result<(), Error> {
     contents::remove(tx, package, manifest).await?;
+    prestage::unpin(tx, site.now(), manifest).await?;
     let status = PackageStatus {
         package: package.clone(),
         site: site.code().clone(),
         point: None,
         state: PackageState::Retrying,
         source_version: 0,
-        held: held(tx, package).await?,
+        held: held(site, tx, package).await?,
         reason: reason.to_owned(),
         changed_at: site.now(),
     };
@@ -196,7 +257,7 @@ async fn take_again(site: &Site, package: &PackageRecord, target: Digest) -> Res
         point: None,
         state,
         source_version: package.version.source_version,
-        held: held(&mut tx, id).await?,
+        held: held(site, &mut tx, id).await?,
         reason,
         changed_at: site.now(),
     };

@@ -2,7 +2,7 @@
 //! author's signature.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     fs::{self, DirBuilder, File},
     io,
     ops::ControlFlow,
@@ -23,7 +23,7 @@ use packhorse_trust::{SignedType, sign};
 use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW, flock, futimens, syncfs};
 use uuid::Uuid;
 
-use crate::{error::Error, site::Site};
+use crate::{care::room, error::Error, site::Site};
 
 /// What an upload is called until all of it is there.
 const UNFINISHED: &str = "part";
@@ -83,11 +83,12 @@ pub(crate) async fn snapshot_source(site: &Site, source: &SourceFrom) -> Result<
     };
     let dropped = DropFlag::default();
     let (library, flag) = (site.library.clone(), dropped.0.clone());
+    let watch = room::Watch::begin(site.settings.content.reserve, site.directories.library())?;
     let taking = tokio::task::spawn_blocking(move || {
         if let Some(own) = own.as_deref().and_then(Path::parent) {
             check_apart(&path, own)?;
         }
-        take(&path, &library, record.as_deref(), &flag)
+        take(&path, &library, record.as_deref(), (&flag, &watch))
     });
     let (Snapshot { manifest, digest }, files_read) = taking.await??;
     let taken =
@@ -149,11 +150,15 @@ fn take(
     path: &Path,
     library: &Library,
     record: Option<&Path>,
-    dropped: &AtomicBool,
+    (dropped, watch): (&AtomicBool, &room::Watch),
 ) -> Result<(Snapshot, u64), Error> {
-    let files_read = Cell::new(0);
+    let (files_read, no_room) = (Cell::new(0), RefCell::new(None));
     let progress = |progress: Progress| {
         files_read.set(progress.files_read);
+        if let Err(refused) = watch.reached(progress.bytes_done) {
+            no_room.replace(Some(refused));
+            return ControlFlow::Break(());
+        }
         match dropped.load(Ordering::Relaxed) {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
@@ -164,7 +169,7 @@ fn take(
         None => snapshot(path, library, &progress),
     };
     taken.map(|taken| (taken, files_read.get())).map_err(|error| match error {
-        SnapshotError::Cancelled => Error::Interrupted,
+        SnapshotError::Cancelled => no_room.take().map_or(Error::Interrupted, Error::from),
         SnapshotError::Library(error) if error.is_disk_full() => Error::Precondition(
             "the disk of the site's content library is full; make room, or delete packages that are not needed"
                 .to_owned(),

@@ -4,6 +4,7 @@
 //! site's own distribution points ([`points`]), makes the bundles for the children ([`bundles`]), mends what was found
 //! damaged ([`heal`]) and removes what nobody needs any more ([`cleanup`]).
 
+mod adopt;
 mod bundles;
 mod cleanup;
 mod heal;
@@ -32,6 +33,7 @@ use packhorse_proto::object::v1 as wire;
 use packhorse_runtime::{Next, Worker};
 
 use crate::{
+    care::prestage,
     error::Error,
     record::{self, Body, PackageRecord},
     sender::parents,
@@ -39,13 +41,14 @@ use crate::{
     store::{
         Tx,
         contents::{self, Content},
-        neighbours,
+        neighbours, objects,
         points::PointRow,
     },
 };
 
+pub(crate) use adopt::{adopt, adopt_offered};
 use bundles::Made;
-pub(crate) use heal::ContentCheck;
+pub(crate) use heal::{ContentCheck, check_contents};
 pub(crate) use needs::{Need, needs};
 
 const RETRY: Duration = Duration::from_secs(30);
@@ -108,6 +111,16 @@ impl View {
         package.version.manifest.is_some()
             && (package.object.owner == *site.code() || distribution.reaches(&self.subtree))
     }
+
+    /// Packages whose content this site should hold and does not, with the version.
+    pub(crate) fn lacking(&self, site: &Site) -> Vec<(PackageId, Digest)> {
+        let wanted = self.packages.iter().filter(|(package, wanted)| self.wants(site, package, wanted));
+        let versions = wanted.filter_map(|(package, _)| {
+            let target = package.version.manifest?;
+            Some((package.definition.id.clone(), target))
+        });
+        versions.filter(|(package, target)| !self.holds(package, target)).collect()
+    }
 }
 
 impl DistributionManager {
@@ -129,8 +142,11 @@ impl Worker for DistributionManager {
 
     async fn step(&mut self) -> Result<Next, Error> {
         let mut tx = self.site.store.read().await?;
-        let view = View::load(&self.site, &mut tx).await?;
+        let mut view = View::load(&self.site, &mut tx).await?;
         drop(tx);
+        if !view.lacking(&self.site).is_empty() && !adopt(&self.site).await?.is_empty() {
+            view = View::load(&self.site, &mut self.site.store.read().await?).await?;
+        }
         report_libraries(&self.site, &view).await?;
         let mut failed = heal::heal(&self.site, &view, &mut self.sought).await?;
         failed |= points::bring(&self.site, &view, &mut self.checked).await?;
@@ -169,7 +185,11 @@ async fn report_libraries(site: &Site, view: &View) -> Result<(), Error> {
     {
         // What is still in the library is forgotten only once the clean-up has removed it.
         let is_own_library = status.site == *site.code() && status.point.is_none();
-        if is_own_library && !held.contains(&status.package) && !wanted.contains(&status.package) {
+        if is_own_library
+            && !held.contains(&status.package)
+            && !wanted.contains(&status.package)
+            && is_known(&mut tx, &status.package).await?
+        {
             gone.push(object.id);
         }
     }
@@ -185,6 +205,15 @@ async fn report_libraries(site: &Site, view: &View) -> Result<(), Error> {
         record::write(site, &mut tx, ObjectKind::PackageStatus, &id, Body::Deleted).await?;
     }
     Ok(tx.commit().await?)
+}
+
+/// Whether the objects that say who wants a package have come. What is said of a bundle that came before them stays.
+async fn is_known(tx: &mut Tx, package: &PackageId) -> Result<bool, Error> {
+    Ok(match objects::get(tx, ObjectKind::Package, package.as_str()).await? {
+        None => false,
+        Some(object) if object.deleted => true,
+        Some(_) => objects::held(tx, ObjectKind::Distribution, package.as_str()).await?.is_some(),
+    })
 }
 
 /// Writes how this site's library stands with a package, unless a failure was noted that still holds.
@@ -204,7 +233,7 @@ async fn library_status(
     tx: &mut Tx,
     package: &PackageId,
 ) -> Result<Option<PackageStatus>, Error> {
-    let held = held(tx, package).await?;
+    let held = held(site, tx, package).await?;
     let Some(record) = record::package(tx, package.as_str()).await? else {
         return Ok(None);
     };
@@ -246,7 +275,7 @@ async fn number(site: &Site, tx: &mut Tx, package: &PackageId) -> Result<(), Err
     Ok(())
 }
 
-async fn noted_failure(
+pub(crate) async fn noted_failure(
     tx: &mut Tx,
     site: &Site,
     package: &PackageId,
@@ -271,8 +300,17 @@ pub(crate) async fn check_library(site: &Site, package: &PackageId) -> Result<()
     }
 }
 
-/// Versions of a package that the library holds, newest first.
-pub(crate) async fn held(tx: &mut Tx, package: &PackageId) -> Result<Vec<Digest>, Error> {
-    let held = contents::of(tx, package).await?.into_iter();
-    Ok(held.map(|content| content.manifest).take(HELD_MAX).collect())
+/// Versions of a package that the library holds, newest first. Where there is none, those that were prestaged and may be
+/// older ones of it: a bundle may build on them.
+pub(crate) async fn held(site: &Site, tx: &mut Tx, package: &PackageId) -> Result<Vec<Digest>, Error> {
+    let held: Vec<Digest> =
+        contents::of(tx, package).await?.into_iter().map(|content| content.manifest).collect();
+    if !held.is_empty() {
+        return Ok(held.into_iter().take(HELD_MAX).collect());
+    }
+    let current = record::package(tx, package.as_str()).await?.and_then(|record| record.version.manifest);
+    let mut bases = prestage::bases(site, tx).await?;
+    // Whether that one is held, adopting it says.
+    bases.retain(|base| Some(*base) != current);
+    Ok(bases)
 }

@@ -219,7 +219,7 @@ async fn lost_content_is_taken_in_again_from_its_source() {
     let package = central.package(&noise(50_000, 1)).await;
     let manifest = contents::list(&mut central.site.store.read().await.unwrap()).await.unwrap()[0].manifest;
     central.site.library.collect(&[]).unwrap();
-    super::heal::distrust(&central.site, &manifest).await.unwrap();
+    super::check_contents(&central.site).await.unwrap();
     assert!(held(&central).await.is_empty());
 
     manager.step().await.unwrap();

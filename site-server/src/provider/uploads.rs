@@ -10,15 +10,16 @@ use std::{
 };
 
 use packhorse_content::Limits;
+use packhorse_domain::care::Reserve;
 use packhorse_proto::provider::v1::{
     EntryKind, UploadEntry, UploadSourceRequest, upload_source_request::Body,
 };
-use rustix::fs::{OFlags, statvfs};
+use rustix::fs::OFlags;
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 
-use crate::{distribution::intake::Upload, error::Error, site::Site};
+use crate::{care::room, distribution::intake::Upload, error::Error, site::Site};
 
 const DATA_LENGTH_MAX: usize = 256 * 1024;
 const PATH_LENGTH_MAX: usize = 4096;
@@ -28,16 +29,15 @@ const SILENCE_MAX: Duration = Duration::from_secs(120);
 const AHEAD: usize = 8;
 /// The room on the disk is looked at again after so many bytes.
 const LOOK_EVERY: u64 = 64 * 1024 * 1024;
-const ROOM_LEFT_MIN: u64 = 1024 * 1024 * 1024;
 
 /// Takes a stream of entries and data, and gives the upload's id. Whatever cuts or spoils it leaves nothing.
 pub(super) async fn receive<S>(site: &Site, stream: S) -> Result<String, Status>
 where
     S: Stream<Item = Result<UploadSourceRequest, Status>>,
 {
-    let uploads = site.directories.uploads();
+    let (uploads, reserve) = (site.directories.uploads(), site.settings.content.reserve);
     let (sender, receiver) = mpsc::channel(AHEAD);
-    let writer = tokio::task::spawn_blocking(move || write_all(&uploads, receiver));
+    let writer = tokio::task::spawn_blocking(move || write_all(&uploads, reserve, receiver));
     let ended = hand_over(stream, &sender).await;
     drop(sender);
     let written = writer.await.map_err(Error::from)?;
@@ -77,9 +77,9 @@ where
     }
 }
 
-fn write_all(uploads: &Path, mut receiver: mpsc::Receiver<Next>) -> Result<String, Error> {
+fn write_all(uploads: &Path, reserve: Reserve, mut receiver: mpsc::Receiver<Next>) -> Result<String, Error> {
     let upload = Upload::new(uploads)?;
-    let mut tree = Tree::new(upload.path());
+    let mut tree = Tree::new(upload.path(), reserve);
     loop {
         match receiver.blocking_recv() {
             Some(Next::Message(Body::Entry(entry))) => tree.entry(&entry)?,
@@ -96,6 +96,7 @@ fn write_all(uploads: &Path, mut receiver: mpsc::Receiver<Next>) -> Result<Strin
 /// ever followed.
 struct Tree {
     root: PathBuf,
+    reserve: Reserve,
     limits: Limits,
     directories: HashSet<String>,
     entries: u32,
@@ -118,9 +119,10 @@ fn refused(path: &str, reason: &str) -> Error {
 }
 
 impl Tree {
-    fn new(root: &Path) -> Self {
+    fn new(root: &Path, reserve: Reserve) -> Self {
         Tree {
             root: root.to_owned(),
+            reserve,
             limits: Limits::default(),
             directories: HashSet::new(),
             entries: 0,
@@ -172,7 +174,7 @@ impl Tree {
     }
 
     fn begin_file(&mut self, entry: &UploadEntry) -> Result<(), Error> {
-        check_room(&self.root, entry.length)?;
+        room::check(self.reserve, &self.root, entry.length)?;
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -200,7 +202,7 @@ impl Tree {
         // Others write to the disk too.
         if self.unchecked >= LOOK_EVERY {
             self.unchecked = 0;
-            check_room(&self.root, open.left)?;
+            room::check(self.reserve, &self.root, open.left)?;
         }
         Ok(())
     }
@@ -242,21 +244,6 @@ fn no_room() -> Error {
     )
 }
 
-fn check_room(at: &Path, wanted: u64) -> Result<(), Error> {
-    let disk = statvfs(at).map_err(|source| Error::File {
-        what: format!("ask for the room at {}", at.display()),
-        source: source.into(),
-    })?;
-    let (available, total) =
-        (disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize));
-    if is_room(available, total, wanted) { Ok(()) } else { Err(no_room()) }
-}
-
-/// A gibibyte and a twentieth of the disk stay free: a database that cannot write stops the whole site.
-fn is_room(available: u64, total: u64, wanted: u64) -> bool {
-    available.checked_sub(wanted).is_some_and(|left| left >= ROOM_LEFT_MIN && left >= total / 20)
-}
-
 fn check_path(path: &str) -> Result<(), Error> {
     let plain = |name: &str| {
         !matches!(name, "" | "." | "..") && name.len() <= NAME_LENGTH_MAX && !name.contains('\0')
@@ -293,16 +280,6 @@ fn check_link(path: &str, target: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_gibibyte_and_a_twentieth_stay_free() {
-        let gib = ROOM_LEFT_MIN;
-        assert!(is_room(3 * gib, 10 * gib, 2 * gib));
-        assert!(!is_room(3 * gib, 10 * gib, 2 * gib + 1));
-        assert!(!is_room(3 * gib, 10 * gib, 4 * gib));
-        assert!(is_room(9 * gib, 100 * gib, 4 * gib));
-        assert!(!is_room(9 * gib, 100 * gib, 5 * gib));
-    }
 
     #[test]
     fn only_plain_relative_paths_are_taken() {

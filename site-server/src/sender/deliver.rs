@@ -22,7 +22,8 @@ use crate::{
     },
 };
 
-const NO_SPACE_WAIT: Duration = Duration::from_secs(600);
+/// The first time; then twice as long each time.
+const NO_SPACE_WAIT: Duration = Duration::from_secs(60);
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
 /// A wrong part is cut off by the peer and comes again: the first time at once.
 const DAMAGED_WAIT: Duration = Duration::from_secs(1);

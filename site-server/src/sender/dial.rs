@@ -40,7 +40,7 @@ const GOOD_LINK_BYTES: u64 = 256 * 1024;
 
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DialError {
+pub(crate) enum DialError {
     #[error("the link's certificate cannot be used")]
     Credentials(#[source] CredentialsError),
     #[error("the parent cannot be reached")]
@@ -208,7 +208,7 @@ async fn better_way(site: &Site, parent: &SiteCode, own: Option<&AddressName>) {
     }
 }
 
-pub(super) async fn channel(
+pub(crate) async fn channel(
     site: &Site,
     parent: &SiteCode,
     endpoint: &str,

@@ -25,7 +25,7 @@ mod session;
 mod spooled;
 mod terms;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod written;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -40,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use accept::LinkServer;
 pub(crate) use apply::parents;
-pub(crate) use dial::dial_parent;
+pub(crate) use dial::{channel, dial_parent};
 pub(crate) use fault::MESSAGE_BYTES_MAX;
 pub(crate) use lanes::{Door, QUIC_OPTIONS, serve_lanes};
 pub(crate) use relay::Relays;

@@ -5,6 +5,7 @@
 
 mod bundles;
 mod objects;
+mod room;
 
 use std::{
     collections::{HashMap, HashSet},

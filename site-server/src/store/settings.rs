@@ -11,6 +11,14 @@ pub(crate) const TRUST_FILE: &str = "trust-file";
 /// The organisation's root key.
 pub(crate) const ROOT_KEY: &str = "root-key";
 
+/// Where the check of the content library is, and how the last one ended.
+pub(crate) const VERIFY: &str = "content-verify";
+
+/// What was asked to be taken in from a disk, and how it went.
+pub(crate) const PRESTAGE: &str = "prestage";
+/// Versions that were taken in so and are kept for a while.
+pub(crate) const PRESTAGED: &str = "prestaged";
+
 pub(crate) async fn get(tx: &mut Tx, setting: &str) -> Result<Option<Vec<u8>>, StoreError> {
     sqlx::query_scalar("SELECT value FROM setting WHERE name = $1")
         .bind(setting)

@@ -61,7 +61,7 @@ impl<'a> Dirs<'a> {
     }
 }
 
-pub(super) fn open_directory(parent: impl AsFd, name: &str) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn open_directory(parent: impl AsFd, name: &str) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }

@@ -1,5 +1,6 @@
 //! Libraries on real disks, servers on real sockets, and sources that are not what they should be.
 
+mod mending;
 mod pulling;
 mod serving;
 

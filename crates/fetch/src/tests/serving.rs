@@ -11,7 +11,10 @@ async fn client(server: ContentServer) -> (ContentServiceClient<Channel>, Runnin
 }
 
 async fn read(client: &ContentServiceClient<Channel>, chunks: Vec<Vec<u8>>) -> Result<usize, Status> {
-    let request = ReadChunksRequest { chunks: chunks.into_iter().map(Into::into).collect() };
+    let request = ReadChunksRequest {
+        chunks: chunks.into_iter().map(Into::into).collect(),
+        ..ReadChunksRequest::default()
+    };
     let mut blocks = client.clone().read_chunks(request).await?.into_inner();
     let mut count = 0;
     while let Some(block) = blocks.message().await? {
@@ -81,7 +84,10 @@ async fn too_many_readers_are_sent_away_until_others_leave() {
     let (shelf, manifest) = Shelf::with(80, 256 * 1024);
     let (client, _server) = client(shelf.server().with_readers_max(1)).await;
     let chunks = digests(&manifest);
-    let request = ReadChunksRequest { chunks: chunks.iter().cloned().map(Into::into).collect() };
+    let request = ReadChunksRequest {
+        chunks: chunks.iter().cloned().map(Into::into).collect(),
+        ..ReadChunksRequest::default()
+    };
     // Nobody reads on: the rest waits at the server.
     let mut held = client.clone().read_chunks(request).await.unwrap().into_inner();
     held.message().await.unwrap();

@@ -26,7 +26,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::{Addresses, Advertisements, Collections, DistributionPoints, Packages, Sites, Statuses};
 use crate::{
-    config::Config,
+    config::{Config, Settings},
     init::{Plan, init},
     site::Site,
     store::objects,
@@ -47,6 +47,10 @@ struct World {
 
 impl World {
     async fn new() -> World {
+        World::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Settings)) -> World {
         let directory = tempfile::tempdir().expect("a directory");
         let clock = ManualClock::new(SystemClock.now());
         let plan = Plan {
@@ -58,7 +62,8 @@ impl World {
             join: None,
         };
         init(&plan, &clock).await.expect("a site");
-        let settings = Config::load(&plan.directory.join("site.toml")).expect("settings");
+        let mut settings = Config::load(&plan.directory.join("site.toml")).expect("settings");
+        change(&mut settings);
         let site = Site::open(&plan.directory, settings, Arc::new(clock.clone())).await.expect("opened");
         let site = Arc::new(site);
         World {

@@ -2,6 +2,7 @@
 
 use std::{fs, time::Duration};
 
+use packhorse_domain::care::Reserve;
 use packhorse_proto::provider::v1::{
     CreatePackageRequest, EntryKind, Source, UploadEntry, UploadSourceRequest, source,
     upload_source_request::Body,
@@ -110,4 +111,19 @@ async fn an_upload_that_nobody_uses_goes_after_a_day() {
     drop(held);
     refused(world.create(from_upload(&upload)).await, Code::FailedPrecondition, &["upload again"]);
     world.create(from_upload(&in_use)).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_room_no_content_is_taken_and_everything_else_goes_on() {
+    let world = World::with(|settings| settings.content.reserve = Reserve::Bytes(u64::MAX / 2)).await;
+    let source = world.source("source", "echo hello\n");
+
+    let words = ["no room for package content", "are free", "stay in reserve", "; `packhorse content usage`"];
+    refused(world.create(from_directory(&source)).await, Code::FailedPrecondition, &words);
+    refused(send(&world, good(), None).await, Code::FailedPrecondition, &words);
+
+    assert_eq!(left(&world), 0);
+    assert!(world.site.library.manifests().unwrap().is_empty());
+    let without_source = CreatePackageRequest { source: None, ..from_directory(&source) };
+    world.create(without_source).await.unwrap();
 }

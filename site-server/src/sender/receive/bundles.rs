@@ -15,21 +15,19 @@ use tokio::time::Instant;
 
 use super::{Receiver, settled};
 use crate::{
+    care::prestage,
+    distribution,
     error::Error,
     sender::{
         arriving::{Arriving, SyncError, Synced},
         spooled::{Opened, Spool},
     },
-    site::Site,
     store::{
         arrivals::{self, Arrival, ArrivalState},
         contents,
         neighbours::Relation,
     },
 };
-
-/// What a bundle leaves free on the disk, for the database, the library and status messages.
-const DISK_RESERVE_BYTES: u64 = 256 * 1024 * 1024;
 
 impl Receiver {
     /// What was synced is acknowledged, and what was checked may go on.
@@ -163,6 +161,16 @@ impl Receiver {
             refuse(link, RefuseReason::Held, "this version is held");
             return Ok(());
         }
+        if arrival.is_none() && distribution::adopt_offered(&self.site, &package, &target).await? {
+            refuse(link, RefuseReason::Held, "this version was in the library already");
+            return Ok(());
+        }
+        if arrival.is_none() && prestage::is_to_be_tried(&self.site, &target).await? {
+            self.site.care.prestage.wake();
+            let text = "it is looked for in what was prestaged here; what is lacking then is asked for";
+            refuse(link, RefuseReason::Other, text);
+            return Ok(());
+        }
         if arrival.is_some_and(|arrival| arrival.state == ArrivalState::Complete) {
             settled(link.accept(item, offer.length));
             self.despooling.insert(item);
@@ -172,9 +180,8 @@ impl Receiver {
             refuse(link, RefuseReason::BaseMissing, "a version that the bundle builds on is not held here");
             return Ok(());
         }
-        if free_bytes(&self.site).is_some_and(|free| free < offer.length.saturating_add(DISK_RESERVE_BYTES)) {
-            refuse(link, RefuseReason::NoSpace, "the site's disk is full");
-            return Ok(());
+        if let Err(no_room) = self.check_room(&offer) {
+            return self.wait_for_room(offer.item, &package, &no_room, link).await;
         }
         self.open(offer, package, target, link).await
     }
@@ -215,6 +222,7 @@ impl Receiver {
         };
         let mut tx = self.site.store.begin().await?;
         arrivals::put(&mut tx, &arrival).await?;
+        self.has_room(&mut tx, &arrival.package).await?;
         tx.commit().await?;
         let (durable, held) = wanted(&mut opened, link.leaves_out());
         settled(link.accept_rest(offer.item, durable, held));
@@ -240,6 +248,12 @@ impl Receiver {
                 self.unsynced_since.get_or_insert_with(Instant::now);
                 if is_due {
                     arriving.sync(&self.syncs.0);
+                    let (to_come, package) = (arriving.to_come(), arriving.arrival.package.clone());
+                    // Others write to the disk too. What is here stays, and goes on from there.
+                    if let Err(no_room) = self.room_for(to_come, 0) {
+                        self.close_bundle(&item);
+                        return self.wait_for_room(item, &package, &no_room, link).await;
+                    }
                 }
             }
             Err(source) => {
@@ -289,9 +303,4 @@ fn wanted(opened: &mut Opened, leaves_out: bool) -> (u64, Ranges) {
     opened.here = held.clone();
     opened.here.insert(0..durable);
     (durable, held)
-}
-
-fn free_bytes(site: &Site) -> Option<u64> {
-    let space = rustix::fs::statvfs(site.directories.incoming()).ok()?;
-    Some(space.f_bavail.saturating_mul(space.f_frsize))
 }

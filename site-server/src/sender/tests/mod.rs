@@ -11,6 +11,7 @@ mod queue;
 mod relay;
 mod repair;
 mod retry;
+mod room;
 mod skew;
 
 use std::{
@@ -33,7 +34,7 @@ use super::{
 use crate::{store::neighbours::Relation, testing::Node};
 
 /// A line between a parent and a child.
-pub(super) struct Line {
+pub(crate) struct Line {
     /// Data frames that went down: offset and length.
     pub(super) data: Arc<Mutex<Vec<(u64, u64)>>>,
     /// The item of each of them.
@@ -47,7 +48,7 @@ pub(super) struct Line {
 
 impl Line {
     /// Joins the two until the line is dropped.
-    pub(super) fn new(parent: &Node, child: &Node) -> Line {
+    pub(crate) fn new(parent: &Node, child: &Node) -> Line {
         Line::with(parent, child, u64::MAX)
     }
 
@@ -119,7 +120,7 @@ impl Line {
         (outbound, inbound)
     }
 
-    pub(super) fn data_bytes(&self) -> u64 {
+    pub(crate) fn data_bytes(&self) -> u64 {
         self.data.lock().unwrap().iter().map(|(_, length)| length).sum()
     }
 
