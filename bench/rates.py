@@ -96,10 +96,11 @@ def rate(path, begin, end, limit):
     tell(mean_percent=100 * (mean / limit - 1), **off(seen, limit), windows=len(seen))
 
 
-def blocks(times, sent, gap):
+def blocks(times, sent, gap, least):
     """(begin, end, bytes sent before it) of each run of bulk without a gap in it: the samples that show its first and its
     last packets, both late by as much, so that no length of time is longer for it. One that may have begun before the
-    samples is left out."""
+    samples is left out. Less than `least` bytes in a pause are no block, as a packet by which QUIC finds out how long
+    packets may be; they count with the block before."""
     found = []
     for at in range(1, len(times)):
         # A packet may lie between two samples of which neither alone would show it.
@@ -107,15 +108,16 @@ def blocks(times, sent, gap):
             continue
         if found and times[at] - found[-1][1] < gap:
             found[-1][1] = times[at]
+            found[-1][3] = sent[at]
         else:
-            found.append([times[at], times[at], sent[at - 1]])
-    return [block for block in found if block[0] - times[0] >= gap]
+            found.append([times[at], times[at], sent[at - 1], sent[at]])
+    return [block[:3] for block in found if block[0] - times[0] >= gap and block[3] - block[2] >= least]
 
 
 def pulse(path, begin, end, block, pause, limit=None):
     """Whole cycles that take 10 s or little more, from the begin of a block to the begin of another."""
     times, sent, _ = read(path, begin, end)
-    found = blocks(times, sent, pause / 2)
+    found = blocks(times, sent, pause / 2, block / 2)
     if len(found) < 3:
         sys.exit(f"{len(found)} blocks only")
     busy = statistics.median(end - begin for begin, end, _ in found[1:-1])
