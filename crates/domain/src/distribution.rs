@@ -159,11 +159,9 @@ pub struct HeldVersion {
     pub may_be_ahead: bool,
 }
 
-/// Versions of a package that are kept beside the newest, for bundles that build on them.
-pub const OLDER_VERSIONS_KEPT: usize = 1;
-
-/// Which of the held versions of a package are kept, the newest first.
-pub fn kept(wanted: Wanted, versions: &[HeldVersion]) -> Vec<bool> {
+/// Which of the held versions of a package are kept, the newest first; `older_max`: of those that are neither current nor
+/// ahead, for bundles that build on them.
+pub fn kept(wanted: Wanted, versions: &[HeldVersion], older_max: usize) -> Vec<bool> {
     let mut older = 0;
     versions
         .iter()
@@ -173,7 +171,7 @@ pub fn kept(wanted: Wanted, versions: &[HeldVersion]) -> Vec<bool> {
             Wanted::Yes if version.is_current || version.may_be_ahead => true,
             Wanted::Yes => {
                 older += 1;
-                older <= OLDER_VERSIONS_KEPT
+                older <= older_max
             }
         })
         .collect()
@@ -280,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn the_current_version_and_one_older_are_kept() {
+    fn the_current_version_and_some_older_are_kept() {
         let current = HeldVersion { is_current: true, may_be_ahead: false };
         let ahead = HeldVersion { is_current: false, may_be_ahead: true };
         let old = HeldVersion { is_current: false, may_be_ahead: false };
@@ -294,8 +292,10 @@ mod tests {
             (Wanted::NotYetKnown, vec![old, old, ahead], vec![true; 3]),
             (Wanted::Yes, vec![], vec![]),
         ] {
-            assert_eq!(kept(wanted, &versions), expected, "{wanted:?} {versions:?}");
+            assert_eq!(kept(wanted, &versions, 1), expected, "{wanted:?} {versions:?}");
         }
+        assert_eq!(kept(Wanted::Yes, &[current, old, old, old], 2), [true, true, true, false]);
+        assert_eq!(kept(Wanted::Yes, &[current, old], 0), [true, false]);
     }
 
     #[test]

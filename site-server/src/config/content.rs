@@ -18,6 +18,12 @@ pub struct Content {
     /// How fast it is read then, as `8MB/s`.
     #[serde(default = "verify_rate")]
     pub verify_rate: String,
+    /// Versions of a package that are kept beside the current one, for bundles that build on them.
+    #[serde(default = "older_versions")]
+    pub older_versions: u32,
+    /// From so many of them bundles to the current version are made before a child is known to need them.
+    #[serde(default)]
+    pub prepare_ahead: u32,
 }
 
 /// The same, checked.
@@ -27,7 +33,12 @@ pub struct ContentSettings {
     /// `None`: only when somebody asks.
     pub verify_every: Option<Duration>,
     pub verify_bytes_per_s: u64,
+    pub older_versions: usize,
+    pub prepare_ahead: usize,
 }
+
+/// The status of a library names no more versions.
+const OLDER_VERSIONS_MAX: u32 = packhorse_domain::status::HELD_MAX as u32 - 1;
 
 const VERIFY_RATE_BYTES_PER_S: u64 = 8_000_000;
 
@@ -43,9 +54,19 @@ fn verify_rate() -> String {
     "8MB/s".to_owned()
 }
 
+fn older_versions() -> u32 {
+    1
+}
+
 impl Default for Content {
     fn default() -> Self {
-        Content { reserve: reserve(), verify_every_d: verify_every_d(), verify_rate: verify_rate() }
+        Content {
+            reserve: reserve(),
+            verify_every_d: verify_every_d(),
+            verify_rate: verify_rate(),
+            older_versions: older_versions(),
+            prepare_ahead: 0,
+        }
     }
 }
 
@@ -58,11 +79,23 @@ impl Content {
             self.verify_every_d <= 366,
             "a number of days up to 366 is expected, or 0 for never",
         );
+        problems.require(
+            "content.older_versions",
+            self.older_versions <= OLDER_VERSIONS_MAX,
+            &format!("a number up to {OLDER_VERSIONS_MAX} is expected"),
+        );
+        problems.require(
+            "content.prepare_ahead",
+            self.prepare_ahead <= self.older_versions,
+            "no more than content.older_versions is expected: a bundle builds on a version that is kept",
+        );
         let days = u64::from(self.verify_every_d);
         ContentSettings {
             reserve: reserve.unwrap_or_default(),
             verify_every: (days > 0).then(|| Duration::from_secs(days * 86_400)),
             verify_bytes_per_s: rate.map_or(VERIFY_RATE_BYTES_PER_S, Rate::bytes_per_second),
+            older_versions: self.older_versions as usize,
+            prepare_ahead: self.prepare_ahead as usize,
         }
     }
 }

@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 
 use crate::{
     care::room,
-    distribution::{Need, RETRY, View, heal, needs},
+    distribution::{Need, RETRY, View, ahead, heal, needs},
     error::Error,
     record::PackageRecord,
     site::Site,
@@ -46,13 +46,21 @@ pub(super) async fn make_one(site: &Site, view: &View, failed: &mut Failed) -> R
     let is_known = |plan: &BundlePlan| {
         known.iter().any(|bundle| bundle.target == plan.target && bundle.bases == plan.bases)
     };
-    let next = needs.into_iter().find(|Need { package, plan, has_job, .. }| {
+    let urgent = needs.into_iter().find(|Need { package, plan, has_job, .. }| {
         !has_job
             && !failed.contains_key(&plan.target)
             && !is_known(plan)
             && view.holds(&package.definition.id, &plan.target)
     });
-    let Some(Need { child, package, plan, .. }) = next else {
+    let urgent = urgent.map(|need| (need.child.as_str(), need.package, need.plan));
+    // Only when no child waits for one.
+    let next = urgent.or_else(|| {
+        let mut plans = ahead(site, view).into_iter();
+        let (package, plan) =
+            plans.find(|(_, plan)| !failed.contains_key(&plan.target) && !is_known(plan))?;
+        Some(("none yet", package, plan))
+    });
+    let Some((child, package, plan)) = next else {
         return Ok(if failed.is_empty() { Made::Nothing } else { Made::Failed });
     };
     let span = tracing::info_span!(

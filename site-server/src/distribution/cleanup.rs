@@ -17,7 +17,7 @@ use packhorse_domain::{
 
 use crate::{
     care::prestage,
-    distribution::{View, intake, needs},
+    distribution::{View, ahead, intake, needs},
     error::Error,
     record,
     site::Site,
@@ -65,6 +65,7 @@ async fn bundles_not_needed(site: &Site, view: &View) -> Result<(), Error> {
     let mut tx = site.store.begin().await?;
     let needed: Vec<(SiteCode, BundlePlan)> =
         needs(site, &mut tx, view).await?.into_iter().map(|need| (need.child.clone(), need.plan)).collect();
+    let ahead = ahead(site, view);
     let mut gone = Vec::new();
     for sending in bundles::sendings(&mut tx).await? {
         let bundle = bundles::get(&mut tx, &sending.digest).await?;
@@ -78,8 +79,9 @@ async fn bundles_not_needed(site: &Site, view: &View) -> Result<(), Error> {
     }
     let sendings = bundles::sendings(&mut tx).await?;
     for bundle in bundles::list(&mut tx).await? {
+        let plans = needed.iter().map(|(_, plan)| plan).chain(ahead.iter().map(|(_, plan)| plan));
         let planned =
-            needed.iter().any(|(_, plan)| plan.target == bundle.target && plan.bases == bundle.bases);
+            plans.into_iter().any(|plan| plan.target == bundle.target && plan.bases == bundle.bases);
         let queued = sendings.iter().any(|sending| sending.digest == bundle.digest);
         if !planned && !queued {
             bundles::remove(&mut tx, &bundle.digest).await?;
@@ -133,7 +135,8 @@ async fn contents_not_needed(site: &Site, view: &View) -> Result<bool, Error> {
                 may_be_ahead: content.source_version == 0 && !overtaken.contains(content),
             })
             .collect();
-        let kept = kept(wanted(site, &mut tx, view, package).await?, &facts);
+        let wanted = wanted(site, &mut tx, view, package).await?;
+        let kept = kept(wanted, &facts, site.settings.content.older_versions);
         gone.extend(versions.iter().zip(kept).filter(|(_, kept)| !kept).map(|(content, _)| content));
     }
     drop(tx);

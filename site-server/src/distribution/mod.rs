@@ -49,6 +49,7 @@ use crate::{
 pub(crate) use adopt::{adopt, adopt_offered};
 use bundles::Made;
 pub(crate) use heal::{ContentCheck, check_contents};
+use needs::ahead;
 pub(crate) use needs::{Need, needs};
 
 const RETRY: Duration = Duration::from_secs(30);

@@ -69,6 +69,29 @@ pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Resul
     Ok(needs)
 }
 
+/// What is to be made before a child is known to need it: from older versions to the current one of each package that
+/// some child is to have.
+pub(super) fn ahead<'a>(site: &Site, view: &'a View) -> Vec<(&'a PackageRecord, BundlePlan)> {
+    let reached = view
+        .packages
+        .iter()
+        .filter(|(_, distribution)| view.children.iter().any(|(_, below)| distribution.reaches(below)));
+    let mut plans = Vec::new();
+    for (package, _) in reached {
+        let Some(target) = package.version.manifest else { continue };
+        let own = || view.contents.iter().filter(|content| content.package == package.definition.id);
+        if own().all(|content| content.manifest != target) {
+            continue;
+        }
+        // They are sorted, the newest first.
+        let older = own().filter(|content| content.manifest != target);
+        for base in older.take(site.settings.content.prepare_ahead) {
+            plans.push((package, BundlePlan { target, bases: vec![base.manifest] }));
+        }
+    }
+    plans
+}
+
 async fn reported(tx: &mut Tx, view: &View) -> Result<Reported, Error> {
     let mut reported: Reported = view.children.iter().map(|(child, _)| (child.clone(), Vec::new())).collect();
     for (_, status) in

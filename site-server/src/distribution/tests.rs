@@ -28,6 +28,7 @@ use crate::{
     record::Body,
     store::{
         arrivals::{self, Arrival, ArrivalState},
+        bundles,
         contents::{self, Content},
         objects,
     },
@@ -111,6 +112,59 @@ async fn nothing_is_collected_while_an_intake_is_under_way_and_nobody_waits_long
     assert!(!central.site.library.has_manifest(&stray), "the sweep was made up for");
 }
 
+#[tokio::test]
+async fn bundles_to_a_new_version_are_made_ahead_and_kept_as_far_as_the_settings_say() {
+    let central = Node::central_with(SystemClock::shared(), |settings| {
+        settings.content.older_versions = 3;
+        settings.content.prepare_ahead = 2;
+    })
+    .await;
+    let _child = central.child("PAR", SystemClock::shared()).await;
+    let mut manager = DistributionManager::new(central.site.clone());
+    let package = central.package(&noise(50_000, 1)).await;
+    for seed in 2..6 {
+        central.update(&package, &noise(50_000, seed)).await;
+    }
+    let versions: Vec<Digest> = {
+        let mut tx = central.site.store.read().await.unwrap();
+        contents::list(&mut tx).await.unwrap().into_iter().map(|content| content.manifest).collect()
+    };
+    let ahead = async || {
+        let mut tx = central.site.store.read().await.unwrap();
+        let bundles = bundles::list(&mut tx).await.unwrap();
+        let mut steps: Vec<Vec<Digest>> =
+            bundles.into_iter().map(|one| [one.bases, vec![one.target]].concat()).collect();
+        steps.retain(|step| step.len() == 2);
+        steps.sort();
+        steps
+    };
+    for _ in 0..5 {
+        manager.step().await.unwrap();
+    }
+    assert_eq!(held(&central).await, [5, 4, 3, 2], "three older ones are kept");
+    assert!(ahead().await.is_empty(), "no child is to have it");
+
+    send_to(&central, &package, "PAR/hall").await;
+    for _ in 0..5 {
+        manager.step().await.unwrap();
+    }
+
+    let mut expected = [[versions[1], versions[0]], [versions[2], versions[0]]].map(Vec::from).to_vec();
+    expected.sort();
+    assert_eq!(ahead().await, expected);
+}
+
+/// A distribution to a point of a child.
+async fn send_to(central: &Node, package: &PackageId, target: &str) {
+    let mut distribution = Distribution::empty(package.clone());
+    distribution.add([target.parse().unwrap()]);
+    let body = Body::of::<wire::Distribution, _>(&distribution);
+    let mut tx = central.site.store.begin().await.unwrap();
+    let kind = ObjectKind::Distribution;
+    crate::record::write(&central.site, &mut tx, kind, package.as_str(), body).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
 /// Puts an object of one site where it is told to another.
 async fn tell(from: &Node, to: &Node, kind: ObjectKind, id: &str) {
     let told = from.object(kind, id).await.unwrap();
@@ -133,13 +187,7 @@ async fn what_became_wanted_since_the_look_at_the_objects_is_kept() {
     let central = Node::central(SystemClock::shared()).await;
     let child = central.child("PAR", SystemClock::shared()).await;
     let package = central.package(&noise(50_000, 1)).await;
-    let mut distribution = Distribution::empty(package.clone());
-    distribution.add(["PAR/hall".parse().unwrap()]);
-    let body = Body::of::<wire::Distribution, _>(&distribution);
-    let mut tx = central.site.store.begin().await.unwrap();
-    let kind = ObjectKind::Distribution;
-    crate::record::write(&central.site, &mut tx, kind, package.as_str(), body).await.unwrap();
-    tx.commit().await.unwrap();
+    send_to(&central, &package, "PAR/hall").await;
     tell(&central, &child, ObjectKind::Package, package.as_str()).await;
     let taken = taken_in(&child, 1);
     record(&child, &package, taken, 0).await;
