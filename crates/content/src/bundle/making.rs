@@ -53,6 +53,8 @@ pub(super) fn write(
         }
     }
     let pieces = encoder.used();
+    // Compressing takes memory too.
+    drop(index);
     let mut used = base.used(&pieces);
     runs.mark(&pieces, &mut used);
     tree::tell_used(&used, &mut spools).map_err(BundleError::Write)?;

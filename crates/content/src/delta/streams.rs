@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use zstd::stream::{read::Decoder, write::Encoder};
+use zstd::{
+    stream::{read::Decoder, write::Encoder},
+    zstd_safe::CParameter,
+};
 
 use crate::bundle::BundleError;
 
@@ -54,6 +57,11 @@ const WINDOW_LOG_MAX: u32 = 22;
 const LITERALS_WINDOW_LOG_MAX: u32 = 25;
 /// From this level on zstd needs more memory for a long window than a site has to have.
 const LEVEL_OF_SHORT_WINDOWS: i32 = 16;
+/// What is longer is compressed by so many threads, whatever the machine has: the bytes depend on it.
+const THREADED_BYTES: u64 = 16 * 1024 * 1024;
+const THREADS: u32 = 2;
+/// What one thread compresses at a time. Longer takes memory, shorter finds less.
+const JOB_BYTES: u32 = 24 * 1024 * 1024;
 const BUFFER_BYTES: usize = 32 * 1024;
 
 impl Stream {
@@ -127,6 +135,10 @@ impl Spools {
             let needed = spool.length.max(1).next_power_of_two().ilog2();
             encoder.window_log(needed.clamp(10, stream.window_log(level)))?;
             encoder.long_distance_matching(stream == Stream::Literals)?;
+            if spool.length >= THREADED_BYTES && level < LEVEL_OF_SHORT_WINDOWS {
+                encoder.multithread(THREADS)?;
+                encoder.set_parameter(CParameter::JobSize(JOB_BYTES))?;
+            }
             io::copy(&mut plain, &mut encoder)?;
             encoder.finish()?;
             let length = sections.file.stream_position()? - begin;
