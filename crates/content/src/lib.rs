@@ -17,6 +17,7 @@ mod library;
 mod likeness;
 mod limits;
 mod manifest;
+mod opening;
 mod outline;
 mod pack;
 mod path;
