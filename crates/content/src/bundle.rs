@@ -15,6 +15,7 @@
 
 mod archives;
 mod making;
+mod reading;
 mod taking;
 mod tree;
 
@@ -228,3 +229,7 @@ impl Write for HashingWriter<'_> {
 #[cfg(test)]
 #[path = "bundle_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "bundle/hostile_tests.rs"]
+mod hostile_tests;

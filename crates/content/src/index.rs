@@ -14,7 +14,7 @@ use std::{
 
 use packhorse_domain::Digest;
 
-use crate::wire::Fields;
+use crate::{pack::PACK_HEADER, wire::Fields};
 
 const MAGIC: [u8; 4] = *b"PHIX";
 const VERSION: u16 = 1;
@@ -77,13 +77,19 @@ impl Index {
         let known =
             fields.bytes(4) == Some(&MAGIC) && fields.u16() == Some(VERSION) && fields.u16() == Some(0);
         let covers = fields.u64().unwrap_or(0);
-        if !known {
+        if !known || covers < PACK_HEADER.len() as u64 {
             return Ok(None);
         }
         let mut summary = Summary::new(count);
-        let mut entry = [0; ENTRY];
+        let (mut entry, mut last) = ([0; ENTRY], None);
         for _ in 0..count {
             input.read_exact(&mut entry)?;
+            // What is out of order cannot be searched.
+            let digest = entry.first_chunk::<32>().copied();
+            if last >= digest {
+                return Ok(None);
+            }
+            last = digest;
             hasher.update(&entry);
             summary.add(&entry);
         }

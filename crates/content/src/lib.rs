@@ -19,6 +19,7 @@ mod library;
 mod likeness;
 mod limits;
 mod manifest;
+mod opening;
 mod outline;
 mod pack;
 mod path;

@@ -16,7 +16,6 @@ use std::{
 };
 
 use packhorse_domain::Digest;
-use rustix::fs::FlockOperation;
 
 use crate::{
     block::Block,
@@ -26,14 +25,13 @@ use crate::{
     likeness::Likenesses,
     limits::Limits,
     manifest::{ChunkRef, Manifest},
+    opening,
     pack::{PACK_HEADER, Pack},
     reader::{self, ChunkReader},
     recover::open_packs,
     wire::digest_of,
     writer::PackWriter,
 };
-
-const FORMAT: &[u8] = b"packhorse-library 1\n";
 
 /// A content library. Clones are the same library; any number of threads may use it at once.
 #[derive(Debug, Clone)]
@@ -69,10 +67,11 @@ impl Library {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
             made.map_err(LibraryError::io("make the directory", &path))?;
         }
-        let lock = take_lock(dir)?;
-        check_format(dir)?;
+        let lock = opening::take_lock(dir)?;
+        opening::check_format(dir)?;
+        opening::sync_names(dir)?;
         for sub in ["manifests", "incoming"] {
-            remove_unfinished(&dir.join(sub))?;
+            opening::remove_unfinished(&dir.join(sub))?;
         }
         let packs: Vec<Arc<Pack>> = open_packs(&dir.join("packs"))?.into_iter().map(Arc::new).collect();
         let free = packs.iter().filter(|pack| pack.has_room()).cloned().collect();
@@ -144,7 +143,14 @@ impl Library {
         if missing > 0 {
             return Err(LibraryError::Incomplete { manifest: digest, missing });
         }
-        durable::write(&self.shared.manifest_path(&digest), bytes)?;
+        let path = self.shared.manifest_path(&digest);
+        let was_there = path.exists();
+        durable::write(&path, bytes).inspect_err(|_| {
+            // If its name could not be made durable, it must not look held.
+            if !was_there {
+                let _ = std::fs::remove_file(&path);
+            }
+        })?;
         self.shared.remove_file(&self.shared.staged_path(&digest))?;
         Ok(digest)
     }
@@ -241,7 +247,11 @@ impl Shared {
         let path = Pack::path_of(&self.dir.join("packs"), id);
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(LibraryError::io("make", &path))?;
-        io::Write::write_all(&mut &file, PACK_HEADER).map_err(LibraryError::io("write", &path))?;
+        if let Err(error) = io::Write::write_all(&mut &file, PACK_HEADER) {
+            // On a full disk each attempt would leave one.
+            let _ = std::fs::remove_file(&path);
+            return Err(LibraryError::io("write", &path)(error));
+        }
         self.unsynced_names.store(true, Ordering::Release);
         let pack = Arc::new(Pack::new(id, path, file, None));
         self.change_packs(|packs| packs.push(pack.clone()));
@@ -324,37 +334,6 @@ impl Shared {
             Err(error) => Err(LibraryError::io("remove", path)(error)),
         }
     }
-}
-
-fn take_lock(dir: &Path) -> Result<File, LibraryError> {
-    let path = dir.join("lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let file = file.map_err(LibraryError::io("open", &path))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(LibraryError::Locked { dir: dir.to_owned() }),
-        Err(error) => Err(LibraryError::io("lock", &path)(error.into())),
-    }
-}
-
-fn check_format(dir: &Path) -> Result<(), LibraryError> {
-    let path = dir.join("format");
-    match std::fs::read(&path) {
-        Ok(found) if found == FORMAT => Ok(()),
-        Ok(_) => Err(LibraryError::Format { path }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => durable::write(&path, FORMAT),
-        Err(error) => Err(LibraryError::io("read", &path)(error)),
-    }
-}
-
-fn remove_unfinished(dir: &Path) -> Result<(), LibraryError> {
-    for entry in dir.read_dir().map_err(LibraryError::io("list", dir))? {
-        let entry = entry.map_err(LibraryError::io("list", dir))?;
-        if entry.file_name().to_string_lossy().starts_with(".part-") {
-            std::fs::remove_file(entry.path()).map_err(LibraryError::io("remove", &entry.path()))?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -18,6 +18,16 @@ use crate::{
 
 const MAGIC: [u8; 4] = *b"PHMF";
 const VERSION: u16 = 1;
+/// What an encoded manifest begins with.
+pub(crate) const HEADER_BYTES: u64 = 10;
+/// What every entry has besides its path.
+pub(crate) const PLAIN_ENTRY_BYTES: u64 = 2 + 1;
+/// What a file has besides that, without its chunks.
+pub(crate) const FILE_BYTES: u64 = 8 + 32 + 4;
+/// What a link has besides that, without its target.
+pub(crate) const LINK_BYTES: u64 = 2;
+/// What each of several chunks takes.
+pub(crate) const CHUNK_BYTES: u64 = 36;
 const EMPTY: Digest = Digest([
     0xaf, 0x13, 0x49, 0xb9, 0xf5, 0xf9, 0xa1, 0xa6, 0xa0, 0x40, 0x4d, 0xea, 0x36, 0xdc, 0xc9, 0x49, 0x9b,
     0xcb, 0x25, 0xc9, 0xad, 0xc1, 0x12, 0xb7, 0xcc, 0x9a, 0x93, 0xca, 0xe4, 0x1f, 0x32, 0x62,
@@ -85,6 +95,27 @@ pub enum ManifestError {
     Kind { path: String, kind: u8 },
     #[error("the chunks of {path:?} do not make up the file")]
     Chunks { path: String },
+}
+
+impl Entry {
+    /// What it takes in an encoded manifest.
+    pub(crate) fn encoded_length(&self) -> u64 {
+        let plain = PLAIN_ENTRY_BYTES + self.path.len() as u64;
+        plain
+            + match &self.kind {
+                EntryKind::Directory => 0,
+                EntryKind::File { chunks, .. } => FILE_BYTES + chunks_bytes(chunks),
+                EntryKind::Symlink { target } => LINK_BYTES + target.len() as u64,
+            }
+    }
+}
+
+/// What the chunks of a file take in an encoded manifest.
+pub(crate) fn chunks_bytes(chunks: &[ChunkRef]) -> u64 {
+    match chunks {
+        [] | [_] => 0,
+        several => several.len() as u64 * CHUNK_BYTES,
+    }
 }
 
 impl Manifest {

@@ -3,7 +3,7 @@
 use packhorse_domain::Digest;
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 
-use super::{ChunkRef, EMPTY, Entry, EntryKind, Manifest, ManifestError};
+use super::{ChunkRef, EMPTY, Entry, EntryKind, HEADER_BYTES, Manifest, ManifestError};
 use crate::{limits::Limits, wire::digest_of};
 
 fn file(path: &str, chunks: &[u32]) -> Entry {
@@ -66,6 +66,8 @@ proptest! {
     #[test]
     fn what_was_encoded_is_decoded(manifest in any_manifest()) {
         let bytes = manifest.encode();
+        let lengths: u64 = manifest.entries.iter().map(Entry::encoded_length).sum();
+        assert_eq!(bytes.len() as u64, HEADER_BYTES + lengths);
         assert_eq!(Manifest::decode(&bytes, &Limits::default()), Ok(manifest));
     }
 

@@ -31,6 +31,9 @@ pub(crate) const BLOCK_HEADER_LENGTH: usize = 16;
 const BLOCK_MAGIC: [u8; 4] = *b"PHBK";
 const BLOCK_KIND: u8 = 1;
 const CHECKSUM_LENGTH: usize = 16;
+/// No block takes more of a pack.
+const BLOCK_STORED_MAX: u32 =
+    (BLOCK_HEADER_LENGTH + BLOCK_CHUNKS_MAX * 36 + CHECKSUM_LENGTH) as u32 + BLOCK_DATA_LENGTH_MAX as u32;
 
 /// A pack that readers see. What a writer has appended shows once it is durable.
 #[derive(Debug)]
@@ -113,6 +116,9 @@ impl Pack {
 
     /// Reads a block and checks that it is as it was written.
     pub(crate) fn read_block(&self, offset: u32, stored: u32) -> Result<Block, LibraryError> {
+        if stored > BLOCK_STORED_MAX {
+            return Err(self.damaged(offset));
+        }
         let mut bytes = vec![0; stored as usize];
         match self.file.read_exact_at(&mut bytes, offset.into()) {
             Ok(()) => {}
@@ -256,7 +262,9 @@ pub(crate) fn decode_block(bytes: &[u8]) -> Option<Block> {
     let mut fields = Fields(body.get(8..)?);
     let (count, _data) = (fields.u32()? as usize, fields.u32()?);
     let chunks = fields.bytes(count * 36)?.chunks_exact(36).map(take_chunk).collect::<Option<Vec<_>>>()?;
-    Some(Block { chunks, data: fields.0.to_vec() })
+    let block = Block { chunks, data: fields.0.to_vec() };
+    // What declares more than is accepted was not written here, and its places would not fit into an index.
+    block.plain_length().is_ok().then_some(block)
 }
 
 /// Where each chunk of a block is, if the block is stored at `offset`.

@@ -101,6 +101,11 @@ fn publish_at(
         let compared = compare(manifest, at, &watch.unread(manifest, look))?;
         published.files_read = compared.read;
         if compared.different.is_empty() {
+            if !watch.is_of(manifest_digest) {
+                // Whoever made it may not have come to this.
+                sync_directory(&place.store)?;
+                sync_directory(to.root)?;
+            }
             place.remove_all_but(current.as_deref())?;
             watch.save(compared.stamps, look);
             return Ok(published);
@@ -125,6 +130,7 @@ fn publish_at(
     let path = place.store.join(&version);
     std::fs::rename(&part, &path).map_err(TreeError::io("rename to", &path))?;
     sync_directory(&place.store)?;
+    watch.forget();
     place.switch_to(&version)?;
     place.remove_all_but(Some(&version))?;
     watch.save(laid.stamps_at(manifest, &path), Look::AtEverything);
@@ -140,7 +146,9 @@ fn digest_in(name: &str) -> Option<Digest> {
 pub fn withdraw(root: &Path, name: &str) -> Result<(), TreeError> {
     let place = Place::of(root, name)?;
     match place.current() {
-        Ok(None) | Err(TreeError::Occupied { .. }) => {}
+        Err(TreeError::Occupied { .. }) => {}
+        // Whoever removed it may not have come to the sync.
+        Ok(None) => sync_directory(root)?,
         Ok(Some(_)) => {
             std::fs::remove_file(&place.link).map_err(TreeError::io("remove", &place.link))?;
             sync_directory(root)?;

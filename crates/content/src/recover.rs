@@ -46,7 +46,10 @@ fn open_pack(packs: &Path, id: u64) -> Result<Option<Pack>, LibraryError> {
     let index_path = path.with_extension("index");
     let (index, index_damaged) = match File::open(&index_path) {
         Ok(file) => {
-            let index = Index::open(file).map_err(LibraryError::io("read", &index_path))?;
+            let index = match Index::open(file) {
+                Err(error) if is_unreadable(&error) => None,
+                index => index.map_err(LibraryError::io("read", &index_path))?,
+            };
             let damaged = index.is_none();
             (index, damaged)
         }
@@ -72,7 +75,7 @@ fn check_header(file: &File, path: &Path) -> Result<(), LibraryError> {
     let mut header = [0; PACK_HEADER.len()];
     match file.read_exact_at(&mut header, 0) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof || is_unreadable(&error) => return Ok(()),
         Err(error) => return Err(LibraryError::io("read", path)(error)),
     }
     if header[..4] == PACK_HEADER[..4] && header[4..6] != PACK_HEADER[4..6] {
@@ -86,11 +89,28 @@ fn scan(pack: &Pack, length: u64, index_damaged: bool) -> Result<(), LibraryErro
     let start = pack.durable();
     let mut at = start;
     let mut found = Vec::new();
-    while let Some((entries, stored)) = block_at(pack, at, length)? {
-        found.extend(entries);
-        at += u64::from(stored);
+    let mut unreadable = false;
+    loop {
+        match block_at(pack, at, length)? {
+            Look::Whole(entries, bytes) => {
+                // After a sync that failed, what is in memory is not on the disk, and a sync says nothing of it any
+                // more: only what is written anew is.
+                pack.file().write_all_at(&bytes, at).map_err(LibraryError::io("write", pack.path()))?;
+                found.extend(entries);
+                at += bytes.len() as u64;
+            }
+            Look::Unreadable => {
+                unreadable = true;
+                break;
+            }
+            Look::Nothing => break,
+        }
     }
-    if at < length && index_damaged {
+    if unreadable {
+        // Blocks that are held may lie behind it: nothing is cut off, and the next opening looks again.
+        tracing::warn!(pack = %pack.path().display(), offset = at, "a pack cannot be read where no index speaks of it");
+        pack.close();
+    } else if at < length && index_damaged {
         // Blocks that were durable long ago may lie behind the damage: nothing is cut off. They are found missing
         // and fetched anew, and the next collection drops the pack.
         tracing::warn!(pack = %pack.path().display(), offset = at, "a pack without index is damaged");
@@ -104,7 +124,7 @@ fn scan(pack: &Pack, length: u64, index_damaged: bool) -> Result<(), LibraryErro
         pack.close();
     }
     if !found.is_empty() || index_damaged {
-        // After kill -9 the blocks may be in memory only: they are made durable before an index speaks of them.
+        // Before an index speaks of them.
         pack.file().sync_data().map_err(LibraryError::io("sync", pack.path()))?;
         pack.publish(found, at.max(start));
         pack.write_index(&|_| true)?;
@@ -112,32 +132,50 @@ fn scan(pack: &Pack, length: u64, index_damaged: bool) -> Result<(), LibraryErro
     Ok(())
 }
 
-type Found = (Vec<(Digest, Location)>, u32);
+/// What is at a place of a pack.
+enum Look {
+    /// A block's chunks, and its bytes.
+    Whole(Vec<(Digest, Location)>, Vec<u8>),
+    Unreadable,
+    Nothing,
+}
 
-fn block_at(pack: &Pack, at: u64, length: u64) -> Result<Option<Found>, LibraryError> {
-    let Ok(offset) = u32::try_from(at) else { return Ok(None) };
+fn block_at(pack: &Pack, at: u64, length: u64) -> Result<Look, LibraryError> {
+    let Ok(offset) = u32::try_from(at) else { return Ok(Look::Nothing) };
     if at + BLOCK_HEADER_LENGTH as u64 > length {
-        return Ok(None);
+        return Ok(Look::Nothing);
     }
     let mut header = [0; BLOCK_HEADER_LENGTH];
     if !read_at(pack, &mut header, at)? {
-        return Ok(None);
+        return Ok(Look::Unreadable);
     }
     let Some(stored) = stored_length(&header).filter(|stored| at + u64::from(*stored) <= length) else {
-        return Ok(None);
+        return Ok(Look::Nothing);
     };
     let mut bytes = vec![0; stored as usize];
     if !read_at(pack, &mut bytes, at)? {
-        return Ok(None);
+        return Ok(Look::Unreadable);
     }
-    Ok(decode_block(&bytes).map(|block| (locations(&block, offset, stored), stored)))
+    Ok(match decode_block(&bytes) {
+        Some(block) => Look::Whole(locations(&block, offset, stored), bytes),
+        None => Look::Nothing,
+    })
 }
 
 /// A sector that the disk cannot read any more is damage like any other; it must not keep the library closed.
+fn is_unreadable(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+/// Whether it can be read.
 fn read_at(pack: &Pack, bytes: &mut [u8], at: u64) -> Result<bool, LibraryError> {
     match pack.file().read_exact_at(bytes, at) {
         Ok(()) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Ok(false),
+        Err(error) if is_unreadable(&error) => Ok(false),
         Err(error) => Err(LibraryError::io("read", pack.path())(error)),
     }
 }
+
+#[cfg(test)]
+#[path = "recover_tests.rs"]
+mod tests;

@@ -14,13 +14,14 @@ use crate::{
     library::Shared,
     limits::{BLOCK_CHUNKS_MAX, BLOCK_PLAIN_LENGTH, CHUNK_LENGTH_MAX},
     manifest::ChunkRef,
+    pack::Pack,
     reader::ChunkReader,
     wire::digest_of,
 };
 
 mod append;
 
-use append::{Appender, Given};
+use append::{Appender, Failed, Given};
 
 /// Adds chunks to a library. As long as it lives, nothing is collected.
 #[derive(Debug)]
@@ -120,20 +121,28 @@ impl PackWriter {
         match appender.sync() {
             Ok(appended) if appended.entries.is_empty() => {}
             Ok(appended) => {
-                self.shared.sync_new_packs()?;
+                self.shared.sync_new_packs().inspect_err(|_| self.give_up(&pack))?;
                 pack.publish(appended.entries, appended.length);
                 self.fresh.clear();
                 self.unindexed = true;
             }
-            Err(error) => {
-                // After a failed write or sync nobody knows what the end of the file holds: no one appends to it
-                // until the library is opened again and has scanned it.
-                self.failed = true;
-                pack.close();
-                return Err(LibraryError::io("write", pack.path())(error));
+            Err(Failed { error, is_cut_off }) => {
+                let error = LibraryError::io("write", pack.path())(error);
+                match is_cut_off && error.is_disk_full() {
+                    true => self.failed = true,
+                    false => self.give_up(&pack),
+                }
+                return Err(error);
             }
         }
         Ok(())
+    }
+
+    /// After a failed write or sync nobody knows what the end of the file holds: no one appends to it until the library is
+    /// opened again and has written anew what it finds there.
+    fn give_up(&mut self, pack: &Pack) {
+        self.failed = true;
+        pack.close();
     }
 
     /// Makes everything durable and writes the index.
@@ -208,6 +217,8 @@ impl Drop for PackWriter {
         if let Some(appender) = self.appender.take() {
             let pack = appender.pack.clone();
             drop(appender);
+            // What nobody sees need not take room until the next writer comes, who would cut it off.
+            let _ = pack.file().set_len(pack.durable());
             self.shared.give_back(pack);
         }
     }

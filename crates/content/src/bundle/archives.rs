@@ -20,9 +20,13 @@ use super::{
     tree::{Base, Told},
 };
 use crate::{
-    deflated::{Deflated, Level, Levels, Region, deflated, in_archive, inflate, inflated_max, is_archive},
+    deflated::{
+        Deflated, Level, Levels, RUN_LENGTH_MIN, Region, deflated, in_archive, inflate, inflated_max,
+        is_archive,
+    },
     delta::{Decoder, Encoder, OldContent, Spools, Stream, Streams},
     library::Library,
+    limits::Limits,
     manifest::{EntryKind, Manifest},
     reader::ChunkReader,
 };
@@ -187,7 +191,13 @@ fn whole<'s>(packed: Region<'_>, scratch: &'s mut File) -> io::Result<Option<Reg
 
 impl OldRuns {
     fn add(&mut self, run: OldRun, name: Vec<u8>, base: &Base, old: &mut OldContent) -> io::Result<()> {
-        if let Some(plain) = run.inflate(base, old)? {
+        let most = inflated_max(run.length);
+        // The receiver takes no more than this.
+        let end = old.length().saturating_add(most);
+        if end > base.length().saturating_add(Limits::default().content_length_max) {
+            return Ok(());
+        }
+        if let Some(plain) = run.inflate(base, most, old)? {
             self.by_name.entry(name).or_default().push(self.runs.len());
             self.runs.push(OldRun { plain, ..run });
         }
@@ -227,50 +237,52 @@ impl OldRuns {
         }
     }
 
-    /// Reads which runs are copied from. Behind them all ends the old content.
-    pub(super) fn read(streams: &mut Streams, base: &Base) -> Result<(Self, u64), BundleError> {
-        let count = streams.number(Stream::Inflated)?;
-        let (mut runs, mut file, mut end, mut start) = (OldRuns::default(), 0_usize, 0_u64, base.length());
-        let lies = BundleError::Damaged("it inflates what is not in its bases");
-        for _ in 0..count {
-            let [further, gap, length, plain] = numbers(streams, Stream::Inflated)?;
-            if further > 0 {
-                end = 0;
-            }
-            let next = usize::try_from(further).ok().and_then(|further| file.checked_add(further));
-            let (at, (plain, is_used)) = (end.checked_add(gap), (plain >> 1, plain & 1 == 1));
-            let until = at.and_then(|at| at.checked_add(length));
-            let of = next.and_then(|next| base.files.get(next));
-            let (Some(next), Some(at), Some(until), Some(of)) = (next, at, until, of) else {
-                return Err(lies);
-            };
-            let behind =
-                start.checked_add(plain).filter(|_| until <= of.length && plain <= inflated_max(length));
-            let Some(behind) = behind else { return Err(lies) };
-            if is_used {
-                runs.runs.push(OldRun { file: next, at, length, plain, start });
-            }
-            (file, end, start) = (next, until, behind);
-        }
-        Ok((runs, start))
-    }
-
-    /// Inflates them, into their places.
-    pub(super) fn inflate(&self, base: &Base, old: &mut OldContent) -> Result<(), BundleError> {
-        for run in &self.runs {
-            if run.inflate(base, old).map_err(BundleError::Write)? != Some(run.plain) {
+    /// Reads which runs there are and inflates those that are copied from, each into its place. Behind them all ends the old
+    /// content. None is kept: their number says nothing of how many there can be.
+    pub(super) fn inflate_told(
+        streams: &mut Streams,
+        base: &Base,
+        limits: &Limits,
+        old: &mut OldContent,
+    ) -> Result<(), BundleError> {
+        let most = base.length().saturating_add(limits.content_length_max);
+        let mut run = OldRun { file: 0, at: 0, length: 0, plain: 0, start: base.length() };
+        for _ in 0..streams.number(Stream::Inflated)? {
+            let is_used = run.move_on(streams, base, most)?;
+            if is_used && run.inflate(base, run.plain, old).map_err(BundleError::Write)? != Some(run.plain) {
                 return Err(BundleError::Damaged("it inflates what is not deflated in its bases"));
             }
         }
-        Ok(())
+        old.set_length(run.start + run.plain).map_err(BundleError::Write)
     }
 }
 
 impl OldRun {
-    /// To its place in the old content. How long it is.
-    fn inflate(&self, base: &Base, old: &mut OldContent) -> io::Result<Option<u64>> {
+    /// Becomes the next one that is told. Whether that is copied from.
+    fn move_on(&mut self, streams: &mut Streams, base: &Base, most: u64) -> Result<bool, BundleError> {
+        let [further, gap, length, plain] = numbers(streams, Stream::Inflated)?;
+        let (plain, is_used) = (plain >> 1, plain & 1 == 1);
+        let end = if further > 0 { 0 } else { self.at + self.length };
+        let file = usize::try_from(further).ok().and_then(|further| self.file.checked_add(further));
+        let of = file.and_then(|file| Some((file, base.files.get(file)?)));
+        let at = end.checked_add(gap);
+        let until = at.and_then(|at| at.checked_add(length));
+        let (Some((file, of)), Some(at), Some(until)) = (of, at, until) else {
+            return Err(BundleError::Damaged("it inflates what is not in its bases"));
+        };
+        let start = self.start + self.plain;
+        let is_run = length >= RUN_LENGTH_MIN && plain <= inflated_max(length);
+        if !is_run || until > of.length || start.checked_add(plain).is_none_or(|behind| behind > most) {
+            return Err(BundleError::Damaged("it inflates what is not in its bases"));
+        }
+        *self = OldRun { file, at, length, plain, start };
+        Ok(is_used)
+    }
+
+    /// To its place in the old content. How long it is; nothing if it is no run, or longer than `most`.
+    fn inflate(&self, base: &Base, most: u64, old: &mut OldContent) -> io::Result<Option<u64>> {
         let packed = old.region(base.files[self.file].start + self.at, self.length);
-        let inflated = inflate(packed, inflated_max(self.length), &mut old.writer(self.start))?;
+        let inflated = inflate(packed, most, &mut old.writer(self.start))?;
         let plain = inflated.filter(|(length, _)| *length == self.length).map(|(_, plain)| plain);
         old.end_at(self.start + plain.unwrap_or(0))?;
         Ok(plain)
@@ -307,10 +319,12 @@ pub(super) fn make(
     }
     scratch.set_len(0).and_then(|()| scratch.rewind()).map_err(BundleError::Write)?;
     let mut left = length;
-    let runs = (0..count).map(|_| numbers(streams, Stream::Deflated)).collect::<Result<Vec<_>, _>>()?;
-    for [gap, length, plain, level] in runs {
+    for _ in 0..count {
+        let [gap, length, plain, level] = numbers(streams, Stream::Deflated)?;
         let rest = left.checked_sub(gap).and_then(|left| left.checked_sub(length));
-        let rest = rest.filter(|_| plain <= inflated_max(length)).zip(Level::from_number(level));
+        // One that is empty would leave room for any number of them.
+        let is_run = length >= RUN_LENGTH_MIN && plain <= inflated_max(length);
+        let rest = rest.filter(|_| is_run).zip(Level::from_number(level));
         let (rest, level) = rest.ok_or(BundleError::Damaged("it deflates what its file has no room for"))?;
         left = rest;
         plainly(decoder, streams, gap, scratch)?;

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{BufReader, Read},
+    ops::ControlFlow,
     os::unix::fs::FileExt as _,
     sync::Arc,
 };
@@ -12,7 +13,8 @@ use packhorse_domain::Digest;
 use super::{
     BundleError, BundleHeader,
     archives::{self, OldRuns},
-    tree::{self, Base, Reading},
+    reading::{self, Reading, ToldFile},
+    tree::Base,
 };
 use crate::{
     cut::{CutError, cut},
@@ -51,23 +53,19 @@ fn make(
     limits: &Limits,
 ) -> Result<Manifest, BundleError> {
     let base = Base::of(library, &header.bases)?;
-    let used = tree::read_used(&mut streams, &base)?;
-    let (runs, length) = OldRuns::read(&mut streams, &base)?;
+    let used = reading::used(&mut streams, &base)?;
     let mut old = base.content(library, |nth| used[nth])?;
-    old.set_length(length).map_err(BundleError::Write)?;
-    runs.inflate(&base, &mut old)?;
+    OldRuns::inflate_told(&mut streams, &base, limits, &mut old)?;
     let mut decoder = Decoder::new(&old);
     let mut scratch = tempfile::tempfile_in(library.shared.dir()).map_err(BundleError::Write)?;
     let mut writer = library.writer().map_err(BundleError::Library)?;
-    let told_length = header.plain_length.checked_sub(header.manifest_length);
-    let told_length = told_length.ok_or(BundleError::Damaged("it declares a length that is too short"))?;
-    let mut reading = Reading::new(&base, told_length);
-    let manifest = reading.tree(&mut streams, limits, &mut |streams, length| {
-        if archives::make(streams, &mut decoder, length, &mut scratch)? {
-            return take(&mut BufReader::with_capacity(256 * 1024, &scratch), length, &mut writer);
+    let mut reading = Reading::new(&base, header)?;
+    let manifest = reading.tree(&mut streams, limits, &mut |streams, told| {
+        if archives::make(streams, &mut decoder, told.length, &mut scratch)? {
+            return take(&mut BufReader::with_capacity(256 * 1024, &scratch), told, &mut writer);
         }
-        let mut content = decoder.file(streams, length);
-        let taken = take(&mut content, length, &mut writer);
+        let mut content = decoder.file(streams, told.length);
+        let taken = take(&mut content, told, &mut writer);
         match (content.failure(), taken) {
             (Some(error), _) => Err(error),
             (None, taken) => taken,
@@ -90,12 +88,18 @@ fn make(
 
 fn take(
     content: &mut dyn Read,
-    length: u64,
+    ToldFile { length, chunks_max }: ToldFile,
     writer: &mut PackWriter,
 ) -> Result<(Digest, Vec<ChunkRef>), BundleError> {
-    cut(content, length, writer, &mut |_| std::ops::ControlFlow::Continue(())).map_err(|error| match error {
+    let mut chunks = 0;
+    let mut count = |_| {
+        chunks += 1;
+        if chunks > chunks_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    cut(content, length, writer, &mut count).map_err(|error| match error {
         CutError::Read(error) => BundleError::Read(error),
-        CutError::Length | CutError::Cancelled => BundleError::Damaged("a file in it has another length"),
+        CutError::Length => BundleError::Damaged("a file in it has another length"),
+        CutError::Cancelled => reading::beyond_manifest(),
         CutError::Library(error) => BundleError::Library(error),
     })
 }
@@ -124,11 +128,11 @@ fn sections(file: &Arc<File>, header: &BundleHeader) -> Result<Streams, BundleEr
     let mut sections = Vec::with_capacity(STREAMS.len());
     let mut end = begin + LENGTHS_BYTES as u64;
     while let (Some(plain), Some(compressed)) = (fields.u64(), fields.u64()) {
-        end = end.checked_add(compressed).ok_or(BundleError::Damaged("its sections have no end"))?;
+        end = end.checked_add(compressed).ok_or(BundleError::Truncated)?;
         sections.push((plain, compressed));
     }
     let length = file.metadata().map_err(BundleError::Read)?.len();
-    match (end + CHECKSUM_BYTES).cmp(&length) {
+    match end.saturating_add(CHECKSUM_BYTES).cmp(&length) {
         std::cmp::Ordering::Greater => Err(BundleError::Truncated),
         std::cmp::Ordering::Less => Err(BundleError::Trailing),
         std::cmp::Ordering::Equal => Streams::open(file, begin + LENGTHS_BYTES as u64, &sections),

@@ -17,19 +17,15 @@ use packhorse_domain::Digest;
 
 use super::BundleError;
 use crate::{
-    delta::{OldContent, Spools, Stream, Streams},
+    delta::{OldContent, Spools, Stream},
     library::Library,
-    limits::Limits,
     manifest::{ChunkRef, Entry, EntryKind, Manifest},
     reader::ChunkReader,
 };
 
-/// No path and no target is longer.
-const TEXT_BYTES_MAX: u64 = u16::MAX as u64;
-
 /// The trees of the bases as one: of several entries of one path that of the first base.
 pub(super) struct Base {
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
     pub(super) files: Vec<OldFile>,
     by_digest: HashMap<Digest, usize>,
     length: u64,
@@ -39,7 +35,7 @@ pub(super) struct Base {
 pub(super) struct OldFile {
     pub(super) digest: Digest,
     pub(super) length: u64,
-    chunks: Vec<ChunkRef>,
+    pub(super) chunks: Vec<ChunkRef>,
     /// Where it begins in all of the old content.
     pub(super) start: u64,
 }
@@ -243,147 +239,4 @@ impl Telling<'_> {
 pub(super) fn tell_used(used: &[bool], out: &mut Spools) -> io::Result<()> {
     let bytes = used.chunks(8).map(|bits| bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit)));
     out.put(Stream::Used, &bytes.collect::<Vec<u8>>())
-}
-
-pub(super) fn read_used(streams: &mut Streams, base: &Base) -> Result<Vec<bool>, BundleError> {
-    let mut bytes = vec![0; base.files.len().div_ceil(8)];
-    streams.bytes(Stream::Used, &mut bytes)?;
-    Ok((0..base.files.len()).map(|nth| bytes[nth / 8] >> (nth % 8) & 1 == 1).collect())
-}
-
-/// Takes a told file of a length in.
-type Take<'t> = dyn FnMut(&mut Streams, u64) -> Result<(Digest, Vec<ChunkRef>), BundleError> + 't;
-
-/// A tree that is being read.
-pub(super) struct Reading<'a> {
-    base: &'a Base,
-    at: usize,
-    entries: Vec<Entry>,
-    told: Vec<(u64, Digest, Vec<ChunkRef>)>,
-    /// Bytes that may still be told.
-    left: u64,
-}
-
-impl<'a> Reading<'a> {
-    /// `told_length`: bytes of all files that are told.
-    pub(super) fn new(base: &'a Base, told_length: u64) -> Self {
-        Reading { base, at: 0, entries: Vec::new(), told: Vec::new(), left: told_length }
-    }
-
-    /// Reads a tree, and has each file that is told taken in when it is met.
-    pub(super) fn tree(
-        &mut self,
-        streams: &mut Streams,
-        limits: &Limits,
-        take: &mut Take<'_>,
-    ) -> Result<Manifest, BundleError> {
-        let count = streams.number(Stream::Tree)?;
-        if count > u64::from(limits.entries_max) {
-            return Err(BundleError::Damaged("its tree has more entries than are accepted"));
-        }
-        while (self.entries.len() as u64) < count {
-            let number = streams.number(Stream::Tree)?;
-            match (number & 3, number >> 2) {
-                (0, run) if run <= count - self.entries.len() as u64 => {
-                    let from = self.skip(run)?;
-                    self.entries.extend_from_slice(&self.base.entries[from..self.at]);
-                }
-                (1, run) => drop(self.skip(run)?),
-                (2, 0) => {
-                    let path = self.path(streams)?;
-                    self.entry(path, streams, take)?;
-                }
-                (3, 0) => {
-                    let from = self.skip(1)?;
-                    self.entry(self.base.entries[from].path.clone(), streams, take)?;
-                }
-                _ => return Err(BundleError::Damaged("its tree has an entry of no kind")),
-            }
-        }
-        if self.left > 0 {
-            return Err(BundleError::Damaged("it declares another length than its files have"));
-        }
-        Ok(Manifest { entries: std::mem::take(&mut self.entries) })
-    }
-
-    /// Goes over entries of the bases. Where it was before.
-    fn skip(&mut self, run: u64) -> Result<usize, BundleError> {
-        let from = self.at;
-        if run == 0 || run > (self.base.entries.len() - from) as u64 {
-            return Err(BundleError::Damaged("its tree names entries that the bases have not"));
-        }
-        self.at += run as usize;
-        Ok(from)
-    }
-
-    fn path(&self, streams: &mut Streams) -> Result<String, BundleError> {
-        let last = self.entries.last().map_or("", |entry| &entry.path);
-        let common = streams.number(Stream::Tree)?;
-        let Some(common) = usize::try_from(common).ok().and_then(|common| last.as_bytes().get(..common))
-        else {
-            return Err(BundleError::Damaged("a path in it goes on from more than the last one has"));
-        };
-        let rest = text(streams)?;
-        String::from_utf8([common, &rest].concat())
-            .map_err(|_| BundleError::Damaged("a path in it is not UTF-8"))
-    }
-
-    fn entry(&mut self, path: String, streams: &mut Streams, take: &mut Take<'_>) -> Result<(), BundleError> {
-        let kind = match streams.byte(Stream::Tree)? {
-            0 => EntryKind::Directory,
-            byte @ (1 | 2) => {
-                let length = streams.number(Stream::Tree)?;
-                let (digest, chunks) = self.content(length, streams, take)?;
-                EntryKind::File { executable: byte == 2, length, digest, chunks }
-            }
-            3 => {
-                let target = String::from_utf8(text(streams)?);
-                EntryKind::Symlink {
-                    target: target.map_err(|_| BundleError::Damaged("a link in it is not UTF-8"))?,
-                }
-            }
-            _ => return Err(BundleError::Damaged("its tree has an entry of no kind")),
-        };
-        self.entries.push(Entry { path, kind });
-        Ok(())
-    }
-
-    fn content(
-        &mut self,
-        length: u64,
-        streams: &mut Streams,
-        take: &mut Take<'_>,
-    ) -> Result<(Digest, Vec<ChunkRef>), BundleError> {
-        if length == 0 {
-            return Ok((crate::wire::digest_of(&[]), Vec::new()));
-        }
-        let place = streams.number(Stream::Tree)?;
-        if place == 0 {
-            let left = self.left.checked_sub(length);
-            self.left = left.ok_or(BundleError::Damaged("it declares another length than its files have"))?;
-            let (digest, chunks) = take(streams, length)?;
-            self.told.push((length, digest, chunks.clone()));
-            return Ok((digest, chunks));
-        }
-        let nth = usize::try_from((place - 1) / 2).unwrap_or(usize::MAX);
-        let known = match place % 2 {
-            1 => self.base.files.get(nth).map(|file| (file.length, file.digest, &file.chunks)),
-            _ => self.told.get(nth).map(|(length, digest, chunks)| (*length, *digest, chunks)),
-        };
-        match known.filter(|(known, ..)| *known == length) {
-            Some((_, digest, chunks)) => Ok((digest, chunks.clone())),
-            None => Err(BundleError::Damaged("its tree names a content that there is not")),
-        }
-    }
-}
-
-/// A path or a target.
-fn text(streams: &mut Streams) -> Result<Vec<u8>, BundleError> {
-    let length = streams.number(Stream::Tree)?;
-    if length > TEXT_BYTES_MAX {
-        return Err(BundleError::Damaged("a path in it is too long"));
-    }
-    let mut bytes = vec![0; length as usize];
-    streams.bytes(Stream::Tree, &mut bytes)?;
-    Ok(bytes)
 }

@@ -6,8 +6,8 @@ use rawzip::{CompressionMethod, RECOMMENDED_BUFFER_SIZE, ReaderAt as _, ZipLocat
 
 use super::{Region, inflate, inflated_max};
 
-/// Less is not worth it.
-const LENGTH_MIN: u64 = 128;
+/// Fewer deflated bytes are not worth it.
+pub(crate) const RUN_LENGTH_MIN: u64 = 128;
 /// More of one archive are left as they are.
 const STREAMS_MAX: usize = 1 << 17;
 const NAME_BYTES_MAX: usize = 4096;
@@ -36,7 +36,7 @@ pub(crate) fn in_archive(content: Region<'_>) -> io::Result<Vec<Deflated>> {
         [0x1f, 0x8b, 8, _] => in_gzip(content)?,
         _ => Vec::new(),
     };
-    found.retain(|one| one.length >= LENGTH_MIN);
+    found.retain(|one| one.length >= RUN_LENGTH_MIN);
     found.sort_by_key(|one| one.at);
     let mut end = 0;
     found.retain(|one| {

@@ -7,7 +7,7 @@ mod stream;
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 
-pub(crate) use archive::{Deflated, in_archive, is_archive};
+pub(crate) use archive::{Deflated, RUN_LENGTH_MIN, in_archive, is_archive};
 pub(crate) use stream::{Level, Levels, deflated, inflate};
 
 /// A part of a file that can be read at any place.

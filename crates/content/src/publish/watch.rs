@@ -61,6 +61,15 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Until the next record is kept, nobody may take it that all is done: not even the name is durable.
+    pub(super) fn forget(&self) {
+        if let Err(error) = std::fs::remove_file(self.record)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %self.record.display(), %error, "cannot remove");
+        }
+    }
+
     /// Keeps what the files look like now.
     pub(super) fn save(self, files: Vec<Option<Stamp>>, look: Look) {
         let Some(begun) = self.begun else { return };

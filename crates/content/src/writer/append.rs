@@ -51,7 +51,7 @@ enum Job {
     /// A block that is being compressed.
     Coming(Receiver<io::Result<Block>>),
     Ready(Block),
-    Sync(SyncSender<io::Result<Appended>>),
+    Sync(SyncSender<Result<Appended, Failed>>),
 }
 
 struct Task {
@@ -112,8 +112,9 @@ impl Appender {
         self.written.load(Ordering::Relaxed) >= PACK_LENGTH || self.chunks >= PACK_CHUNKS
     }
 
-    pub(super) fn sync(&self) -> io::Result<Appended> {
-        let gone = || io::Error::other("the thread that writes has ended");
+    pub(super) fn sync(&self) -> Result<Appended, Failed> {
+        let gone =
+            || Failed { error: io::Error::other("the thread that writes has ended"), is_cut_off: false };
         let (reply, answer) = sync_channel(1);
         self.jobs.send(Job::Sync(reply)).map_err(|_| gone())?;
         answer.recv().map_err(|_| gone())?
@@ -133,26 +134,42 @@ impl Drop for Appender {
     }
 }
 
+/// Why nothing was made durable.
+pub(super) struct Failed {
+    pub(super) error: io::Error,
+    /// The file ends where it did when it was last durable, and every byte before is.
+    pub(super) is_cut_off: bool,
+}
+
+impl Failed {
+    /// For whoever asks next.
+    fn again(&self) -> Failed {
+        let error = io::Error::new(self.error.kind(), self.error.to_string());
+        Failed { error, is_cut_off: self.is_cut_off }
+    }
+}
+
 /// Appends until there is nothing more to come. After an error it writes nothing more and tells it
 /// whoever asks.
 fn run(file: &std::fs::File, start: u64, queue: &Receiver<Job>, progress: &AtomicU64) {
     let mut end = start;
     let mut synced = start;
     let mut entries = Vec::new();
-    let mut failure: Option<io::Error> = None;
+    let mut failure: Option<Failed> = None;
     for job in queue {
         let block = match job {
             Job::Sync(reply) => {
-                let mut result = failure.take().map_or(Ok(()), Err);
-                if result.is_ok() && end > synced {
-                    result = file.sync_data();
+                if failure.is_none() && end > synced {
+                    // Whatever a second sync said, what was not written now may never be.
+                    failure = file.sync_data().err().map(|error| Failed { error, is_cut_off: false });
                 }
-                if let Err(error) = &result {
-                    failure = Some(io::Error::new(error.kind(), error.to_string()));
-                }
-                synced = end;
-                let appended =
-                    result.map(|()| Appended { entries: std::mem::take(&mut entries), length: end });
+                let appended = match &failure {
+                    Some(failure) => Err(failure.again()),
+                    None => {
+                        synced = end;
+                        Ok(Appended { entries: std::mem::take(&mut entries), length: end })
+                    }
+                };
                 // If nobody waits any more, nobody needs to know.
                 let _ = reply.send(appended);
                 continue;
@@ -169,7 +186,8 @@ fn run(file: &std::fs::File, start: u64, queue: &Receiver<Job>, progress: &Atomi
                 progress.store(end, Ordering::Relaxed);
                 entries.append(&mut located);
             }
-            Err(error) => failure = Some(error),
+            // On a full disk others need the room.
+            Err(error) => failure = Some(Failed { error, is_cut_off: file.set_len(synced).is_ok() }),
         }
     }
 }
