@@ -3,6 +3,8 @@
 
   trees.py small DIRECTORY     20,000 files of some 8 KB in 200 directories, 160 MB that compress to a fourth
   trees.py large DIRECTORY     8 files of 128 MB, a half of each of which does not compress
+  trees.py edited DIRECTORY    v1 and v2 with a file of 2 GB each, a half of which does not compress; v2 is v1 with an edit
+                               for each megabyte: something written over, put in, or taken out
 """
 
 import os
@@ -47,6 +49,21 @@ def large(into):
                 file.write(plain[at : at + 1_000_000])
 
 
+def edited(into):
+    source = random.Random(3)
+    plain = text(source, words(source, 3000), 8_000_000)
+    for version in ("v1", "v2"):
+        os.makedirs(os.path.join(into, version), exist_ok=True)
+    with open(os.path.join(into, "v1", "file"), "wb") as old, open(os.path.join(into, "v2", "file"), "wb") as new:
+        for number in range(2000):
+            at = source.randrange(len(plain) - 500_000)
+            block = source.randbytes(500_000) + plain[at : at + 500_000]
+            old.write(block)
+            at, length = source.randrange(len(block)), source.randint(1, 2000)
+            put = b"" if number % 3 == 2 else source.randbytes(length)
+            new.write(block[:at] + put + block[at + (0 if number % 3 == 1 else length) :])
+
+
 if __name__ == "__main__":
     os.makedirs(sys.argv[2], exist_ok=True)
-    {"small": small, "large": large}[sys.argv[1]](sys.argv[2])
+    {"small": small, "large": large, "edited": edited}[sys.argv[1]](sys.argv[2])
