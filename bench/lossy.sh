@@ -110,7 +110,7 @@ run_packhorse() {
   site_package CEN File --source "$mine/source" --to PAR/hall --priority low >/dev/null
   began=$(date +%s.%N)
   until
-    there=$(find "$site_dir/point-PAR" -type f -name file -size "${bytes}c")
+    there=$(find "$site_dir/point-PAR" -type f -name file -not -path '*/part/*' -size "${bytes}c")
     [[ -n $there ]]
   do sleep 0.05; done
   ended=$(date +%s.%N)

@@ -59,7 +59,7 @@ print(counts["down"]["sent_bytes"] + counts["up"]["sent_bytes"])'
 is_there() { # NAME
   if [[ $system == exact ]]; then [[ $(spooled) == "$bytes" ]]; else is_on_point "$1"; fi
 }
-is_on_point() { [[ -n $(find "$site_dir/point-PAR" -type f -name "file-$1" -size "${bytes}c") ]]; }
+is_on_point() { [[ -n $(find "$site_dir/point-PAR" -type f -name "file-$1" -not -path '*/part/*' -size "${bytes}c") ]]; }
 spooled() {
   local place=$site_dir/PAR/spool/incoming
   if [[ $system == exact ]]; then place=$site_dir/exact; fi

@@ -103,7 +103,7 @@ fn publish_at(
         if compared.different.is_empty() {
             if !watch.is_of(manifest_digest) {
                 // Whoever made it may not have come to this.
-                sync_directory(&place.store)?;
+                place.sync_store()?;
                 sync_directory(to.root)?;
             }
             place.remove_all_but(current.as_deref())?;
@@ -129,7 +129,7 @@ fn publish_at(
     let version = place.free_name(manifest_digest);
     let path = place.store.join(&version);
     std::fs::rename(&part, &path).map_err(TreeError::io("rename to", &path))?;
-    sync_directory(&place.store)?;
+    place.sync_store()?;
     watch.forget();
     place.switch_to(&version)?;
     place.remove_all_but(Some(&version))?;
@@ -206,14 +206,20 @@ impl<'a> Place<'a> {
 
     fn make_store(&self) -> Result<(), TreeError> {
         let top = self.root.join(STORE);
-        for (path, within) in [(&top, self.root), (&self.store, top.as_path())] {
+        for path in [&top, &self.store] {
             match DirBuilder::new().mode(0o755).create(path) {
-                Ok(()) => sync_directory(within)?,
+                Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(TreeError::io("make the directory", path)(error)),
             }
         }
         self.check_store()
+    }
+
+    /// What leads to a version, but for the link that shows it. Who made it may have been killed before it was synced.
+    fn sync_store(&self) -> Result<(), TreeError> {
+        sync_directory(&self.store)?;
+        sync_directory(&self.root.join(STORE))
     }
 
     /// A link in place of a directory would have us write and remove elsewhere.

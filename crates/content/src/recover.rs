@@ -87,28 +87,10 @@ fn check_header(file: &File, path: &Path) -> Result<(), LibraryError> {
 /// Finds the blocks beyond the index, up to the first that is not whole.
 fn scan(pack: &Pack, length: u64, index_damaged: bool) -> Result<(), LibraryError> {
     let start = pack.durable();
-    let mut at = start;
-    let mut found = Vec::new();
-    let mut unreadable = false;
-    loop {
-        match block_at(pack, at, length)? {
-            Look::Whole(entries, bytes) => {
-                // After a sync that failed, what is in memory is not on the disk, and a sync says nothing of it any
-                // more: only what is written anew is.
-                pack.file().write_all_at(&bytes, at).map_err(LibraryError::io("write", pack.path()))?;
-                found.extend(entries);
-                at += bytes.len() as u64;
-            }
-            Look::Unreadable => {
-                unreadable = true;
-                break;
-            }
-            Look::Nothing => break,
-        }
-    }
-    if unreadable {
-        // Blocks that are held may lie behind it: nothing is cut off, and the next opening looks again.
-        tracing::warn!(pack = %pack.path().display(), offset = at, "a pack cannot be read where no index speaks of it");
+    let Scanned { found, end: mut at, is_cut_short } = blocks_from(pack, start, length)?;
+    if is_cut_short {
+        // Blocks that are held may lie there and behind it: nothing is cut off, and the next opening looks again.
+        tracing::warn!(pack = %pack.path().display(), offset = at, "a pack cannot be used where no index speaks of it");
         pack.close();
     } else if at < length && index_damaged {
         // Blocks that were durable long ago may lie behind the damage: nothing is cut off. They are found missing
@@ -127,9 +109,43 @@ fn scan(pack: &Pack, length: u64, index_damaged: bool) -> Result<(), LibraryErro
         // Before an index speaks of them.
         pack.file().sync_data().map_err(LibraryError::io("sync", pack.path()))?;
         pack.publish(found, at.max(start));
-        pack.write_index(&|_| true)?;
+        match pack.write_index(&|_| true) {
+            // On a full disk it has to be possible to read, and to collect.
+            Err(error) if error.is_disk_full() => {
+                tracing::warn!(pack = %pack.path().display(), "no room for an index; the next opening looks for blocks again");
+            }
+            indexed => indexed?,
+        }
     }
     Ok(())
+}
+
+/// Blocks that follow each other.
+struct Scanned {
+    found: Vec<(Digest, Location)>,
+    end: u64,
+    /// What follows cannot be read, or not be written.
+    is_cut_short: bool,
+}
+
+/// The whole blocks from a place on, written anew: after a sync that failed, what is in memory is not on the disk, and a sync
+/// says nothing of it any more.
+fn blocks_from(pack: &Pack, start: u64, length: u64) -> Result<Scanned, LibraryError> {
+    let mut scanned = Scanned { found: Vec::new(), end: start, is_cut_short: false };
+    loop {
+        let (mut entries, bytes) = match block_at(pack, scanned.end, length)? {
+            Look::Nothing => return Ok(scanned),
+            Look::Unreadable => return Ok(Scanned { is_cut_short: true, ..scanned }),
+            Look::Whole(entries, bytes) => (entries, bytes),
+        };
+        match pack.file().write_all_at(&bytes, scanned.end).map_err(LibraryError::io("write", pack.path())) {
+            // On some file systems that takes room as well.
+            Err(error) if error.is_disk_full() => return Ok(Scanned { is_cut_short: true, ..scanned }),
+            written => written?,
+        }
+        scanned.found.append(&mut entries);
+        scanned.end += bytes.len() as u64;
+    }
 }
 
 /// What is at a place of a pack.
