@@ -44,7 +44,7 @@ fn two_blocks() -> (Vec<u8>, Vec<u8>) {
     (fs::read(pack(dir.path())).unwrap(), fs::read(index(dir.path())).unwrap())
 }
 
-/// What such a library gives is what was put into it, or nothing; and it takes what is missing.
+/// What such a library gives is what was put into it, or nothing; and it is mended by what is put into it again.
 fn assert_gives_no_other(pack_bytes: &[u8], index_bytes: Option<&[u8]>, why: &str) {
     let dir = quick_dir();
     fs::create_dir(dir.path().join("packs")).unwrap();
@@ -64,6 +64,14 @@ fn assert_gives_no_other(pack_bytes: &[u8], index_bytes: Option<&[u8]>, why: &st
         std::ops::ControlFlow::Continue(())
     });
     library.forget_damaged(&digests).unwrap();
+    let mut writer = library.writer().unwrap();
+    for piece in pieces() {
+        writer.add(digest_of(&piece), &piece).unwrap();
+    }
+    writer.seal().unwrap();
+    for piece in pieces() {
+        assert_eq!(library.chunk(&digest_of(&piece)).unwrap(), Some(piece), "{why}");
+    }
     library.collect(&[]).unwrap();
 }
 

@@ -47,8 +47,8 @@ impl Library {
             let start = if pack.id == from.pack { from.offset } else { 0 };
             let mut entries = pack.entries()?;
             entries.retain(|(_, location)| u64::from(location.offset) >= start);
-            entries.sort_unstable_by_key(|(_, location)| (location.offset, location.start));
-            for block in entries.chunk_by(|(_, one), (_, next)| one.offset == next.offset) {
+            entries.sort_unstable_by_key(|(_, location)| (location.offset, location.stored, location.start));
+            for block in entries.chunk_by(is_of_one_block) {
                 let Some((_, first)) = block.first() else { continue };
                 pack.forget_cached(first.offset, first.stored);
                 scrubbed.rotten.extend(rotten_in(&pack, block)?);
@@ -82,9 +82,9 @@ impl Library {
             for chunk in chunks {
                 found.extend(pack.find(chunk)?.map(|location| (*chunk, location)));
             }
-            found.sort_unstable_by_key(|(_, location)| location.offset);
+            found.sort_unstable_by_key(|(_, location)| (location.offset, location.stored));
             let mut damaged = HashSet::new();
-            for block in found.chunk_by(|(_, one), (_, next)| one.offset == next.offset) {
+            for block in found.chunk_by(is_of_one_block) {
                 damaged.extend(rotten_in(pack, block)?.into_iter().map(|chunk| chunk.digest));
             }
             if !damaged.is_empty() {
@@ -115,6 +115,11 @@ fn packs_from(shared: &Shared, first: u64) -> Vec<Arc<Pack>> {
     let mut packs: Vec<Arc<Pack>> = shared.packs().iter().filter(|pack| pack.id >= first).cloned().collect();
     packs.sort_unstable_by_key(|pack| pack.id);
     packs
+}
+
+/// An index that lies may have two lengths for one block.
+fn is_of_one_block((_, one): &(Digest, Location), (_, next): &(Digest, Location)) -> bool {
+    (one.offset, one.stored) == (next.offset, next.stored)
 }
 
 /// Reads one block and checks these chunks of it.
