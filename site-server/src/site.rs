@@ -18,6 +18,7 @@ use packhorse_trust::{Authority, Credentials, PublicKey, SigningKey, TrustStore}
 use crate::{
     care::Care,
     config::Settings,
+    despooler::StagedTrees,
     directories::Directories,
     error::Error,
     scheduler::Sendings,
@@ -55,6 +56,8 @@ pub(crate) struct Site {
     pub(crate) complaints: Complaints,
     /// Those who look after the library.
     pub(crate) care: Care,
+    /// What Despooler has laid out beforehand for Distribution Manager.
+    pub(crate) staged: StagedTrees,
 }
 
 /// Why a site cannot start.
@@ -129,6 +132,7 @@ impl Site {
             sendings: Sendings::default(),
             complaints: Complaints::default(),
             care: Care::default(),
+            staged: StagedTrees::default(),
         })
     }
 

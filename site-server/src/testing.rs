@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use packhorse_domain::{
     id::{PackageId, SiteCode},
-    object::ObjectKind,
+    object::{Object, ObjectKind},
     status::{Event, PackageStatus},
 };
 use packhorse_proto::{
@@ -186,6 +186,24 @@ impl Node {
     }
 
     /// How far a package is in the library of a site, as this site knows it.
+    /// Puts an object of this site where it is told to another.
+    pub(crate) async fn tell(&self, other: &Node, kind: ObjectKind, id: &str) {
+        let told = self.object(kind, id).await.expect("the object");
+        let object = Object {
+            kind,
+            id: told.id,
+            owner: told.owner,
+            version: told.version,
+            deleted: told.deleted,
+            body: told.body,
+            traceparent: String::new(),
+        };
+        let mut tx = other.site.store.begin().await.expect("the database");
+        let now = other.site.now();
+        objects::put(&mut tx, &object, &told.content, &told.digest, now).await.expect("put");
+        tx.commit().await.expect("committed");
+    }
+
     pub(crate) async fn status(&self, package: &PackageId, site: &SiteCode) -> Option<PackageStatus> {
         let object = self.object(ObjectKind::PackageStatus, &format!("{package}/{site}/")).await?;
         Some(record::read::<wire::PackageStatus, _>(&object).expect("decoded"))

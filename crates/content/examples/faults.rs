@@ -49,7 +49,7 @@ impl Place {
     }
 
     fn publish_to<'a>(&'a self, root: &'a Path, record: &'a Path) -> PublishTo<'a> {
-        PublishTo { root, name: "package", record }
+        PublishTo { root, name: "package", record, staged: None }
     }
 
     /// Does a step. What it acknowledges.

@@ -22,6 +22,7 @@ mod tree;
 use std::{
     fs::File,
     io::{self, Read, Seek as _, Write},
+    sync::Arc,
 };
 
 use packhorse_domain::Digest;
@@ -32,6 +33,7 @@ use crate::{
     limits::Limits,
     manifest::{Manifest, ManifestError},
     outline::{Outline, Outliner},
+    tree::Staging,
     wire::Fields,
 };
 
@@ -132,11 +134,52 @@ pub fn write_bundle(
 /// bundle again changes nothing. A bundle that is refused leaves no manifest, and at most chunks that are what their
 /// digests say, which the next collection removes.
 pub fn apply_bundle(library: &Library, file: &File, limits: &Limits) -> Result<Manifest, BundleError> {
+    apply(library, file, None, limits, &mut [])
+}
+
+/// What was said of a bundle before it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offered {
+    /// BLAKE3 of the whole bundle.
+    pub digest: Digest,
+    /// The manifest it leads to.
+    pub target: Digest,
+}
+
+/// As [`apply_bundle`], of a bundle that must be the one that was offered. The files that it brings are staged at
+/// distribution points at the same time; a staging that fails does not make the bundle fail.
+pub fn apply_offered(
+    library: &Library,
+    file: &File,
+    offered: &Offered,
+    limits: &Limits,
+    staging: &mut [Staging],
+) -> Result<Manifest, BundleError> {
+    apply(library, file, Some(offered), limits, staging)
+}
+
+fn apply(
+    library: &Library,
+    file: &File,
+    offered: Option<&Offered>,
+    limits: &Limits,
+    staging: &mut [Staging],
+) -> Result<Manifest, BundleError> {
     let mut input = file;
     input.rewind().map_err(BundleError::Read)?;
     let header = read_header(&mut input)?;
     header.check(library, limits)?;
-    taking::take_in(library, file, &header, limits)
+    let file = Arc::new(file.try_clone().map_err(BundleError::Read)?);
+    let streams = taking::sections(&file, &header)?;
+    taking::check_sum(&file, offered)?;
+    if offered.is_some_and(|offered| offered.target != header.target) {
+        return Err(BundleError::Damaged("it leads to another version than was offered"));
+    }
+    // From here on it is what was written: fetched again it would lead to the same.
+    taking::take_in(library, streams, &header, limits, staging).map_err(|error| match error {
+        BundleError::Damaged(why) => BundleError::Unmade(why),
+        other => other,
+    })
 }
 
 /// Reads what a bundle says of itself. Nothing of it is proved before the bundle is applied.

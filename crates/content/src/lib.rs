@@ -39,7 +39,8 @@ mod writer;
 
 pub use block::{Block, BlockError};
 pub use bundle::{
-    BundleError, BundleHeader, BundleInfo, BundlePlan, apply_bundle, read_header, write_bundle,
+    BundleError, BundleHeader, BundleInfo, BundlePlan, Offered, apply_bundle, apply_offered, read_header,
+    write_bundle,
 };
 pub use collect::Collected;
 pub use error::LibraryError;
@@ -49,9 +50,9 @@ pub use limits::Limits;
 pub use manifest::{ChunkRef, Entry, EntryKind, Manifest, ManifestError};
 pub use outline::{Outline, OutlineError, Outliner, PartCheck, part_bytes};
 pub use path::PathError;
-pub use publish::{Look, PublishTo, Published, last_compared, publish, withdraw};
+pub use publish::{Look, PublishTo, Published, forget_staged, last_compared, publish, stage, withdraw};
 pub use scrub::{ScrubPlace, Scrubbed};
 pub use snapshot::{Others, Progress, Snapshot, SnapshotError, snapshot, snapshot_again};
-pub use tree::{TreeError, check, lay_out};
+pub use tree::{Staged, Staging, TreeError, check, lay_out};
 pub use usage::{Usage, VersionUsage};
 pub use writer::PackWriter;

@@ -2,7 +2,8 @@
 //!
 //! `<root>/<name>` is a link to `.packhorse/<name>/<digest>`, or `<digest>.<number>` where a tree that was altered by
 //! hand has been laid out again. A version is switched to by renaming a link, so that a reader sees the old one or
-//! the new one; the old one is removed afterwards. Files that both have are taken over.
+//! the new one; the old one is removed afterwards. Files that both have are taken over. `.packhorse/.staging/<name>` is
+//! what is being made of a version that is still coming in.
 
 use std::{
     borrow::Cow,
@@ -18,7 +19,7 @@ use crate::{
     library::Library,
     manifest::Manifest,
     stamps::{Stamps, clocks},
-    tree::{OldTree, TreeError, compare, lay_out_from, sync_directory},
+    tree::{From, OldTree, Staged, Staging, TreeError, compare, lay_out_from, sync_directory},
 };
 
 mod watch;
@@ -26,6 +27,8 @@ mod watch;
 use watch::Watch;
 
 const STORE: &str = ".packhorse";
+/// No package has a name that begins with a dot.
+const STAGING: &str = ".staging";
 const PART: &str = "part";
 const LINK: &str = "link";
 
@@ -37,6 +40,27 @@ pub struct PublishTo<'a> {
     /// A file of the caller's, outside the directory: what the files looked like when they were last compared. It is
     /// made anew; without it everything is compared.
     pub record: &'a Path,
+    /// What was staged there of a version. Of another version it is no help.
+    pub staged: Option<&'a Staged>,
+}
+
+/// Begins to stage a version where it will be published. What was staged there of another goes.
+pub fn stage(root: &Path, name: &str) -> Result<Staging, TreeError> {
+    let place = Place::of(root, name)?;
+    let all = root.join(STORE).join(STAGING);
+    make_directory(&root.join(STORE))?;
+    make_directory(&all)?;
+    let directory = all.join(place.name);
+    remove_tree(&directory)?;
+    Staging::new(&directory)
+}
+
+/// Removes what is staged at a distribution point: nobody who stages may be at work there.
+pub fn forget_staged(root: &Path) -> Result<(), TreeError> {
+    match root.join(STORE).symlink_metadata() {
+        Ok(store) if store.is_dir() => remove_tree(&root.join(STORE).join(STAGING)),
+        _ => Ok(()),
+    }
 }
 
 /// How closely what is there already is looked at.
@@ -124,7 +148,8 @@ fn publish_at(
     };
     let part = place.store.join(PART);
     remove_tree(&part)?;
-    let laid = lay_out_from(library, manifest, &part, old.as_ref())?;
+    let staged = to.staged.filter(|staged| staged.target() == manifest_digest);
+    let laid = lay_out_from(library, manifest, &part, From { old: old.as_ref(), staged })?;
     published.files_reused = laid.reused;
     let version = place.free_name(manifest_digest);
     let path = place.store.join(&version);
@@ -207,13 +232,9 @@ impl<'a> Place<'a> {
     fn make_store(&self) -> Result<(), TreeError> {
         let top = self.root.join(STORE);
         for path in [&top, &self.store] {
-            match DirBuilder::new().mode(0o755).create(path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(TreeError::io("make the directory", path)(error)),
-            }
+            make_directory(path)?;
         }
-        self.check_store()
+        Ok(())
     }
 
     /// What leads to a version, but for the link that shows it. Who made it may have been killed before it was synced.
@@ -222,14 +243,9 @@ impl<'a> Place<'a> {
         sync_directory(&self.root.join(STORE))
     }
 
-    /// A link in place of a directory would have us write and remove elsewhere.
     fn check_store(&self) -> Result<(), TreeError> {
-        for path in [self.root.join(STORE), self.store.clone()] {
-            if !path.symlink_metadata().map_err(TreeError::io("read", &path))?.is_dir() {
-                return Err(TreeError::Occupied { path });
-            }
-        }
-        Ok(())
+        check_directory(&self.root.join(STORE))?;
+        check_directory(&self.store)
     }
 
     fn free_name(&self, digest: &Digest) -> String {
@@ -263,6 +279,23 @@ impl<'a> Place<'a> {
     }
 }
 
+/// Makes a directory of our own unless it is there.
+fn make_directory(path: &Path) -> Result<(), TreeError> {
+    match DirBuilder::new().mode(0o755).create(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_directory(path),
+        Err(error) => Err(TreeError::io("make the directory", path)(error)),
+    }
+}
+
+/// A link in place of a directory would have us write and remove elsewhere.
+fn check_directory(path: &Path) -> Result<(), TreeError> {
+    match path.symlink_metadata().map_err(TreeError::io("read", path))?.is_dir() {
+        true => Ok(()),
+        false => Err(TreeError::Occupied { path: path.to_owned() }),
+    }
+}
+
 /// Removes a directory with all it holds, or a file or link itself, if it is there.
 fn remove_tree(path: &Path) -> Result<(), TreeError> {
     let removed = match path.symlink_metadata() {
@@ -283,3 +316,7 @@ mod tests;
 #[cfg(test)]
 #[path = "publish/again_tests.rs"]
 mod again_tests;
+
+#[cfg(test)]
+#[path = "publish/staged_tests.rs"]
+mod staged_tests;

@@ -15,7 +15,7 @@ use crate::{
 
 /// Without a record that could be read or written.
 fn put(library: &Library, snapshot: &Snapshot, root: &Path) -> Result<Published, TreeError> {
-    let to = PublishTo { root, name: "P1", record: Path::new("/nowhere/record") };
+    let to = PublishTo { root, name: "P1", record: Path::new("/nowhere/record"), staged: None };
     publish(library, &snapshot.digest, &snapshot.manifest, to, Look::AtWhatWasTouched)
 }
 
@@ -119,14 +119,14 @@ fn names_that_lead_away_and_roots_that_are_gone_are_refused() {
     let version = take(source(1).path(), &library);
     let root = tempfile::tempdir().unwrap();
     for name in ["", ".", "..", "../x", "a/b", ".packhorse"] {
-        let to = PublishTo { root: root.path(), name, record: Path::new("/nowhere/record") };
+        let to = PublishTo { root: root.path(), name, record: Path::new("/nowhere/record"), staged: None };
         let refused = publish(&library, &version.digest, &version.manifest, to, Look::AtEverything);
         assert!(matches!(refused, Err(TreeError::Name { .. })), "{name}");
     }
     let gone = root.path().join("gone");
     assert!(matches!(put(&library, &version, &gone), Err(TreeError::RootMissing { .. })));
     let other = take(source(2).path(), &library);
-    let to = PublishTo { root: root.path(), name: "P1", record: Path::new("/nowhere/record") };
+    let to = PublishTo { root: root.path(), name: "P1", record: Path::new("/nowhere/record"), staged: None };
     let mixed = publish(&library, &other.digest, &version.manifest, to, Look::AtEverything);
     assert!(matches!(mixed, Err(TreeError::WrongManifest { .. })));
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);

@@ -62,6 +62,20 @@ impl Stamp {
             changed: moment(metadata.ctime(), metadata.ctime_nsec()),
         }
     }
+
+    /// The same, of what was looked at through an open directory.
+    #[expect(clippy::unnecessary_cast, reason = "other machines have other types")]
+    pub(crate) fn of_stat(stat: &rustix::fs::Stat) -> Stamp {
+        let moment = |seconds, nanoseconds| Moment { seconds, nanoseconds };
+        Stamp {
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+            length: stat.st_size as u64,
+            mode: stat.st_mode as u32,
+            modified: moment(stat.st_mtime as i64, stat.st_mtime_nsec as u32),
+            changed: moment(stat.st_ctime as i64, stat.st_ctime_nsec as u32),
+        }
+    }
 }
 
 impl Stamp {

@@ -26,11 +26,13 @@ use crate::{
 mod dirs;
 mod fill;
 mod old;
+mod staging;
 
 pub(crate) use dirs::open_directory;
 use dirs::{Dirs, set_mode};
 use fill::fill;
 pub(crate) use old::OldTree;
+pub use staging::{Staged, Staging};
 
 /// Up to this many entries are synced one by one; more are synced with their whole filesystem at once.
 const SYNCED_SINGLY: usize = 64;
@@ -74,7 +76,16 @@ impl TreeError {
 /// Lays a version out as a new directory `into`, each byte checked, and durable when this returns. What was made is
 /// removed again if it fails.
 pub fn lay_out(library: &Library, manifest: &Manifest, into: &Path) -> Result<(), TreeError> {
-    lay_out_from(library, manifest, into, None).map(|_| ())
+    lay_out_from(library, manifest, into, From::default()).map(|_| ())
+}
+
+/// What a version is made from beside the library.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct From<'a, 'o> {
+    /// Files are taken over from there.
+    pub(crate) old: Option<&'a OldTree<'o>>,
+    /// It becomes the tree, as far as it goes.
+    pub(crate) staged: Option<&'a Staged>,
 }
 
 /// What was made of a version.
@@ -105,22 +116,26 @@ impl Laid {
     }
 }
 
-/// As `lay_out`; files that the old tree has are taken over from there.
+/// As `lay_out`, from more than the library.
 pub(crate) fn lay_out_from(
     library: &Library,
     manifest: &Manifest,
     into: &Path,
-    old: Option<&OldTree<'_>>,
+    from: From<'_, '_>,
 ) -> Result<Laid, TreeError> {
     manifest.check(&Limits::default()).map_err(TreeError::Manifest)?;
-    match std::fs::create_dir(into) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return Err(TreeError::Exists { path: into.to_owned() });
+    // Where what was staged is gone, all is made.
+    let from = From { staged: from.staged.filter(|staged| staged.move_to(into).is_ok()), ..from };
+    if from.staged.is_none() {
+        match std::fs::create_dir(into) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(TreeError::Exists { path: into.to_owned() });
+            }
+            Err(error) => return Err(TreeError::io("make the directory", into)(error)),
         }
-        Err(error) => return Err(TreeError::io("make the directory", into)(error)),
     }
-    let laid = make(library, manifest, into, old);
+    let laid = make(library, manifest, into, from);
     if laid.is_err() {
         // The reason is what counts; what cannot be removed here is removed by the next attempt or by hand.
         let _ = std::fs::remove_dir_all(into);
@@ -128,15 +143,10 @@ pub(crate) fn lay_out_from(
     laid
 }
 
-fn make(
-    library: &Library,
-    manifest: &Manifest,
-    into: &Path,
-    old: Option<&OldTree<'_>>,
-) -> Result<Laid, TreeError> {
+fn make(library: &Library, manifest: &Manifest, into: &Path, from: From<'_, '_>) -> Result<Laid, TreeError> {
     let dirs = Dirs::open(into)?;
     set_mode(dirs.top(), 0o755).map_err(TreeError::io("set the mode of", into))?;
-    let laid = fill(library, manifest, into, old)?;
+    let laid = fill(library, manifest, into, from)?;
     let synced = match manifest.entries.len() > SYNCED_SINGLY {
         true => rustix::fs::syncfs(dirs.top()).map_err(io::Error::from),
         false => Err(io::ErrorKind::Unsupported.into()),

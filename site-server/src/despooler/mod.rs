@@ -1,5 +1,6 @@
 //! Despooler: takes received bundles from the spool into the content library.
 
+mod staging;
 #[cfg(test)]
 mod tests;
 
@@ -11,10 +12,10 @@ use std::{
     time::Duration,
 };
 
-use packhorse_content::{BundleError, Library, LibraryError, Limits, apply_bundle};
+use packhorse_content::{BundleError, Library, LibraryError, Limits, Offered, Staged, apply_offered};
 use packhorse_domain::{
     Digest,
-    id::PackageId,
+    id::{PackageId, PointName},
     package::PackageState,
     status::{EventType, PackageStatus, Severity},
 };
@@ -36,14 +37,19 @@ use crate::{
     trace,
 };
 
+use staging::Stage;
+pub(crate) use staging::StagedTrees;
+
 /// The worker.
 pub(crate) struct Despooler {
     site: Arc<Site>,
+    /// Whether what an earlier run staged is gone.
+    swept: bool,
 }
 
 impl Despooler {
     pub(crate) fn new(site: Arc<Site>) -> Self {
-        Despooler { site }
+        Despooler { site, swept: false }
     }
 
     /// Takes in one bundle. Between the library's word and the database's a crash costs only doing it again.
@@ -56,14 +62,18 @@ impl Despooler {
         }
         let _gate = self.site.content_gate.read().await;
         let library = self.site.library.clone();
-        let (target, digest) = (arrival.target, arrival.digest);
+        let offered = Offered { digest: arrival.digest, target: arrival.target };
+        let stage = Stage::of(&self.site, &arrival).await?;
         let applied = tokio::task::spawn_blocking({
             let path = path.clone();
-            move || take_in(&library, &path, &target, &digest)
+            move || take_in(&library, &path, &offered, stage)
         })
         .await?;
         match applied {
-            Ok(()) => self.adopt(&arrival, &path).await,
+            Ok(staged) => {
+                self.site.staged.put(&arrival.package, staged);
+                self.adopt(&arrival, &path).await
+            }
             Err(error) if is_ours(&error) => Err(error.into()),
             Err(error) => {
                 let state = match error {
@@ -160,6 +170,10 @@ impl Worker for Despooler {
     type Error = Error;
 
     async fn step(&mut self) -> Result<Next, Error> {
+        if !self.swept {
+            staging::sweep(&self.site).await?;
+            self.swept = true;
+        }
         let mut tx = self.site.store.read().await?;
         let arrivals = arrivals::list(&mut tx).await?;
         let next = arrivals
@@ -179,18 +193,17 @@ impl Worker for Despooler {
     }
 }
 
-fn take_in(library: &Library, path: &Path, target: &Digest, digest: &Digest) -> Result<(), BundleError> {
-    if digest_of_file(path).map_err(BundleError::Read)? != *digest {
-        return Err(BundleError::Damaged("its bytes are not those that were offered"));
-    }
+fn take_in(
+    library: &Library,
+    path: &Path,
+    offered: &Offered,
+    stage: Stage,
+) -> Result<Vec<(PointName, Staged)>, BundleError> {
     let file = File::open(path).map_err(BundleError::Read)?;
-    let manifest = apply_bundle(library, &file, &Limits::default())?;
-    // The header was checked against the offer's target only by name; the content decides.
-    if manifest.digest() == *target {
-        Ok(())
-    } else {
-        Err(BundleError::Damaged("it leads to another version than was offered"))
-    }
+    let (points, mut staging) = stage.begin(&file);
+    apply_offered(library, &file, offered, &Limits::default(), &mut staging)?;
+    let staged = staging.into_iter().map(|staging| staging.finish(offered.target));
+    Ok(points.into_iter().zip(staged).filter_map(|(point, staged)| Some((point, staged?))).collect())
 }
 
 /// Our own disk's fault, or a base that we lost: another copy of the bundle would not help.

@@ -1,13 +1,19 @@
 //! Arrivals taken in one step at a time, as they are after a stop at any point.
 
-use std::{fs, fs::File};
+use std::{
+    fs::{self, File},
+    os::unix::fs::MetadataExt as _,
+};
 
 use packhorse_content::{BundlePlan, write_bundle};
-use packhorse_domain::{Priority, link::ItemId};
+use packhorse_domain::{Priority, distribution::Distribution, link::ItemId, object::ObjectKind};
+use packhorse_proto::object::v1 as wire;
 use packhorse_runtime::{Next, SystemClock, Worker as _};
 
 use super::Despooler;
 use crate::{
+    distribution::DistributionManager,
+    record::{self, Body},
     store::{
         arrivals::{self, Arrival, ArrivalState},
         bundles,
@@ -168,4 +174,53 @@ async fn the_urgent_is_taken_in_first() {
 
     let left = world.arrivals().await;
     assert_eq!(left.iter().map(|one| one.item).collect::<Vec<_>>(), [low.item]);
+}
+
+/// A bundle for the directory `hall` of the child, which knows of it.
+async fn arrived_for_hall(world: &World) -> Arrival {
+    world.child.hall().await;
+    world.child.tell(&world.central, ObjectKind::DistributionPoint, "PAR/hall").await;
+    let arrival = world.arrived(1, Priority::Medium).await;
+    world.central.send(&arrival.package, world.child.code()).await;
+    for kind in [ObjectKind::Package, ObjectKind::Distribution] {
+        world.central.tell(&world.child, kind, arrival.package.as_str()).await;
+    }
+    arrival
+}
+
+#[tokio::test]
+async fn what_arrives_for_a_directory_is_staged_and_shown() {
+    let mut world = World::new().await;
+    let arrival = arrived_for_hall(&world).await;
+    let left_over = world.child.path("hall/.packhorse/.staging/CEN00009");
+    fs::create_dir_all(&left_over).unwrap();
+
+    world.settle().await;
+
+    assert!(!left_over.exists(), "an earlier run left it");
+    let staged = world.child.path("hall/.packhorse/.staging").join(arrival.package.as_str());
+    let inode = staged.join("setup.sh").metadata().unwrap().ino();
+    DistributionManager::new(world.child.site.clone()).step().await.unwrap();
+    let shown = world.child.path("hall").join(arrival.package.as_str());
+    assert_eq!(shown.join("setup.sh").metadata().unwrap().ino(), inode);
+    assert!(!staged.exists());
+}
+
+#[tokio::test]
+async fn what_is_staged_goes_when_nobody_wants_it() {
+    let mut world = World::new().await;
+    let arrival = arrived_for_hall(&world).await;
+    world.settle().await;
+    let staged = world.child.path("hall/.packhorse/.staging").join(arrival.package.as_str());
+    assert!(staged.exists());
+    let nowhere = Body::of::<wire::Distribution, _>(&Distribution::empty(arrival.package.clone()));
+    let kind = ObjectKind::Distribution;
+    let mut tx = world.central.site.store.begin().await.unwrap();
+    record::write(&world.central.site, &mut tx, kind, arrival.package.as_str(), nowhere).await.unwrap();
+    tx.commit().await.unwrap();
+    world.central.tell(&world.child, kind, arrival.package.as_str()).await;
+
+    DistributionManager::new(world.child.site.clone()).step().await.unwrap();
+
+    assert!(!staged.exists());
 }

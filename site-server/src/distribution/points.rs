@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::PathBuf, time::Instant};
 
-use packhorse_content::{Look, PublishTo, Published, TreeError, last_compared};
+use packhorse_content::{Look, PublishTo, Published, Staged, TreeError, last_compared};
 use packhorse_domain::{
     Digest, Timestamp,
     distribution::{DirectoryCheck, Distribution, EarlierChecks, PointKind, due_check},
@@ -117,7 +117,8 @@ async fn publish(
         DirectoryCheck::WhatWasTouched => Look::AtWhatWasTouched,
         DirectoryCheck::Everything => Look::AtEverything,
     };
-    let result = lay_out(site, &point.location, &package.definition.id, *target, look).await?;
+    let staged = site.staged.take(&point.name, &package.definition.id);
+    let result = lay_out(site, (&point.location, staged), &package.definition.id, *target, look).await?;
     checked.insert(key, Instant::now());
     let mut tx = site.store.begin().await?;
     let text = result.as_ref().err().map(|error| error_chain(error)).unwrap_or_default();
@@ -187,7 +188,7 @@ async fn tell(
 
 async fn lay_out(
     site: &Site,
-    location: &str,
+    (location, staged): (&str, Option<Staged>),
     name: &PackageId,
     target: Digest,
     look: Look,
@@ -199,7 +200,7 @@ async fn lay_out(
             return Ok(Err(TreeError::WrongManifest { manifest: target }));
         };
         Ok({
-            let to = PublishTo { root: &root, name: &name, record: &record };
+            let to = PublishTo { root: &root, name: &name, record: &record, staged: staged.as_ref() };
             packhorse_content::publish(&library, &target, &manifest, to, look)
         })
     })
@@ -243,6 +244,10 @@ async fn withdraw(site: &Site, view: &View) -> Result<bool, Error> {
                 && distribution.points_at(site.code()).any(|name| name == point)
         })
     };
+    let unwanted = site.staged.take_unwanted(|point, package| wanted(package, point));
+    if !unwanted.is_empty() {
+        tokio::task::spawn_blocking(move || drop(unwanted)).await?;
+    }
     let mut failed = false;
     for (object, status) in statuses {
         let Some(point) = status.point.as_ref().filter(|_| status.site == *site.code()) else {

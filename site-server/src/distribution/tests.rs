@@ -165,37 +165,20 @@ async fn send_to(central: &Node, package: &PackageId, target: &str) {
     tx.commit().await.unwrap();
 }
 
-/// Puts an object of one site where it is told to another.
-async fn tell(from: &Node, to: &Node, kind: ObjectKind, id: &str) {
-    let told = from.object(kind, id).await.unwrap();
-    let object = Object {
-        kind,
-        id: told.id,
-        owner: told.owner,
-        version: told.version,
-        deleted: told.deleted,
-        body: told.body,
-        traceparent: String::new(),
-    };
-    let mut tx = to.site.store.begin().await.unwrap();
-    objects::put(&mut tx, &object, &told.content, &told.digest, to.site.now()).await.unwrap();
-    tx.commit().await.unwrap();
-}
-
 #[tokio::test]
 async fn what_became_wanted_since_the_look_at_the_objects_is_kept() {
     let central = Node::central(SystemClock::shared()).await;
     let child = central.child("PAR", SystemClock::shared()).await;
     let package = central.package(&noise(50_000, 1)).await;
     send_to(&central, &package, "PAR/hall").await;
-    tell(&central, &child, ObjectKind::Package, package.as_str()).await;
+    central.tell(&child, ObjectKind::Package, package.as_str()).await;
     let taken = taken_in(&child, 1);
     record(&child, &package, taken, 0).await;
     let mut tx = child.site.store.read().await.unwrap();
     let view = View::load(&child.site, &mut tx).await.unwrap();
     drop(tx);
 
-    tell(&central, &child, ObjectKind::Distribution, package.as_str()).await;
+    central.tell(&child, ObjectKind::Distribution, package.as_str()).await;
     cleanup::clean(&child.site, &view, &mut true).await.unwrap();
 
     assert_eq!(held(&child).await, [0]);

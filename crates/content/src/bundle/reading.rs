@@ -25,14 +25,16 @@ pub(super) fn used(streams: &mut Streams, base: &Base) -> Result<Vec<bool>, Bund
 
 /// A file that is told.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ToldFile {
+pub(super) struct ToldFile<'p> {
+    pub(super) path: &'p str,
+    pub(super) executable: bool,
     pub(super) length: u64,
     /// The manifest has no room for more.
     pub(super) chunks_max: u64,
 }
 
 /// Takes a told file in.
-type Take<'t> = dyn FnMut(&mut Streams, ToldFile) -> Result<(Digest, Vec<ChunkRef>), BundleError> + 't;
+type Take<'t> = dyn FnMut(&mut Streams, ToldFile<'_>) -> Result<(Digest, Vec<ChunkRef>), BundleError> + 't;
 
 /// A tree that is being read.
 pub(super) struct Reading<'a> {
@@ -125,8 +127,9 @@ impl<'a> Reading<'a> {
             0 => EntryKind::Directory,
             byte @ (1 | 2) => {
                 let length = streams.number(Stream::Tree)?;
-                let (digest, chunks) = self.content(length, streams, take)?;
-                EntryKind::File { executable: byte == 2, length, digest, chunks }
+                let executable = byte == 2;
+                let (digest, chunks) = self.content((&path, executable, length), streams, take)?;
+                EntryKind::File { executable, length, digest, chunks }
             }
             3 => {
                 let target = String::from_utf8(text(streams)?);
@@ -142,7 +145,7 @@ impl<'a> Reading<'a> {
 
     fn content(
         &mut self,
-        length: u64,
+        (path, executable, length): (&str, bool, u64),
         streams: &mut Streams,
         take: &mut Take<'_>,
     ) -> Result<(Digest, Vec<ChunkRef>), BundleError> {
@@ -155,7 +158,7 @@ impl<'a> Reading<'a> {
             let left = self.left.checked_sub(length);
             self.left = left.ok_or(BundleError::Damaged("it declares another length than its files have"))?;
             let chunks_max = (self.manifest_left / CHUNK_BYTES).max(1);
-            let (digest, chunks) = take(streams, ToldFile { length, chunks_max })?;
+            let (digest, chunks) = take(streams, ToldFile { path, executable, length, chunks_max })?;
             spend(&mut self.manifest_left, chunks_bytes(&chunks))?;
             self.told.push((length, digest, chunks.clone()));
             return Ok((digest, chunks));

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufReader, Read},
+    io::{self, BufReader, Read},
     ops::ControlFlow,
     os::unix::fs::FileExt as _,
     sync::Arc,
@@ -11,7 +11,7 @@ use std::{
 use packhorse_domain::Digest;
 
 use super::{
-    BundleError, BundleHeader,
+    BundleError, BundleHeader, Offered,
     archives::{self, OldRuns},
     reading::{self, Reading, ToldFile},
     tree::Base,
@@ -22,6 +22,7 @@ use crate::{
     library::Library,
     limits::Limits,
     manifest::{ChunkRef, Manifest},
+    tree::Staging,
     wire::{Fields, digest_of},
     writer::PackWriter,
 };
@@ -29,28 +30,13 @@ use crate::{
 const LENGTHS_BYTES: usize = STREAMS.len() * 16;
 const CHECKSUM_BYTES: u64 = 32;
 
-/// Takes it in.
+/// Takes in what the streams tell.
 pub(super) fn take_in(
-    library: &Library,
-    file: &File,
-    header: &BundleHeader,
-    limits: &Limits,
-) -> Result<Manifest, BundleError> {
-    let file = Arc::new(file.try_clone().map_err(BundleError::Read)?);
-    let sections = sections(&file, header)?;
-    check_sum(&file)?;
-    // From here on it is what was written: fetched again it would lead to the same.
-    make(library, sections, header, limits).map_err(|error| match error {
-        BundleError::Damaged(why) => BundleError::Unmade(why),
-        other => other,
-    })
-}
-
-fn make(
     library: &Library,
     mut streams: Streams,
     header: &BundleHeader,
     limits: &Limits,
+    staging: &mut [Staging],
 ) -> Result<Manifest, BundleError> {
     let base = Base::of(library, &header.bases)?;
     let used = reading::used(&mut streams, &base)?;
@@ -62,10 +48,11 @@ fn make(
     let mut reading = Reading::new(&base, header)?;
     let manifest = reading.tree(&mut streams, limits, &mut |streams, told| {
         if archives::make(streams, &mut decoder, told.length, &mut scratch)? {
-            return take(&mut BufReader::with_capacity(256 * 1024, &scratch), told, &mut writer);
+            let mut content = BufReader::with_capacity(256 * 1024, &scratch);
+            return take(&mut content, told, &mut writer, staging);
         }
         let mut content = decoder.file(streams, told.length);
-        let taken = take(&mut content, told, &mut writer);
+        let taken = take(&mut content, told, &mut writer, staging);
         match (content.failure(), taken) {
             (Some(error), _) => Err(error),
             (None, taken) => taken,
@@ -88,24 +75,49 @@ fn make(
 
 fn take(
     content: &mut dyn Read,
-    ToldFile { length, chunks_max }: ToldFile,
+    ToldFile { path, executable, length, chunks_max }: ToldFile<'_>,
     writer: &mut PackWriter,
+    staging: &mut [Staging],
 ) -> Result<(Digest, Vec<ChunkRef>), BundleError> {
+    for stage in staging.iter_mut() {
+        stage.begin(path, executable, length);
+    }
     let mut chunks = 0;
     let mut count = |_| {
         chunks += 1;
         if chunks > chunks_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    cut(content, length, writer, &mut count).map_err(|error| match error {
+    let mut content = Teed { content, staging };
+    let taken = cut(&mut content, length, writer, &mut count).map_err(|error| match error {
         CutError::Read(error) => BundleError::Read(error),
         CutError::Length => BundleError::Damaged("a file in it has another length"),
         CutError::Cancelled => reading::beyond_manifest(),
         CutError::Library(error) => BundleError::Library(error),
-    })
+    })?;
+    for stage in staging {
+        stage.end(&taken.0);
+    }
+    Ok(taken)
 }
 
-/// All is read from many places later: so it is checked before.
-fn check_sum(file: &File) -> Result<(), BundleError> {
+/// Content that goes to stagings as well while it is read.
+struct Teed<'a> {
+    content: &'a mut dyn Read,
+    staging: &'a mut [Staging],
+}
+
+impl Read for Teed<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = self.content.read(into)?;
+        for stage in self.staging.iter_mut() {
+            stage.put(&into[..length]);
+        }
+        Ok(length)
+    }
+}
+
+/// All is read from many places later: so it is checked before, against what it says itself and what was offered.
+pub(super) fn check_sum(file: &File, offered: Option<&Offered>) -> Result<(), BundleError> {
     let length = file.metadata().map_err(BundleError::Read)?.len();
     let end = length.checked_sub(CHECKSUM_BYTES).ok_or(BundleError::Truncated)?;
     let (mut at, mut hasher, mut buffer) = (0, blake3::Hasher::new(), vec![0; 256 * 1024]);
@@ -117,10 +129,18 @@ fn check_sum(file: &File) -> Result<(), BundleError> {
     }
     let mut checksum = [0; CHECKSUM_BYTES as usize];
     file.read_exact_at(&mut checksum, end).map_err(BundleError::Read)?;
-    if hasher.finalize() == checksum { Ok(()) } else { Err(BundleError::Damaged("its checksum is wrong")) }
+    if hasher.finalize() != checksum {
+        return Err(BundleError::Damaged("its checksum is wrong"));
+    }
+    match offered {
+        Some(offered) if hasher.update(&checksum).finalize() != offered.digest.0 => {
+            Err(BundleError::Damaged("its bytes are not those that were offered"))
+        }
+        _ => Ok(()),
+    }
 }
 
-fn sections(file: &Arc<File>, header: &BundleHeader) -> Result<Streams, BundleError> {
+pub(super) fn sections(file: &Arc<File>, header: &BundleHeader) -> Result<Streams, BundleError> {
     let begin = header.encode().len() as u64;
     let mut lengths = [0; LENGTHS_BYTES];
     file.read_exact_at(&mut lengths, begin).map_err(|_| BundleError::Truncated)?;

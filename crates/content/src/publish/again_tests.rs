@@ -53,7 +53,7 @@ impl World {
 
     fn publish(&self, version: &Snapshot, look: Look) -> Published {
         let (root, record) = (self.dir.path().join("root"), self.record());
-        let to = PublishTo { root: &root, name: "P1", record: &record };
+        let to = PublishTo { root: &root, name: "P1", record: &record, staged: None };
         let mut now = clocks().unwrap();
         now.uptime_us += self.later_us.get();
         now.wall_us += self.later_us.get();

@@ -5,7 +5,10 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
 
 use super::TreeError;
 
@@ -15,13 +18,20 @@ pub(super) struct Dirs<'a> {
     pub(super) root: &'a Path,
     top: OwnedFd,
     open: Vec<(String, OwnedFd)>,
+    /// Whether directories on the way are made.
+    makes: bool,
 }
 
 impl<'a> Dirs<'a> {
     pub(super) fn open(root: &'a Path) -> Result<Self, TreeError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let top = rustix::fs::open(root, flags, Mode::empty()).map_err(TreeError::io("open", root))?;
-        Ok(Dirs { root, top, open: Vec::new() })
+        Ok(Dirs { root, top, open: Vec::new(), makes: false })
+    }
+
+    /// The same, and directories that are not there are made.
+    pub(super) fn making(root: &'a Path) -> Result<Self, TreeError> {
+        Ok(Dirs { makes: true, ..Self::open(root)? })
     }
 
     pub(super) fn top(&self) -> &OwnedFd {
@@ -52,7 +62,14 @@ impl<'a> Dirs<'a> {
         }
         self.open.truncate(depth);
         while let Some(component) = next {
-            let opened = open_directory(self.last(), component);
+            let mut opened = open_directory(self.last(), component);
+            if self.makes && matches!(opened, Err(Errno::NOENT)) {
+                opened = match make_directory(self.last(), component) {
+                    // Another thread may just have made it.
+                    Err(Errno::EXIST) => open_directory(self.last(), component),
+                    made => made,
+                };
+            }
             let opened = opened.map_err(TreeError::io("open", &self.root.join(path)))?;
             self.open.push((component.to_owned(), opened));
             next = components.next();
@@ -64,6 +81,14 @@ impl<'a> Dirs<'a> {
 pub(crate) fn open_directory(parent: impl AsFd, name: &str) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
+}
+
+/// Makes a directory that others may read, whatever rights the process takes from new ones.
+pub(super) fn make_directory(parent: impl AsFd, name: &str) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))?;
+    let made = open_directory(parent, name)?;
+    set_mode(&made, 0o755)?;
+    Ok(made)
 }
 
 pub(super) fn set_mode(fd: impl AsFd, mode: u32) -> rustix::io::Result<()> {

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io,
-    os::unix::fs::MetadataExt,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::Path,
     sync::{
         Mutex,
@@ -12,11 +12,14 @@ use std::{
 };
 
 use packhorse_domain::Digest;
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
 
 use super::{
-    Laid, OldTree, TreeError,
-    dirs::{Dirs, open_directory, set_mode},
+    From, Laid, OldTree, Staged, TreeError,
+    dirs::{Dirs, make_directory, set_mode},
 };
 use crate::{
     durable::lock,
@@ -38,7 +41,7 @@ pub(super) fn fill(
     library: &Library,
     manifest: &Manifest,
     into: &Path,
-    old: Option<&OldTree<'_>>,
+    from: From<'_, '_>,
 ) -> Result<Laid, TreeError> {
     let mut dirs = Dirs::open(into)?;
     let mut files = Vec::new();
@@ -47,14 +50,14 @@ pub(super) fn fill(
             EntryKind::File { executable, length, digest, chunks } => {
                 files.push(Wanted { entry, executable: *executable, length: *length, digest, chunks });
             }
-            _ => make_plain(&mut dirs, entry)?,
+            _ => make_plain(&mut dirs, entry, from.staged.is_some())?,
         }
     }
     let batches = batches(&files);
     let filling = Filling {
         library,
         into,
-        old,
+        from,
         files: &files,
         batches: &batches,
         next: AtomicUsize::new(0),
@@ -71,17 +74,18 @@ pub(super) fn fill(
     Ok(Laid { stamps, reused: filling.reused.into_inner() })
 }
 
-fn make_plain(dirs: &mut Dirs<'_>, entry: &Entry) -> Result<(), TreeError> {
+/// A directory may have been staged.
+fn make_plain(dirs: &mut Dirs<'_>, entry: &Entry, staged: bool) -> Result<(), TreeError> {
     let full = dirs.root.join(&entry.path);
     let (parent, name) = dirs.holding(&entry.path)?;
     if let EntryKind::Symlink { target } = &entry.kind {
         return rustix::fs::symlinkat(target.as_str(), parent, name)
             .map_err(TreeError::io("make the link", &full));
     }
-    rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))
-        .map_err(TreeError::io("make the directory", &full))?;
-    let made = open_directory(parent, name).map_err(TreeError::io("open", &full))?;
-    set_mode(made, 0o755).map_err(TreeError::io("set the mode of", &full))
+    match make_directory(parent, name) {
+        Err(Errno::EXIST) if staged => Ok(()),
+        made => made.map(drop).map_err(TreeError::io("make the directory", &full)),
+    }
 }
 
 /// A file to be made.
@@ -109,7 +113,7 @@ fn batches(files: &[Wanted<'_>]) -> Vec<usize> {
 struct Filling<'a, 'o> {
     library: &'a Library,
     into: &'a Path,
-    old: Option<&'a OldTree<'o>>,
+    from: From<'a, 'o>,
     files: &'a [Wanted<'a>],
     batches: &'a [usize],
     next: AtomicUsize,
@@ -145,7 +149,8 @@ impl Filling<'_, '_> {
     fn take_batches(&self) -> Result<(), TreeError> {
         let mut hand = Hand {
             dirs: Dirs::open(self.into)?,
-            old: self.old.and_then(|old| Some((old, old.dirs()?))),
+            old: self.from.old.and_then(|old| Some((old, old.dirs()?))),
+            staged: self.from.staged,
             reader: ChunkReader::new(&self.library.shared),
         };
         loop {
@@ -171,6 +176,7 @@ impl Filling<'_, '_> {
 struct Hand<'a, 'o> {
     dirs: Dirs<'a>,
     old: Option<(&'a OldTree<'o>, Dirs<'o>)>,
+    staged: Option<&'a Staged>,
     reader: ChunkReader<'a>,
 }
 
@@ -178,7 +184,14 @@ impl Hand<'_, '_> {
     /// Makes a file. As it is then, and whether it was taken over.
     fn make(&mut self, wanted: &Wanted<'_>) -> Result<(Stamp, bool), TreeError> {
         let path = &wanted.entry.path;
+        let root = self.dirs.root;
         let (parent, name) = self.dirs.holding(path)?;
+        if let Some(staged) = self.staged {
+            let kept = staged.keep(wanted.entry, (parent, name));
+            if let Some(stamp) = kept.map_err(|error| TreeError::io("look at", &root.join(path))(error))? {
+                return Ok((stamp, false));
+            }
+        }
         if let Some((old, dirs)) = &mut self.old {
             let content = (wanted.digest, wanted.executable);
             if let Some(stamp) = old.reuse(dirs, content, (parent, name)) {
@@ -187,11 +200,8 @@ impl Hand<'_, '_> {
         }
         let full = self.dirs.root.join(path);
         let (parent, name) = self.dirs.holding(path)?;
-        let mode = if wanted.executable { 0o755 } else { 0o644 };
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(mode))
-            .map_err(TreeError::io("make", &full))?;
-        let file = File::from(file);
+        let mode = mode_of(wanted.executable);
+        let file = make_file(parent, name, mode).map_err(TreeError::io("make", &full))?;
         let digest = self.write(&file, wanted, &full)?;
         if digest != *wanted.digest {
             return Err(TreeError::Content { path: path.clone() });
@@ -218,8 +228,18 @@ impl Hand<'_, '_> {
     }
 }
 
+pub(super) fn mode_of(executable: bool) -> u32 {
+    if executable { 0o755 } else { 0o644 }
+}
+
+/// A new file to be written, where nothing is yet.
+pub(super) fn make_file(parent: &OwnedFd, name: &str, mode: u32) -> rustix::io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(mode)).map(File::from)
+}
+
 /// Zeros at the end were not written, and the process may take away rights from new files: most files need neither.
-fn finish(file: &File, length: u64, mode: u32) -> io::Result<Stamp> {
+pub(super) fn finish(file: &File, length: u64, mode: u32) -> io::Result<Stamp> {
     let metadata = file.metadata()?;
     let (has_length, has_mode) = (metadata.len() == length, metadata.mode() & 0o7777 == mode);
     if has_length && has_mode {

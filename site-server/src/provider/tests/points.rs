@@ -52,7 +52,7 @@ async fn a_removed_point_is_emptied_and_no_target_any_more() {
     let manifest = Digest::try_from(&version_of(&package).manifest[..]).unwrap();
     let content = world.site.library.manifest(&manifest).unwrap().unwrap();
     let (root, record) = (world.path("hall"), world.path("record"));
-    let to = PublishTo { root: &root, name: &id, record: &record };
+    let to = PublishTo { root: &root, name: &id, record: &record, staged: None };
     publish(&world.site.library, &manifest, &content, to, Look::AtEverything).unwrap();
     assert!(world.path("hall").join(&id).join("setup.sh").exists());
 
