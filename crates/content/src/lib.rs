@@ -5,6 +5,7 @@
 
 mod block;
 mod bundle;
+mod case;
 mod collect;
 mod cut;
 mod deflated;
@@ -41,6 +42,7 @@ pub use block::{Block, BlockError};
 pub use bundle::{
     BundleError, BundleHeader, BundleInfo, BundlePlan, apply_bundle, read_header, write_bundle,
 };
+pub use case::CaseClashes;
 pub use collect::Collected;
 pub use error::LibraryError;
 pub use import::{ImportError, Imported, is_library};
@@ -51,7 +53,7 @@ pub use outline::{Outline, OutlineError, Outliner, PartCheck, part_bytes};
 pub use path::PathError;
 pub use publish::{Look, PublishTo, Published, last_compared, publish, withdraw};
 pub use scrub::{ScrubPlace, Scrubbed};
-pub use snapshot::{Others, Progress, Snapshot, SnapshotError, snapshot, snapshot_again};
+pub use snapshot::{Others, Progress, Snapshot, SnapshotError, SnapshotOptions, snapshot, snapshot_with};
 pub use tree::{TreeError, check, lay_out};
 pub use usage::{Usage, VersionUsage};
 pub use writer::PackWriter;

@@ -76,10 +76,10 @@ fn make_plain(dirs: &mut Dirs<'_>, entry: &Entry) -> Result<(), TreeError> {
     let (parent, name) = dirs.holding(&entry.path)?;
     if let EntryKind::Symlink { target } = &entry.kind {
         return rustix::fs::symlinkat(target.as_str(), parent, name)
-            .map_err(TreeError::io("make the link", &full));
+            .map_err(TreeError::making("make the link", &full));
     }
     rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(0o755))
-        .map_err(TreeError::io("make the directory", &full))?;
+        .map_err(TreeError::making("make the directory", &full))?;
     let made = open_directory(parent, name).map_err(TreeError::io("open", &full))?;
     set_mode(made, 0o755).map_err(TreeError::io("set the mode of", &full))
 }
@@ -190,7 +190,7 @@ impl Hand<'_, '_> {
         let mode = if wanted.executable { 0o755 } else { 0o644 };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(mode))
-            .map_err(TreeError::io("make", &full))?;
+            .map_err(TreeError::making("make", &full))?;
         let file = File::from(file);
         let digest = self.write(&file, wanted, &full)?;
         if digest != *wanted.digest {
