@@ -80,7 +80,7 @@ impl World {
         let chunk = ChunkRef { digest, length: bytes.len() as u32 };
         let (length, chunks) = (bytes.len() as u64, if bytes.is_empty() { vec![] } else { vec![chunk] });
         let kind = EntryKind::File { executable: false, length, digest, chunks };
-        let manifest = Manifest { entries: vec![Entry { path: "app".into(), kind }] };
+        let manifest = Manifest { case_sensitive: false, entries: vec![Entry { path: "app".into(), kind }] };
         let mut writer = library.writer().expect("it can be written to");
         if !bytes.is_empty() {
             writer.add(digest, bytes).expect("it takes it");

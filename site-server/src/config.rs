@@ -327,6 +327,7 @@ fn check_endpoints(problems: &mut Problems, setting: &str, endpoints: &[String])
 
 #[cfg(test)]
 mod tests {
+    use packhorse_content::CaseClashes;
     use packhorse_domain::care::Reserve;
 
     use super::*;
@@ -339,7 +340,7 @@ mod tests {
 
     #[test]
     fn every_problem_is_reported_at_once() {
-        let error = load("code = 'cen'\nname = ''\nlisten = 'here'\nendpoints = []\nbundle_level = 99\n[link]\ncompare_every_s = 1\n[content]\nreserve = 'much'\nverify_every_d = 999\nverify_rate = '5'\n")
+        let error = load("code = 'cen'\nname = ''\nlisten = 'here'\nendpoints = []\nbundle_level = 99\n[link]\ncompare_every_s = 1\n[content]\nreserve = 'much'\nverify_every_d = 999\nverify_rate = '5'\ncase_clashes = 'maybe'\n")
             .expect_err("bad");
 
         let text = error.to_string();
@@ -353,6 +354,7 @@ mod tests {
             "content.reserve",
             "content.verify_every_d",
             "content.verify_rate",
+            "content.case_clashes",
         ] {
             assert!(text.contains(setting), "{setting} is missing in: {text}");
         }
@@ -378,5 +380,6 @@ mod tests {
         assert_eq!(settings.content.reserve, Reserve::Auto);
         assert_eq!(settings.content.verify_every, Some(Duration::from_secs(30 * 86_400)));
         assert_eq!(settings.content.verify_bytes_per_s, 8_000_000);
+        assert_eq!(settings.content.case_clashes, CaseClashes::Refuse);
     }
 }

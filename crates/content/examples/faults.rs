@@ -15,8 +15,8 @@ use std::{
 };
 
 use packhorse_content::{
-    BundlePlan, Library, Limits, Look, Manifest, PublishTo, apply_bundle, check, lay_out, publish,
-    snapshot_again, withdraw, write_bundle,
+    BundlePlan, Library, Limits, Look, Manifest, PublishTo, SnapshotOptions, apply_bundle, check, lay_out,
+    publish, snapshot_with, withdraw, write_bundle,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -64,8 +64,8 @@ impl Place {
             "take-1" | "take-2" => {
                 let source = self.dir.join("sources").join(name);
                 let record = self.dir.join("records/source");
-                let taken =
-                    snapshot_again(&source, &libraries.here, &record, &|_| ControlFlow::Continue(()))?;
+                let options = SnapshotOptions { record: Some(&record), ..SnapshotOptions::default() };
+                let taken = snapshot_with(&source, &libraries.here, options, &|_| ControlFlow::Continue(()))?;
                 format!("here {}", taken.digest)
             }
             "bundle-1" | "bundle-2" => {

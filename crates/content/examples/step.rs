@@ -12,7 +12,10 @@ use std::{
     path::Path,
 };
 
-use packhorse_content::{BundlePlan, Library, Limits, apply_bundle, snapshot, write_bundle};
+use packhorse_content::{
+    BundlePlan, CaseClashes, Library, Limits, Snapshot, SnapshotError, SnapshotOptions, apply_bundle,
+    snapshot_with, write_bundle,
+};
 
 /// Of this process so far. The kernel counts in hundredths.
 fn cpu_seconds() -> Result<f64, Box<dyn Error>> {
@@ -39,6 +42,12 @@ fn measured<T>(name: &str, work: impl FnOnce() -> Result<T, Box<dyn Error>>) -> 
     Ok(result)
 }
 
+/// A kernel has names that differ only in case.
+fn take(directory: &str, library: &Library) -> Result<Snapshot, SnapshotError> {
+    let options = SnapshotOptions { case_clashes: CaseClashes::Keep, ..SnapshotOptions::default() };
+    snapshot_with(Path::new(directory), library, options, &|_| ControlFlow::Continue(()))
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().collect();
     let [_, old, new, rest @ ..] = &arguments[..] else { return Err("OLD NEW [LEVEL] is expected".into()) };
@@ -48,13 +57,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         (Library::open(&directory.path().join("here"))?, Library::open(&directory.path().join("there"))?);
     let mut bases = Vec::new();
     if old != "-" {
-        let old = snapshot(Path::new(old), &here, &|_| ControlFlow::Continue(()))?.digest;
+        let old = take(old, &here)?.digest;
         let mut whole = tempfile::tempfile_in(directory.path())?;
         write_bundle(&here, &BundlePlan { target: old, bases: Vec::new() }, &mut whole, 1)?;
         apply_bundle(&there, &whole, &Limits::default())?;
         bases.push(old);
     }
-    let new = snapshot(Path::new(new), &here, &|_| ControlFlow::Continue(()))?.digest;
+    let new = take(new, &here)?.digest;
 
     let mut step = tempfile::tempfile_in(directory.path())?;
     let plan = BundlePlan { target: new, bases };

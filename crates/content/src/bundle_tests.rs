@@ -6,8 +6,8 @@ use packhorse_domain::Digest;
 
 use super::{BundleError, BundlePlan, apply_bundle, read_header, write_bundle};
 use crate::{
-    Library, Limits, Snapshot,
-    testing::{library, noise, source, take},
+    CaseClashes, Library, Limits, Snapshot, SnapshotOptions, snapshot_with,
+    testing::{carry_on, library, noise, source, take},
     wire::digest_of,
 };
 
@@ -54,6 +54,27 @@ fn a_bundle_brings_a_whole_version() {
         assert!(receiver.has_manifest(&sent.digest));
         assert!(receiver.verify(&sent.digest).unwrap().is_empty());
     }
+}
+
+#[test]
+fn names_that_differ_only_in_case_travel_where_they_are_meant() {
+    let (_here, sender) = library();
+    let (_there, receiver) = library();
+    let old = take(source(1).path(), &sender);
+    let dir = source(1);
+    fs::write(dir.path().join("LARGE"), noise(6, 70_000)).unwrap();
+    let options = SnapshotOptions { case_clashes: CaseClashes::Keep, ..SnapshotOptions::default() };
+    let new = snapshot_with(dir.path(), &sender, options, &carry_on).unwrap();
+    assert!(new.manifest.case_sensitive);
+
+    // From a tree that has none to one that has, and back, and from nothing.
+    for (target, bases) in
+        [(&old, vec![]), (&new, vec![old.digest]), (&old, vec![new.digest]), (&new, vec![])]
+    {
+        let bytes = bundle(&sender, target.digest, &bases);
+        assert_eq!(apply(&receiver, &bytes).unwrap(), target.manifest);
+    }
+    assert_eq!(apply(&library().1, &bundle(&sender, new.digest, &[])).unwrap(), new.manifest);
 }
 
 #[test]

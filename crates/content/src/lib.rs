@@ -5,6 +5,7 @@
 
 mod block;
 mod bundle;
+mod case;
 mod collect;
 mod cut;
 mod deflated;
@@ -42,6 +43,7 @@ pub use bundle::{
     BundleError, BundleHeader, BundleInfo, BundlePlan, Offered, apply_bundle, apply_offered, read_header,
     write_bundle,
 };
+pub use case::CaseClashes;
 pub use collect::Collected;
 pub use error::LibraryError;
 pub use import::{ImportError, Imported, is_library};
@@ -52,7 +54,7 @@ pub use outline::{Outline, OutlineError, Outliner, PartCheck, part_bytes};
 pub use path::PathError;
 pub use publish::{Look, PublishTo, Published, forget_staged, last_compared, publish, stage, withdraw};
 pub use scrub::{ScrubPlace, Scrubbed};
-pub use snapshot::{Others, Progress, Snapshot, SnapshotError, snapshot, snapshot_again};
+pub use snapshot::{Others, Progress, Snapshot, SnapshotError, SnapshotOptions, snapshot, snapshot_with};
 pub use tree::{Staged, Staging, TreeError, check, lay_out};
 pub use usage::{Usage, VersionUsage};
 pub use writer::PackWriter;

@@ -39,7 +39,7 @@ fn manifest_of(pieces: &[Vec<u8>]) -> Manifest {
         let kind = EntryKind::File { executable: false, length, digest, chunks: vec![chunk] };
         Entry { path: format!("{number:04}"), kind }
     });
-    Manifest { entries: entries.collect() }
+    Manifest { case_sensitive: false, entries: entries.collect() }
 }
 
 #[test]

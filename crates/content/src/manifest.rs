@@ -1,16 +1,18 @@
 //! What a package version consists of: a sorted flat list of its entries with the digests of their chunks.
 //!
-//! Format, version 1, integers little-endian: magic `PHMF`, version u16, entries u32, then the entries in the order of
+//! Format, integers little-endian: magic `PHMF`, version u16, entries u32, then the entries in the order of
 //! their paths' bytes: path length u16, path, kind u8 (0 directory, 1 file, 2 executable file, 3 link). A file goes on
 //! with length u64, BLAKE3 and chunk count u32, and from two chunks on with (BLAKE3, length u32) of each; a file of one
-//! chunk is that chunk, an empty one has none. A link goes on with target length u16 and target. There is exactly one
-//! encoding of a manifest, and its BLAKE3 names the content.
+//! chunk is that chunk, an empty one has none. A link goes on with target length u16 and target. The version is 2 if
+//! names differ only in case ([`case`](crate::case)), and 1 if none do. There is exactly one encoding of a manifest, and
+//! its BLAKE3 names the content.
 
 use std::{cmp::Ordering, collections::HashSet};
 
 use packhorse_domain::Digest;
 
 use crate::{
+    case::clash,
     limits::{CHUNK_LENGTH_MAX, Limits},
     path::{LinkFault, PathError, check_link, check_path, parent},
     wire::{Fields, digest_of},
@@ -18,6 +20,8 @@ use crate::{
 
 const MAGIC: [u8; 4] = *b"PHMF";
 const VERSION: u16 = 1;
+/// A version of its own, so that a program that does not know such trees refuses them.
+const VERSION_CASE_SENSITIVE: u16 = 2;
 /// What an encoded manifest begins with.
 pub(crate) const HEADER_BYTES: u64 = 10;
 /// What every entry has besides its path.
@@ -36,6 +40,8 @@ const EMPTY: Digest = Digest([
 /// The content of a package version: entries sorted by the bytes of their paths, each after the directory it is in.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Manifest {
+    /// There are names that differ only in case, and that is meant.
+    pub case_sensitive: bool,
     pub entries: Vec<Entry>,
 }
 
@@ -65,7 +71,7 @@ pub struct ChunkRef {
 pub enum ManifestError {
     #[error("the bytes are no manifest")]
     NotAManifest,
-    #[error("the manifest has format version {0}, this program knows version 1: upgrade it")]
+    #[error("the manifest has format version {0}, this program knows versions 1 and 2: upgrade it")]
     Version(u16),
     #[error("the manifest is cut off")]
     Truncated,
@@ -95,6 +101,12 @@ pub enum ManifestError {
     Kind { path: String, kind: u8 },
     #[error("the chunks of {path:?} do not make up the file")]
     Chunks { path: String },
+    #[error(
+        "the paths {path:?} and {other:?} differ only in case, and the manifest does not say that this is meant"
+    )]
+    CaseClash { path: String, other: String },
+    #[error("the manifest says that names differ only in case, but none do")]
+    NoCaseClash,
 }
 
 impl Entry {
@@ -124,7 +136,8 @@ impl Manifest {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(10 + self.entries.len() * 96);
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
+        let version = if self.case_sensitive { VERSION_CASE_SENSITIVE } else { VERSION };
+        out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&(self.entries.len() as u32).to_le_bytes());
         for entry in &self.entries {
             put_text(&mut out, &entry.path);
@@ -161,11 +174,12 @@ impl Manifest {
         if fields.bytes(4) != Some(&MAGIC) {
             return Err(ManifestError::NotAManifest);
         }
-        match fields.u16() {
-            Some(VERSION) => {}
+        let case_sensitive = match fields.u16() {
+            Some(VERSION) => false,
+            Some(VERSION_CASE_SENSITIVE) => true,
             Some(other) => return Err(ManifestError::Version(other)),
             None => return Err(ManifestError::Truncated),
-        }
+        };
         let count = fields.u32().ok_or(ManifestError::Truncated)?;
         if count > limits.entries_max {
             return Err(ManifestError::TooManyEntries { entries: count.into(), max: limits.entries_max });
@@ -178,7 +192,7 @@ impl Manifest {
         if !fields.0.is_empty() {
             return Err(ManifestError::Trailing(fields.0.len()));
         }
-        let manifest = Manifest { entries };
+        let manifest = Manifest { case_sensitive, entries };
         manifest.check(limits)?;
         Ok(manifest)
     }
@@ -216,7 +230,19 @@ impl Manifest {
         if content > limits.content_length_max {
             return Err(ManifestError::TooMuchContent { max: limits.content_length_max });
         }
-        self.check_links(&directories).map_err(|(path, _)| ManifestError::Link { path: path.to_owned() })
+        self.check_links(&directories).map_err(|(path, _)| ManifestError::Link { path: path.to_owned() })?;
+        self.check_case()
+    }
+
+    fn check_case(&self) -> Result<(), ManifestError> {
+        let paths: Vec<&str> = self.entries.iter().map(|entry| entry.path.as_str()).collect();
+        match (clash(&paths), self.case_sensitive) {
+            (Some((path, other)), false) => {
+                Err(ManifestError::CaseClash { path: path.to_owned(), other: other.to_owned() })
+            }
+            (None, true) => Err(ManifestError::NoCaseClash),
+            (Some(_), true) | (None, false) => Ok(()),
+        }
     }
 
     /// Links are looked at last, when all directories are known.

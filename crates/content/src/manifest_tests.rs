@@ -29,13 +29,25 @@ fn link(path: &str, target: &str) -> Entry {
 }
 
 fn decode(entries: Vec<Entry>) -> Result<Manifest, ManifestError> {
-    Manifest::decode(&Manifest { entries }.encode(), &Limits::default())
+    Manifest::decode(&Manifest { case_sensitive: false, entries }.encode(), &Limits::default())
+}
+
+/// A kernel has such modules, and a tree that was put together by hand such directories.
+fn clashing() -> Vec<Entry> {
+    vec![
+        directory("Lib"),
+        file("Lib/x", &[1]),
+        directory("lib"),
+        file("lib/y", &[2]),
+        file("xt_HL.ko", &[3]),
+        link("xt_hl.ko", "lib/y"),
+    ]
 }
 
 fn any_manifest() -> impl Strategy<Value = Manifest> {
     let kind = prop_oneof![Just(0u8), Just(1), Just(2), Just(3)];
     let entry =
-        ("[a-c]{1,2}", prop::option::of("[a-z.]{1,5}x"), kind, prop::collection::vec(1u32..=262_144, 0..5));
+        ("[a-cA]{1,2}", prop::option::of("[a-z.]{1,5}x"), kind, prop::collection::vec(1u32..=262_144, 0..5));
     prop::collection::vec((entry, any::<bool>()), 0..30).prop_map(|made| {
         let mut entries = std::collections::BTreeMap::new();
         for ((top, below, kind, chunks), executable) in made {
@@ -58,7 +70,10 @@ fn any_manifest() -> impl Strategy<Value = Manifest> {
         }
         let mut entries: Vec<Entry> = entries.into_values().collect();
         entries.sort_by(|one, other| one.path.cmp(&other.path));
-        Manifest { entries }
+        let mut manifest = Manifest { case_sensitive: false, entries };
+        manifest.case_sensitive =
+            matches!(manifest.check(&Limits::default()), Err(ManifestError::CaseClash { .. }));
+        manifest
     })
 }
 
@@ -118,6 +133,31 @@ fn links_that_leave_are_refused() {
 }
 
 #[test]
+fn names_that_differ_only_in_case_are_refused_unless_that_is_meant() {
+    let clash = |entries, path: &str, other: &str| {
+        let expected = ManifestError::CaseClash { path: path.into(), other: other.into() };
+        assert_eq!(decode(entries), Err(expected));
+    };
+    clash(clashing(), "Lib", "lib");
+    clash(vec![file("xt_HL.ko", &[1]), file("xt_hl.ko", &[1])], "xt_HL.ko", "xt_hl.ko");
+    clash(vec![link("A", "b"), file("a", &[1]), file("b", &[1])], "A", "a");
+    clash(vec![directory("d"), directory("d/A"), file("d/a", &[1])], "d/A", "d/a");
+    assert!(decode(vec![file("A", &[1]), directory("b"), file("b/a", &[1])]).is_ok());
+
+    let meant = Manifest { case_sensitive: true, entries: clashing() };
+    assert_eq!(Manifest::decode(&meant.encode(), &Limits::default()), Ok(meant));
+}
+
+/// Else the same tree could be named by two digests.
+#[test]
+fn what_is_meant_must_be_there() {
+    for entries in [vec![], vec![file("a", &[1]), file("b", &[1])]] {
+        let manifest = Manifest { case_sensitive: true, entries };
+        assert_eq!(Manifest::decode(&manifest.encode(), &Limits::default()), Err(ManifestError::NoCaseClash));
+    }
+}
+
+#[test]
 fn chunks_make_up_their_file() {
     let change = |change: &dyn Fn(&mut u64, &mut Digest, &mut Vec<ChunkRef>), chunks: &[u32]| {
         let mut entry = file("a", chunks);
@@ -125,7 +165,7 @@ fn chunks_make_up_their_file() {
             change(length, digest, chunks);
         }
         matches!(
-            Manifest { entries: vec![entry] }.check(&Limits::default()),
+            Manifest { case_sensitive: false, entries: vec![entry] }.check(&Limits::default()),
             Err(ManifestError::Chunks { .. })
         )
     };
@@ -145,7 +185,8 @@ fn chunks_make_up_their_file() {
 
 #[test]
 fn limits_hold_before_memory_is_spent() {
-    let bytes = Manifest { entries: vec![file("a", &[10, 20]), file("b", &[5])] }.encode();
+    let bytes =
+        Manifest { case_sensitive: false, entries: vec![file("a", &[10, 20]), file("b", &[5])] }.encode();
     let limits = Limits::default();
     let with = |limits| Manifest::decode(&bytes, &limits);
     assert!(with(limits).is_ok());
@@ -162,7 +203,7 @@ fn limits_hold_before_memory_is_spent() {
     // Two million entries and four thousand million chunks announced, and none there.
     let announced = [b"PHMF\x01\0".as_slice(), &2_000_000u32.to_le_bytes()].concat();
     assert_eq!(Manifest::decode(&announced, &limits), Err(ManifestError::Truncated));
-    let mut chunks = Manifest { entries: vec![file("a", &[10, 20])] }.encode();
+    let mut chunks = Manifest { case_sensitive: false, entries: vec![file("a", &[10, 20])] }.encode();
     let count_at = chunks.len() - 72 - 4;
     chunks[count_at..count_at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
     assert_eq!(Manifest::decode(&chunks, &limits), Err(ManifestError::Truncated));
@@ -170,20 +211,27 @@ fn limits_hold_before_memory_is_spent() {
 
 #[test]
 fn a_manifest_cut_off_or_continued_is_refused() {
-    let bytes = Manifest { entries: vec![directory("d"), file("d/a", &[10, 20]), link("l", "d/a")] }.encode();
+    let bytes = Manifest {
+        case_sensitive: false,
+        entries: vec![directory("d"), file("d/a", &[10, 20]), link("l", "d/a")],
+    }
+    .encode();
     for length in 0..bytes.len() {
         assert!(Manifest::decode(&bytes[..length], &Limits::default()).is_err(), "{length}");
     }
     let longer = [bytes.as_slice(), b"\0"].concat();
     assert_eq!(Manifest::decode(&longer, &Limits::default()), Err(ManifestError::Trailing(1)));
     let mut newer = bytes;
-    newer[4] = 2;
-    assert_eq!(Manifest::decode(&newer, &Limits::default()), Err(ManifestError::Version(2)));
+    newer[4] = 3;
+    assert_eq!(Manifest::decode(&newer, &Limits::default()), Err(ManifestError::Version(3)));
 }
 
 #[test]
 fn each_chunk_comes_once_in_order() {
-    let manifest = Manifest { entries: vec![file("a", &[3, 1]), file("b", &[3]), file("c", &[2, 1])] };
+    let manifest = Manifest {
+        case_sensitive: false,
+        entries: vec![file("a", &[3, 1]), file("b", &[3]), file("c", &[2, 1])],
+    };
     let lengths: Vec<u32> = manifest.chunks().map(|chunk| chunk.length).collect();
     assert_eq!(lengths, [3, 1, 2]);
     assert_eq!((manifest.total_length(), manifest.file_count()), (10, 3));
@@ -192,7 +240,10 @@ fn each_chunk_comes_once_in_order() {
 /// Other machines and later versions name content by these bytes.
 #[test]
 fn the_format_does_not_change() {
-    let manifest = Manifest { entries: vec![directory("d"), file("d/a", &[10, 20]), link("l", "d/a")] };
+    let manifest = Manifest {
+        case_sensitive: false,
+        entries: vec![directory("d"), file("d/a", &[10, 20]), link("l", "d/a")],
+    };
     assert_eq!(EMPTY, digest_of(b""));
     assert_eq!(
         manifest.encode().len(),
@@ -202,4 +253,7 @@ fn the_format_does_not_change() {
         manifest.digest().to_string(),
         "1e15707e0a6dfa9c7d8f6d0c2ff563d1acf189dc74caae8536e72e99bda0b0a5"
     );
+    let case_sensitive = Manifest { case_sensitive: true, ..manifest.clone() }.encode();
+    assert_eq!(case_sensitive[..6], *b"PHMF\x02\0");
+    assert_eq!(case_sensitive[6..], manifest.encode()[6..]);
 }

@@ -148,7 +148,8 @@ fn publish_at(
     };
     let part = place.store.join(PART);
     remove_tree(&part)?;
-    let staged = to.staged.filter(|staged| staged.target() == manifest_digest);
+    // Who stages does not see whether the file system tells all names apart.
+    let staged = to.staged.filter(|staged| staged.target() == manifest_digest && !manifest.case_sensitive);
     let laid = lay_out_from(library, manifest, &part, From { old: old.as_ref(), staged })?;
     published.files_reused = laid.reused;
     let version = place.free_name(manifest_digest);

@@ -17,6 +17,7 @@ use packhorse_domain::Digest;
 use rustix::fs::OFlags;
 
 use crate::{
+    case::CaseClashes,
     cut::{CutError, cut},
     error::LibraryError,
     library::Library,
@@ -74,6 +75,11 @@ pub enum SnapshotError {
         "{path:?} is a link to {target:?}, which is outside the source: make it a relative link to a file inside"
     )]
     LinkLeaves { path: PathBuf, target: PathBuf },
+    #[error(
+        "{path:?} and {other:?} differ only in case, which not every file system tells apart: rename one of them, or set \
+         `content.case_clashes = \"keep\"` in site.toml"
+    )]
+    CaseClash { path: PathBuf, other: PathBuf },
     #[error(
         "the source {source_dir:?} has more than {max} entries: split the package or pack the files together"
     )]
@@ -142,27 +148,36 @@ pub fn snapshot(
     library: &Library,
     progress: &dyn Fn(Progress) -> ControlFlow<()>,
 ) -> Result<Snapshot, SnapshotError> {
-    take(source, library, None, progress)
+    snapshot_with(source, library, SnapshotOptions::default(), progress)
 }
 
-/// The same, but files are not read that nobody has touched since the snapshot that `record` tells of. The record is a
-/// file of the caller's, which is made anew; it is only a help, and without it everything is read.
-pub fn snapshot_again(
+/// How a source is taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SnapshotOptions<'a> {
+    /// Files are not read that nobody has touched since the snapshot that this tells of. It is a file of the caller's,
+    /// which is made anew; it is only a help, and without it everything is read.
+    pub record: Option<&'a Path>,
+    pub case_clashes: CaseClashes,
+}
+
+/// The same, in another way.
+pub fn snapshot_with(
     source: &Path,
     library: &Library,
-    record: &Path,
+    options: SnapshotOptions<'_>,
     progress: &dyn Fn(Progress) -> ControlFlow<()>,
 ) -> Result<Snapshot, SnapshotError> {
-    take(source, library, Memory::begin(record), progress)
+    let SnapshotOptions { record, case_clashes } = options;
+    take((source, case_clashes), library, record.and_then(Memory::begin), progress)
 }
 
 fn take(
-    source: &Path,
+    (source, case_clashes): (&Path, CaseClashes),
     library: &Library,
     memory: Option<Memory<'_>>,
     progress: &dyn Fn(Progress) -> ControlFlow<()>,
 ) -> Result<Snapshot, SnapshotError> {
-    let Walked { top, found, unreadable } = walk(source)?;
+    let Walked { top, found, case_sensitive, unreadable } = walk(source, case_clashes)?;
     // Nothing is collected while it lives: what is held now is held at the end.
     let writer = library.writer().map_err(SnapshotError::Library)?;
     let plan = Plan::make(source, library, memory, &found);
@@ -194,7 +209,7 @@ fn take(
             return Err(SnapshotError::Changed { path });
         }
     }
-    let manifest = Manifest { entries };
+    let manifest = Manifest { case_sensitive, entries };
     let digest = store(library, writer, &manifest).map_err(SnapshotError::Library)?;
     plan.remember(digest);
     Ok(Snapshot { manifest, digest })

@@ -9,9 +9,9 @@ use std::{
     path::Path,
 };
 
-use super::{SnapshotError, snapshot};
+use super::{SnapshotError, SnapshotOptions, snapshot, snapshot_with};
 use crate::{
-    EntryKind, Library, Progress,
+    CaseClashes, EntryKind, Library, Progress,
     testing::{carry_on, library, noise, source, take},
     wire::digest_of,
 };
@@ -101,6 +101,47 @@ fn links_out_of_the_source_are_refused() {
             (dir.path().join("bin/leak").as_path(), Path::new(target))
         );
     }
+}
+
+#[test]
+fn names_that_differ_only_in_case_are_refused_or_kept() {
+    let keep = |source: &Path| {
+        let options = SnapshotOptions { case_clashes: CaseClashes::Keep, ..SnapshotOptions::default() };
+        let (_dir, library) = library();
+        let taken = snapshot_with(source, &library, options, &carry_on).unwrap();
+        assert_eq!(library.manifest(&taken.digest).unwrap().as_ref(), Some(&taken.manifest));
+        taken
+    };
+    let cases: [(&str, &str, &[&str]); 3] = [
+        ("xt_HL.ko", "xt_hl.ko", &["xt_HL.ko", "xt_hl.ko"]),
+        ("Data", "data", &["Data/x", "data/y"]),
+        ("bin/RUN", "bin/run", &["bin/RUN"]),
+    ];
+    for (one, other, files) in cases {
+        let dir = source(1);
+        for file in files {
+            fs::create_dir_all(dir.path().join(file).parent().unwrap()).unwrap();
+            fs::write(dir.path().join(file), file).unwrap();
+        }
+
+        let error = refused(dir.path());
+        let text = error.to_string();
+        assert!(
+            text.contains("rename one of them") && text.contains("content.case_clashes = \"keep\""),
+            "{text}"
+        );
+        let SnapshotError::CaseClash { path, other: told } = error else { panic!("{text}") };
+        assert_eq!((path, told), (dir.path().join(one), dir.path().join(other)));
+        assert!(keep(dir.path()).manifest.case_sensitive);
+    }
+    // A link is a name too.
+    let dir = source(1);
+    symlink("bin/run", dir.path().join("START")).unwrap();
+    assert!(matches!(refused(dir.path()), SnapshotError::CaseClash { .. }));
+
+    // To keep them changes nothing where there are none.
+    let (_dir, library) = library();
+    assert_eq!(keep(source(1).path()), take(source(1).path(), &library));
 }
 
 #[test]

@@ -60,6 +60,12 @@ pub enum TreeError {
         #[source]
         source: io::Error,
     },
+    #[error(
+        "{} is there already under a name that its file system takes for the same: lay the package out on one that tells \
+         case apart",
+        path.display()
+    )]
+    NotToldApart { path: PathBuf },
     #[error("the content library failed")]
     Library(#[source] LibraryError),
 }
@@ -70,6 +76,15 @@ impl TreeError {
         path: &Path,
     ) -> impl FnOnce(E) -> TreeError {
         move |source| TreeError::Io { operation, path: path.to_owned(), source: source.into() }
+    }
+
+    /// Nobody else makes anything in a tree that is being laid out, and each path is made once: what is there already
+    /// is another of its paths.
+    fn making(operation: &'static str, path: &Path) -> impl FnOnce(rustix::io::Errno) -> TreeError {
+        move |errno| match errno {
+            rustix::io::Errno::EXIST => TreeError::NotToldApart { path: path.to_owned() },
+            _ => TreeError::io(operation, path)(errno),
+        }
     }
 }
 

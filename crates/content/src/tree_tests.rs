@@ -5,10 +5,10 @@ use std::{
     os::unix::fs::{PermissionsExt, symlink},
 };
 
-use super::{TreeError, check, lay_out};
+use super::{TreeError, check, fill::fill, lay_out};
 use crate::{
-    ChunkRef, Entry, EntryKind, Manifest,
-    testing::{library, source, take},
+    CaseClashes, ChunkRef, Entry, EntryKind, Manifest, SnapshotOptions, snapshot_with,
+    testing::{carry_on, library, source, take},
 };
 
 #[test]
@@ -75,9 +75,48 @@ fn hostile_manifests_make_nothing() {
         vec![file("a"), file("a")],
         vec![file("a\0b")],
     ] {
-        let refused = lay_out(&library, &Manifest { entries }, &place.path().join("tree"));
+        let refused =
+            lay_out(&library, &Manifest { case_sensitive: false, entries }, &place.path().join("tree"));
         assert!(matches!(refused, Err(TreeError::Manifest(_))));
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn names_that_differ_only_in_case_are_two_files() {
+    let (_dir, library) = library();
+    let dir = source(1);
+    fs::write(dir.path().join("LARGE"), b"another").unwrap();
+    let options = SnapshotOptions { case_clashes: CaseClashes::Keep, ..SnapshotOptions::default() };
+    let taken = snapshot_with(dir.path(), &library, options, &carry_on).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let into = place.path().join("tree");
+
+    lay_out(&library, &taken.manifest, &into).unwrap();
+
+    assert_eq!(check(&taken.manifest, &into).unwrap(), Vec::<String>::new());
+    assert_eq!(fs::read(into.join("LARGE")).unwrap(), b"another");
+}
+
+/// As a file system answers that takes two names for one.
+#[test]
+fn a_name_that_is_there_already_says_what_the_file_system_lacks() {
+    let (_dir, library) = library();
+    let taken = take(source(1).path(), &library);
+    for (taken_name, is_directory) in [("large", false), ("bin", true), ("start", false)] {
+        let into = tempfile::tempdir().unwrap();
+        let name = into.path().join(taken_name);
+        if is_directory {
+            fs::create_dir(&name).unwrap()
+        } else {
+            fs::write(&name, b"").unwrap()
+        }
+
+        let refused = fill(&library, &taken.manifest, into.path(), super::From::default()).unwrap_err();
+
+        let text = refused.to_string();
+        assert!(matches!(refused, TreeError::NotToldApart { path } if path == name), "{text}");
+        assert!(text.contains("tells case apart"), "{text}");
     }
 }
 
@@ -101,7 +140,7 @@ fn a_tree_that_cannot_be_finished_is_removed() {
     // A chunk that is not held.
     let chunk = ChunkRef { digest: crate::wire::digest_of(b"absent"), length: 6 };
     let kind = EntryKind::File { executable: false, length: 6, digest: chunk.digest, chunks: vec![chunk] };
-    let absent = Manifest { entries: vec![Entry { path: "a".into(), kind }] };
+    let absent = Manifest { case_sensitive: false, entries: vec![Entry { path: "a".into(), kind }] };
     assert!(matches!(lay_out(&library, &absent, &into), Err(TreeError::Library(_))));
     assert!(!into.exists());
 }

@@ -16,7 +16,9 @@ use std::{
     time::Duration,
 };
 
-use packhorse_content::{ImportError, Imported, Library, SnapshotError, is_library, snapshot};
+use packhorse_content::{
+    CaseClashes, ImportError, Imported, Library, SnapshotError, SnapshotOptions, is_library, snapshot_with,
+};
 use packhorse_domain::{
     Digest, Timestamp, care,
     status::{EventType, HELD_MAX, Severity},
@@ -268,7 +270,9 @@ fn take_library(library: &Library, path: &Path, going: &Going, watch: &room::Wat
 
 fn take_tree(library: &Library, path: &Path, going: &Going, watch: &room::Watch) -> Outcome {
     let no_room = std::cell::RefCell::new(None);
-    let taken = snapshot(path, library, &|now: packhorse_content::Progress| {
+    // Whether names that differ only in case are meant is decided where a package is made.
+    let options = SnapshotOptions { case_clashes: CaseClashes::Keep, ..SnapshotOptions::default() };
+    let taken = snapshot_with(path, library, options, &|now: packhorse_content::Progress| {
         let mut progress = going.progress.lock().unwrap_or_else(PoisonError::into_inner);
         (progress.bytes_done, progress.bytes_total) = (now.bytes_done, now.bytes_total);
         no_room.replace(watch.reached(now.bytes_done).err());

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use packhorse_content::CaseClashes;
 use packhorse_domain::{address::Rate, care::Reserve};
 use packhorse_runtime::config::Problems;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,9 @@ pub struct Content {
     /// From so many of them bundles to the current version are made before a child is known to need them.
     #[serde(default)]
     pub prepare_ahead: u32,
+    /// A source in which names differ only in case: `refuse` or `keep`.
+    #[serde(default = "case_clashes")]
+    pub case_clashes: String,
 }
 
 /// The same, checked.
@@ -35,6 +39,7 @@ pub struct ContentSettings {
     pub verify_bytes_per_s: u64,
     pub older_versions: usize,
     pub prepare_ahead: usize,
+    pub case_clashes: CaseClashes,
 }
 
 /// The status of a library names no more versions.
@@ -58,6 +63,10 @@ fn older_versions() -> u32 {
     1
 }
 
+fn case_clashes() -> String {
+    "refuse".to_owned()
+}
+
 impl Default for Content {
     fn default() -> Self {
         Content {
@@ -66,6 +75,7 @@ impl Default for Content {
             verify_rate: verify_rate(),
             older_versions: older_versions(),
             prepare_ahead: 0,
+            case_clashes: case_clashes(),
         }
     }
 }
@@ -89,6 +99,14 @@ impl Content {
             self.prepare_ahead <= self.older_versions,
             "no more than content.older_versions is expected: a bundle builds on a version that is kept",
         );
+        let case_clashes = match self.case_clashes.as_str() {
+            "refuse" => CaseClashes::Refuse,
+            "keep" => CaseClashes::Keep,
+            _ => {
+                problems.add("content.case_clashes", "refuse or keep is expected");
+                CaseClashes::default()
+            }
+        };
         let days = u64::from(self.verify_every_d);
         ContentSettings {
             reserve: reserve.unwrap_or_default(),
@@ -96,6 +114,7 @@ impl Content {
             verify_bytes_per_s: rate.map_or(VERIFY_RATE_BYTES_PER_S, Rate::bytes_per_second),
             older_versions: self.older_versions as usize,
             prepare_ahead: self.prepare_ahead as usize,
+            case_clashes,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use packhorse_content::{CaseClashes, SnapshotOptions, snapshot_with};
 use packhorse_domain::{
     Digest,
     id::PackageId,
@@ -226,9 +227,9 @@ async fn take_again(site: &Site, package: &PackageRecord, target: Digest) -> Res
             let source = PathBuf::from(source);
             let record = site.directories.source_record(&source);
             let taken = tokio::task::spawn_blocking(move || {
-                packhorse_content::snapshot_again(&source, &library, &record, &|_| {
-                    std::ops::ControlFlow::Continue(())
-                })
+                // Whether such names are meant was decided when the version was made.
+                let options = SnapshotOptions { record: Some(&record), case_clashes: CaseClashes::Keep };
+                snapshot_with(&source, &library, options, &|_| std::ops::ControlFlow::Continue(()))
             })
             .await?;
             match taken {

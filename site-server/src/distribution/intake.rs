@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use packhorse_content::{Library, Progress, Snapshot, SnapshotError, snapshot, snapshot_again};
+use packhorse_content::{Library, Progress, Snapshot, SnapshotError, SnapshotOptions, snapshot_with};
 use packhorse_domain::{Digest, Timestamp, package::PackageVersion};
 use packhorse_proto::{convert, object::v1 as wire};
 use packhorse_runtime::durable::sync_directory;
@@ -83,12 +83,14 @@ pub(crate) async fn snapshot_source(site: &Site, source: &SourceFrom) -> Result<
     };
     let dropped = DropFlag::default();
     let (library, flag) = (site.library.clone(), dropped.0.clone());
+    let case_clashes = site.settings.content.case_clashes;
     let watch = room::Watch::begin(site.settings.content.reserve, site.directories.library())?;
     let taking = tokio::task::spawn_blocking(move || {
         if let Some(own) = own.as_deref().and_then(Path::parent) {
             check_apart(&path, own)?;
         }
-        take(&path, &library, record.as_deref(), (&flag, &watch))
+        let options = SnapshotOptions { record: record.as_deref(), case_clashes };
+        take(&path, &library, options, (&flag, &watch))
     });
     let (Snapshot { manifest, digest }, files_read) = taking.await??;
     let taken =
@@ -149,7 +151,7 @@ impl Drop for DropFlag {
 fn take(
     path: &Path,
     library: &Library,
-    record: Option<&Path>,
+    options: SnapshotOptions<'_>,
     (dropped, watch): (&AtomicBool, &room::Watch),
 ) -> Result<(Snapshot, u64), Error> {
     let (files_read, no_room) = (Cell::new(0), RefCell::new(None));
@@ -164,10 +166,7 @@ fn take(
             false => ControlFlow::Continue(()),
         }
     };
-    let taken = match record {
-        Some(record) => snapshot_again(path, library, record, &progress),
-        None => snapshot(path, library, &progress),
-    };
+    let taken = snapshot_with(path, library, options, &progress);
     taken.map(|taken| (taken, files_read.get())).map_err(|error| match error {
         SnapshotError::Cancelled => no_room.take().map_or(Error::Interrupted, Error::from),
         SnapshotError::Library(error) if error.is_disk_full() => Error::Precondition(

@@ -43,13 +43,16 @@ fn link(path: &str, target: &str) -> Entry {
 
 /// The bundle of a version that no snapshot would make.
 fn told(entries: Vec<Entry>) -> Vec<u8> {
+    told_as(&Manifest { case_sensitive: false, entries })
+}
+
+fn told_as(manifest: &Manifest) -> Vec<u8> {
     let (directory, library) = library();
-    let manifest = Manifest { entries };
     let base = Base::of(&library, &[]).unwrap();
     let old = OldContent::new(directory.path()).unwrap();
     let index = Index::new(&old).unwrap();
     let mut spools = Spools::new(directory.path()).unwrap();
-    let told = tree::tell(&manifest, &base, &mut spools).unwrap();
+    let told = tree::tell(manifest, &base, &mut spools).unwrap();
     let mut encoder = Encoder::new(&old, &index, &mut spools);
     for _ in &told {
         encoder.number(Stream::Deflated, 0).unwrap();
@@ -71,9 +74,13 @@ fn told(entries: Vec<Entry>) -> Vec<u8> {
 
 /// Nothing of it is taken.
 fn refused(entries: Vec<Entry>) -> ManifestError {
+    refused_as(&Manifest { case_sensitive: false, entries })
+}
+
+fn refused_as(manifest: &Manifest) -> ManifestError {
     let (_dir, library) = library();
     let before = library.disk_bytes();
-    let error = apply(&library, &told(entries)).unwrap_err();
+    let error = apply(&library, &told_as(manifest)).unwrap_err();
     assert!(library.manifests().unwrap().is_empty() && !library.has_chunk(&digest_of(CONTENT)));
     assert!(library.disk_bytes() <= before + 16, "at most an empty pack is left");
     match error {
@@ -124,12 +131,36 @@ fn two_entries_of_one_path_are_refused() {
     assert_eq!(refused(vec![file("b"), file("a")]), ManifestError::Order { path: "a".into() });
 }
 
-/// As on the disks that sources come from: who lays them out where case is nothing is told that it cannot be done.
 #[test]
-fn names_that_differ_in_case_only_are_two() {
+fn names_that_differ_only_in_case_are_refused_unless_that_is_meant() {
+    let entries = || vec![directory("A"), file("A/x"), directory("a"), file("a/y")];
+    let error = refused(entries());
+    assert_eq!(error, ManifestError::CaseClash { path: "A".into(), other: "a".into() });
+    let meant = Manifest { case_sensitive: true, entries: entries() };
+    assert_eq!(apply(&library().1, &told_as(&meant)).unwrap(), meant);
+
+    let error = refused_as(&Manifest { case_sensitive: true, entries: vec![file("a"), file("b")] });
+    assert_eq!(error, ManifestError::NoCaseClash);
+}
+
+/// That they are meant is said once and first: a tree is told in one way.
+#[test]
+fn that_case_counts_is_said_at_the_begin() {
     let (_dir, library) = library();
-    let manifest = apply(&library, &told(vec![file("A"), file("a")])).unwrap();
-    assert_eq!(manifest.entries.len(), 2);
+    let meant = Manifest { case_sensitive: true, entries: vec![directory("A"), directory("a")] };
+    let good = Apart::of(&told_as(&meant));
+    let (first, second) = (&b"\x02\0\x01A\0"[..], &b"\x02\0\x01a\0"[..]);
+    assert_eq!(good.plain(TREE), [b"\x02\x01", first, second].concat());
+    for tree in [
+        [b"\x02\x01\x01", first, second].concat(),
+        [b"\x02", first, b"\x01", second].concat(),
+        [b"\x02\x01", first, b"\x01", second].concat(),
+    ] {
+        let mut bundle = good.clone();
+        bundle.set(TREE, &tree);
+        assert!(matches!(apply(&library, &bundle.together()), Err(BundleError::Unmade(_))), "{tree:?}");
+    }
+    apply(&library, &good.together()).unwrap();
 }
 
 /// A tree may name contents that were told before, of the bases or of itself, and no others.

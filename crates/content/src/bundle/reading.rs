@@ -2,7 +2,10 @@
 
 use packhorse_domain::Digest;
 
-use super::{BundleError, BundleHeader, tree::Base};
+use super::{
+    BundleError, BundleHeader,
+    tree::{Base, CASE_SENSITIVE},
+};
 use crate::{
     delta::{Stream, Streams},
     limits::Limits,
@@ -67,9 +70,13 @@ impl<'a> Reading<'a> {
         if count > u64::from(limits.entries_max) {
             return Err(BundleError::Damaged("its tree has more entries than are accepted"));
         }
+        let mut case_sensitive = false;
         while (self.entries.len() as u64) < count {
             let number = streams.number(Stream::Tree)?;
             match (number & 3, number >> 2) {
+                _ if number == CASE_SENSITIVE && self.is_at_begin() && !case_sensitive => {
+                    case_sensitive = true
+                }
                 (0, run) if run <= count - self.entries.len() as u64 => {
                     let from = self.skip(run)?;
                     let same = &self.base.entries[from..self.at];
@@ -91,7 +98,11 @@ impl<'a> Reading<'a> {
         if self.left > 0 {
             return Err(BundleError::Damaged("it declares another length than its files have"));
         }
-        Ok(Manifest { entries: std::mem::take(&mut self.entries) })
+        Ok(Manifest { case_sensitive, entries: std::mem::take(&mut self.entries) })
+    }
+
+    fn is_at_begin(&self) -> bool {
+        self.at == 0 && self.entries.is_empty()
     }
 
     /// Goes over entries of the bases. Where it was before.

@@ -1,12 +1,13 @@
 //! The new tree, told by the trees of the bases.
 //!
-//! The stream of the tree begins with how many entries there are. Then, until they are: a number, whose two lowest bits say
-//! what comes and whose others how many. 0: so many entries as the next of the bases. 1: so many of the next of the bases
-//! are not there. 2: a new entry; how many bytes its path has in common with the begin of the one before it, how many
-//! follow, and they. 3: an entry in the place of the next of the bases, with its path. After 2 and 3 comes a byte as in a
-//! manifest (0 directory, 1 file, 2 executable file, 3 link). A link goes on with the length of its target and the target. A file
-//! goes on with its length and, unless that is 0, with where its content is: 0, it is told; else one more than twice the
-//! number of a file of the bases, or two more than twice the number of one that was told.
+//! The stream of the tree begins with how many entries there are, and goes on with 1 if names differ only in case and that
+//! is meant. Then, until all entries are there: a number, whose two lowest bits say what comes and whose others how many. 0:
+//! so many entries as the next of the bases. 1: so many of the next of the bases are not there. 2: a new entry; how many
+//! bytes its path has in common with the begin of the one before it, how many follow, and they. 3: an entry in the place of
+//! the next of the bases, with its path. After 2 and 3 comes a byte as in a manifest (0 directory, 1 file, 2 executable
+//! file, 3 link). A link goes on with the length of its target and the target. A file goes on with its length and, unless
+//! that is 0, with where its content is: 0, it is told; else one more than twice the number of a file of the bases, or two
+//! more than twice the number of one that was told.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,6 +23,9 @@ use crate::{
     manifest::{ChunkRef, Entry, EntryKind, Manifest},
     reader::ChunkReader,
 };
+
+/// A run of none, which nothing else is told by.
+pub(super) const CASE_SENSITIVE: u64 = 1;
 
 /// The trees of the bases as one: of several entries of one path that of the first base.
 pub(super) struct Base {
@@ -138,6 +142,9 @@ pub(super) fn tell(manifest: &Manifest, base: &Base, out: &mut Spools) -> io::Re
     let by_name = base.by_name();
     let mut telling = Telling { base, out, run: (0, 0), told: Vec::new(), known: HashMap::new(), last: "" };
     telling.out.number(Stream::Tree, manifest.entries.len() as u64)?;
+    if manifest.case_sensitive {
+        telling.out.number(Stream::Tree, CASE_SENSITIVE)?;
+    }
     let mut at = 0;
     for entry in &manifest.entries {
         while base.entries.get(at).is_some_and(|old| old.path < entry.path) {

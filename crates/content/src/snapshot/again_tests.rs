@@ -12,7 +12,7 @@ use packhorse_domain::settled::{Clocks, keeps_change_times};
 
 use super::{Memory, Progress, Snapshot, take};
 use crate::{
-    Library,
+    CaseClashes, Library,
     stamps::clocks,
     testing::{library, noise},
 };
@@ -61,7 +61,7 @@ impl World {
         let memory = Memory { record: &record, begun: self.begun() };
         let last = Cell::new(Progress::default());
         let before = bytes_read();
-        let taken = take(&self.source(), &self.library, Some(memory), &|progress| {
+        let taken = take((&self.source(), CaseClashes::Refuse), &self.library, Some(memory), &|progress| {
             last.set(progress);
             ControlFlow::Continue(())
         })

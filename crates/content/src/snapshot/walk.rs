@@ -10,6 +10,7 @@ use std::{
 
 use super::{Others, SnapshotError, Unreadable};
 use crate::{
+    case::{CaseClashes, clash},
     limits::Limits,
     path::{check_link, check_path},
 };
@@ -30,10 +31,12 @@ pub(super) enum FoundKind {
 pub(super) struct Walked {
     pub(super) top: Metadata,
     pub(super) found: Vec<Found>,
+    /// Names differ only in case.
+    pub(super) case_sensitive: bool,
     pub(super) unreadable: Unreadable,
 }
 
-pub(super) fn walk(source: &Path) -> Result<Walked, SnapshotError> {
+pub(super) fn walk(source: &Path, case_clashes: CaseClashes) -> Result<Walked, SnapshotError> {
     let limits = Limits::default();
     let top = match source.metadata() {
         Ok(metadata) if metadata.is_dir() => metadata,
@@ -74,7 +77,8 @@ pub(super) fn walk(source: &Path) -> Result<Walked, SnapshotError> {
     }
     found.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     check_links(source, &found)?;
-    Ok(Walked { top, found, unreadable })
+    let case_sensitive = check_case(source, &found, case_clashes)?;
+    Ok(Walked { top, found, case_sensitive, unreadable })
 }
 
 fn unreadable_at(path: &Path, reason: io::Error) -> SnapshotError {
@@ -118,4 +122,15 @@ fn check_links(source: &Path, found: &[Found]) -> Result<(), SnapshotError> {
         }
     }
     Ok(())
+}
+
+/// Whether names differ only in case.
+fn check_case(source: &Path, found: &[Found], case_clashes: CaseClashes) -> Result<bool, SnapshotError> {
+    let paths: Vec<&str> = found.iter().map(|found| found.path.as_str()).collect();
+    match (clash(&paths), case_clashes) {
+        (Some((path, other)), CaseClashes::Refuse) => {
+            Err(SnapshotError::CaseClash { path: source.join(path), other: source.join(other) })
+        }
+        (clash, _) => Ok(clash.is_some()),
+    }
 }

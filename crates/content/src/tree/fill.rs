@@ -80,11 +80,11 @@ fn make_plain(dirs: &mut Dirs<'_>, entry: &Entry, staged: bool) -> Result<(), Tr
     let (parent, name) = dirs.holding(&entry.path)?;
     if let EntryKind::Symlink { target } = &entry.kind {
         return rustix::fs::symlinkat(target.as_str(), parent, name)
-            .map_err(TreeError::io("make the link", &full));
+            .map_err(TreeError::making("make the link", &full));
     }
     match make_directory(parent, name) {
         Err(Errno::EXIST) if staged => Ok(()),
-        made => made.map(drop).map_err(TreeError::io("make the directory", &full)),
+        made => made.map(drop).map_err(TreeError::making("make the directory", &full)),
     }
 }
 
@@ -201,7 +201,7 @@ impl Hand<'_, '_> {
         let full = self.dirs.root.join(path);
         let (parent, name) = self.dirs.holding(path)?;
         let mode = mode_of(wanted.executable);
-        let file = make_file(parent, name, mode).map_err(TreeError::io("make", &full))?;
+        let file = make_file(parent, name, mode).map_err(TreeError::making("make", &full))?;
         let digest = self.write(&file, wanted, &full)?;
         if digest != *wanted.digest {
             return Err(TreeError::Content { path: path.clone() });

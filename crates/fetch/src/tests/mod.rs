@@ -62,7 +62,7 @@ impl Shelf {
             entries.push(Entry { path: format!("file{number:05}"), kind });
         }
         writer.seal().unwrap();
-        let manifest = Manifest { entries };
+        let manifest = Manifest { case_sensitive: false, entries };
         shelf.library.put_manifest(&manifest.encode()).unwrap();
         (shelf, manifest)
     }

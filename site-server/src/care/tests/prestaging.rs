@@ -3,14 +3,16 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
-use packhorse_domain::{id::PackageId, object::ObjectKind};
+use packhorse_domain::{care::Reserve, id::PackageId, object::ObjectKind, package::PackageState};
 use packhorse_proto::provider::v1::{
     GetPrestageRequest, GetUsageRequest, Prestage, StartPrestageRequest, StopPrestageRequest,
     library_service_server::LibraryService as _,
 };
-use packhorse_runtime::{SystemClock, Worker as _};
+use packhorse_runtime::{Clock, ManualClock, SystemClock, Worker as _};
 use tonic::{Code, Status};
 
 use super::{copy, is_installed, is_sound, manifest_of};
@@ -18,6 +20,7 @@ use crate::{
     distribution::DistributionManager,
     provider::Libraries,
     sender::tests::Line,
+    store::bundles::{self, Sending, SendingState},
     testing::{Node, noise, until},
 };
 
@@ -38,8 +41,12 @@ async fn ended(node: &Node) -> Prestage {
 
 /// A central site with a package, and a child that has never been connected.
 async fn apart(content: &[u8]) -> (Node, Node, PackageId) {
-    let central = Node::central(SystemClock::shared()).await;
-    let child = central.child("PAR", SystemClock::shared()).await;
+    apart_at(SystemClock::shared(), content).await
+}
+
+async fn apart_at(clock: Arc<dyn Clock>, content: &[u8]) -> (Node, Node, PackageId) {
+    let central = Node::central(clock.clone()).await;
+    let child = central.child("PAR", clock).await;
     child.hall().await;
     central.start();
     let package = central.package(content).await;
@@ -98,6 +105,86 @@ async fn of_files_that_are_nearly_the_same_only_the_rest_is_asked_for() {
     is_installed(&central, &package, &child).await;
     assert!(is_sound(&child, &manifest_of(&central, &package).await));
     assert_eq!(line.data_bytes(), 0, "no bundle went");
+}
+
+/// Somebody looks for it as long as the test holds the lock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bundle_is_turned_away_while_it_is_looked_for() {
+    let clock = ManualClock::new(SystemClock.now());
+    let (central, child, package) = apart_at(Arc::new(clock.clone()), &noise(900_000, 1)).await;
+    child.start();
+    begin(&child, &carried(&central)).await.unwrap();
+    central.update(&package, &noise(900_000, 2)).await;
+    ended(&child).await;
+    let looking = child.site.care.mending.lock().await;
+
+    let line = meet(&central, &child, &package).await;
+
+    let why = "it is looked for in what was prestaged here";
+    let refused_at = async || {
+        let mut tx = central.site.store.read().await.unwrap();
+        let sendings = bundles::sendings(&mut tx).await.unwrap();
+        let refused = |one: &&Sending| one.state == SendingState::Failed && one.reason.contains(why);
+        sendings.iter().find(refused).map(|one| one.changed_at)
+    };
+    until("it is turned away", || async { refused_at().await.is_some() }).await;
+    let told = central.events_about(package.as_str()).await;
+    assert!(told.iter().any(|text| text.contains("site PAR refused") && text.contains(why)), "{told:?}");
+    let first = refused_at().await;
+    clock.advance(Duration::from_secs(61));
+    central.wakers.link.wake();
+    until("it is turned away again", || async { refused_at().await > first }).await;
+    assert_eq!(line.data_bytes(), 0);
+    assert_ne!(
+        child.status(&package, child.code()).await.map(|one| one.state),
+        Some(PackageState::Installed)
+    );
+
+    drop(looking);
+    let target = manifest_of(&central, &package).await;
+    until("it was looked for", || async { child.site.care.tried.lock().unwrap().contains(&target) }).await;
+    clock.advance(Duration::from_secs(121));
+    central.wakers.link.wake();
+
+    is_installed(&central, &package, &child).await;
+    assert!(is_sound(&child, &target));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_taken_in_says_why_and_leaves_nothing() {
+    let central = Node::central(SystemClock::shared()).await;
+    central.package(&noise(100_000, 1)).await;
+    let full = central
+        .child_with("PAR", SystemClock::shared(), |settings| {
+            settings.content.reserve = Reserve::Bytes(u64::MAX / 2);
+        })
+        .await;
+    let roomy = central.child("LYO", SystemClock::shared()).await;
+    let files = central.path("files");
+    fs::create_dir_all(&files).unwrap();
+    fs::write(files.join("file"), b"x").unwrap();
+    let odd = central.path("odd");
+    fs::create_dir_all(&odd).unwrap();
+    full.start();
+    roomy.start();
+    let pipe = odd.join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+
+    for (child, disk, words) in [
+        (&full, &carried(&central), "no room for package content"),
+        (&full, &files, "no room for package content"),
+        (&roomy, &odd, "is a named pipe"),
+    ] {
+        begin(child, disk).await.unwrap();
+
+        let prestage = ended(child).await;
+
+        assert!(prestage.error.contains(words), "{}", prestage.error);
+        assert_eq!((prestage.whole_versions, prestage.partial_versions), (0, 0));
+        let told = child.events_about(child.code().as_str()).await;
+        assert!(told.iter().any(|text| text.contains("it ended early") && text.contains(words)), "{told:?}");
+        assert!(child.site.library.manifests().unwrap().is_empty());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

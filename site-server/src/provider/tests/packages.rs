@@ -1,5 +1,6 @@
 //! Packages from a directory: made, updated, refused, deleted.
 
+use packhorse_content::CaseClashes;
 use packhorse_domain::object::{Object, ObjectKind};
 use packhorse_proto::object::v1 as wire;
 use packhorse_proto::provider::v1::{
@@ -116,6 +117,27 @@ async fn sources_that_cannot_be_are_refused_and_leave_nothing() {
     }
     assert!(inner(world.packages.list_packages(asked(ListPackagesRequest {})).await).packages.is_empty());
     assert!(world.audit().await.is_empty());
+}
+
+#[tokio::test]
+async fn names_that_differ_only_in_case_are_kept_where_the_site_says_so() {
+    let refusing = World::new().await;
+    let keeping = World::with(|settings| settings.content.case_clashes = CaseClashes::Keep).await;
+    for world in [&refusing, &keeping] {
+        let source = world.source("source", "echo hello\n");
+        std::fs::write(world.path("source/xt_HL.ko"), "one").unwrap();
+        std::fs::write(world.path("source/xt_hl.ko"), "other").unwrap();
+        let made = world.create(from_directory(&source)).await;
+        if std::ptr::eq(world, &refusing) {
+            let words = ["xt_HL.ko", "xt_hl.ko", "content.case_clashes = \"keep\""];
+            refused(made, Code::InvalidArgument, &words);
+            assert!(world.site.library.manifests().unwrap().is_empty());
+        } else {
+            made.unwrap();
+            let manifest = world.site.library.manifests().unwrap()[0];
+            assert!(world.site.library.manifest(&manifest).unwrap().unwrap().case_sensitive);
+        }
+    }
 }
 
 #[tokio::test]
