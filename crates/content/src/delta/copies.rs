@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{
-    differences::equal_bytes,
+    differences::{equal_bytes, equal_bytes_before},
     old::{OldContent, Window},
 };
 
@@ -12,6 +12,8 @@ const PATIENCE: usize = 64;
 /// How far a copy is looked for before the place where it was found.
 const BACK_BYTES: usize = 4096;
 const LOOK_BYTES: usize = 4096;
+/// Most copies end within so many: to read more for them costs more than to find them.
+const FIRST_LOOK_BYTES: usize = 256;
 
 /// What is asked of a copy, in bytes that are the same less those that are not.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +44,7 @@ pub(super) struct Copy {
 }
 
 /// How long a copy is best that goes on from here.
+#[derive(Default)]
 struct Score {
     same: usize,
     length: usize,
@@ -67,48 +70,61 @@ impl Worth {
     }
 
     fn forward(self, window: &mut Window, old: &OldContent, new: &[u8], place: u64) -> io::Result<Score> {
-        let mut score = Score { same: 0, length: 0, best: 0 };
-        let mut at = 0;
+        let (mut score, mut at, mut look) = (Score::default(), 0, FIRST_LOOK_BYTES);
         while at < new.len() {
-            let least = LOOK_BYTES.min(new.len() - at);
+            let least = look.min(new.len() - at);
             let there = window.from(old, place + at as u64, least)?;
-            let look = there.len().min(new.len() - at);
-            let (here, there) = (&new[at..at + look], &there[..look]);
+            let looked = there.len().min(new.len() - at);
+            let (here, there) = (&new[at..at + looked], &there[..looked]);
             let mut from = 0;
-            while from < look {
+            while from < looked {
                 let same = equal_bytes(&here[from..], &there[from..]);
-                score.same += same;
                 from += same;
-                let differs = from < look;
-                if !score.goes_on(at + from) || differs && self.is_exact {
+                let differs = from < looked;
+                if !score.goes_on(same, at + from) || differs && self.is_exact {
                     return Ok(score);
                 }
                 from += usize::from(differs);
             }
-            if look < least {
+            if looked < least {
                 break;
             }
-            at += look;
+            (at, look) = (at + looked, LOOK_BYTES);
         }
         Ok(score)
     }
 
     fn backward(self, window: &mut Window, old: &OldContent, new: &[u8], place: u64) -> io::Result<Score> {
-        let mut score = Score { same: 0, length: 0, best: 0 };
-        let there = window.before(old, place, BACK_BYTES.min(new.len()))?;
-        for (nth, (new, old)) in new.iter().rev().zip(there.iter().rev()).enumerate().take(BACK_BYTES) {
-            score.same += usize::from(new == old);
-            if !score.goes_on(nth + 1) || new != old && self.is_exact {
+        let (mut score, mut at, mut look) = (Score::default(), 0, FIRST_LOOK_BYTES);
+        let most = BACK_BYTES.min(new.len());
+        while at < most {
+            let there = window.before(old, place - at as u64, look.min(most - at))?;
+            let looked = there.len().min(most - at);
+            if looked == 0 {
                 break;
             }
+            let here = &new[new.len() - at - looked..new.len() - at];
+            let there = &there[there.len() - looked..];
+            let mut left = looked;
+            while left > 0 {
+                let same = equal_bytes_before(&here[..left], &there[..left]);
+                left -= same;
+                let differs = left > 0;
+                if !score.goes_on(same, at + looked - left) || differs && self.is_exact {
+                    return Ok(score);
+                }
+                left -= usize::from(differs);
+            }
+            (at, look) = (at + looked, BACK_BYTES);
         }
         Ok(score)
     }
 }
 
 impl Score {
-    /// So much is the same of so many bytes. False: a copy has ended.
-    fn goes_on(&mut self, length: usize) -> bool {
+    /// So many bytes more are the same, of so many in all. False: a copy has ended.
+    fn goes_on(&mut self, same: usize, length: usize) -> bool {
+        self.same += same;
         let gain = (2 * self.same).saturating_sub(length);
         if gain > self.best {
             (self.best, self.length) = (gain, length);

@@ -57,6 +57,9 @@ const WINDOW_LOG_MAX: u32 = 22;
 const LITERALS_WINDOW_LOG_MAX: u32 = 25;
 /// From this level on zstd needs more memory for a long window than a site has to have.
 const LEVEL_OF_SHORT_WINDOWS: i32 = 16;
+/// Of what is far away one place in two to the power of so many is known: to know more costs a tenth of the time and finds no
+/// more that is worth it.
+const FAR_PLACES_LOG: u32 = 7;
 /// What is longer is compressed by so many threads, whatever the machine has: the bytes depend on it.
 const THREADED_BYTES: u64 = 16 * 1024 * 1024;
 const THREADS: u32 = 2;
@@ -135,6 +138,9 @@ impl Spools {
             let needed = spool.length.max(1).next_power_of_two().ilog2();
             encoder.window_log(needed.clamp(10, stream.window_log(level)))?;
             encoder.long_distance_matching(stream == Stream::Literals)?;
+            if level < LEVEL_OF_SHORT_WINDOWS {
+                encoder.set_parameter(CParameter::LdmHashRateLog(FAR_PLACES_LOG))?;
+            }
             if spool.length >= THREADED_BYTES && level < LEVEL_OF_SHORT_WINDOWS {
                 encoder.multithread(THREADS)?;
                 encoder.set_parameter(CParameter::JobSize(JOB_BYTES))?;
