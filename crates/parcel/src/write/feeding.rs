@@ -1,0 +1,91 @@
+//! What a volume consists of, in order: front, envelope, pieces, envelope again, front again.
+
+use std::{io, ops::ControlFlow, sync::mpsc::SyncSender};
+
+use super::WriteError;
+use crate::{
+    head::Front,
+    layout::Piece,
+    limits::PIECE_BYTES_MAX,
+    plan::{Plan, Source},
+    seal::Sealer,
+};
+
+pub(super) struct Feeding<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) number: u16,
+    pub(super) source: &'a dyn Source,
+    pub(super) front: &'a Front,
+}
+
+/// Why it ends early.
+enum End {
+    /// Nobody takes what is made: whoever should knows why.
+    Untaken,
+    Failed(WriteError),
+}
+
+impl Feeding<'_> {
+    /// Makes the volume up to its checksum.
+    pub(super) fn run(
+        &self,
+        sealer: Sealer,
+        out: &SyncSender<Vec<u8>>,
+        progress: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<(), WriteError> {
+        match self.feed(sealer, out, progress) {
+            Ok(()) | Err(End::Untaken) => Ok(()),
+            Err(End::Failed(error)) => Err(error),
+        }
+    }
+
+    fn feed(
+        &self,
+        mut sealer: Sealer,
+        out: &SyncSender<Vec<u8>>,
+        progress: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<(), End> {
+        let send = |bytes| out.send(bytes).map_err(|_| End::Untaken);
+        let mut push = |plain: &[u8]| {
+            sealer.push(plain).map_err(failed)?;
+            send(sealer.take())?;
+            match progress() {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => Err(End::Failed(WriteError::Cancelled)),
+            }
+        };
+        send(self.front.encode())?;
+        let envelope = &self.plan.envelope;
+        let length = (envelope.len() as u64).to_le_bytes();
+        push(&length)?;
+        envelope.chunks(PIECE_BYTES_MAX as usize).try_for_each(&mut push)?;
+        let mut buffer = Vec::new();
+        for piece in self.plan.list.pieces(self.number) {
+            self.read(&piece, &mut buffer).map_err(End::Failed)?;
+            push(&buffer)?;
+        }
+        envelope.chunks(PIECE_BYTES_MAX as usize).try_for_each(&mut push)?;
+        push(&length)?;
+        send(sealer.finish().map_err(failed)?)?;
+        send(self.front.encode_end())
+    }
+
+    /// Nothing leaves that is not what the signed list says.
+    fn read(&self, piece: &Piece, buffer: &mut Vec<u8>) -> Result<(), WriteError> {
+        let item = self.plan.list.items()[piece.item].id;
+        buffer.resize(piece.length as usize, 0);
+        self.source.read_exact_at(&item, piece.offset, buffer).map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => WriteError::Short { item },
+            _ => WriteError::Source { item, source },
+        })?;
+        match self.plan.list.holds(piece, buffer) {
+            true => Ok(()),
+            false => Err(WriteError::Changed { item, offset: piece.offset }),
+        }
+    }
+}
+
+/// Encryption into memory fails only if age has it so.
+fn failed(error: io::Error) -> End {
+    End::Failed(WriteError::Encrypt(error.into()))
+}
