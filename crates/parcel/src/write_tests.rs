@@ -32,6 +32,11 @@ impl Source for Lump {
     }
 }
 
+/// Where a sync costs nothing, if there is such a place.
+fn memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 fn lump() -> Lump {
     Lump {
         bytes: (0..3_000_000_u32)
@@ -74,7 +79,7 @@ fn names(plan: &Plan, root: &Path) -> Vec<String> {
 
 #[test]
 fn an_item_that_changed_ends_it_and_nothing_is_left() {
-    let root = tempfile::tempdir().unwrap();
+    let root = memory();
     let good = lump();
     let mut plan = plan(&good);
     let mut changed = lump();
@@ -100,7 +105,7 @@ fn an_item_that_changed_ends_it_and_nothing_is_left() {
 
 #[test]
 fn progress_grows_to_the_end_and_may_cancel_anywhere() {
-    let root = tempfile::tempdir().unwrap();
+    let root = memory();
     let lump = lump();
     let mut plan = plan(&lump);
     let mut seen = Vec::new();
@@ -115,7 +120,7 @@ fn progress_grows_to_the_end_and_may_cancel_anywhere() {
     assert!(seen.iter().all(|progress| progress.total == 2 * length));
 
     for calls in 0..seen.len() {
-        let root = tempfile::tempdir().unwrap();
+        let root = memory();
         plan.forget(1);
         let mut left = calls;
         let written = plan.write(1, &lump, root.path(), &mut |_| match left.checked_sub(1) {
@@ -132,7 +137,7 @@ fn progress_grows_to_the_end_and_may_cancel_anywhere() {
 
 #[test]
 fn what_a_run_left_is_replaced_and_what_it_finished_is_taken_over() {
-    let root = tempfile::tempdir().unwrap();
+    let root = memory();
     let lump = lump();
     let mut plan = plan(&lump);
     let directory = root.path().join(plan.list.info().id.directory());
@@ -193,7 +198,7 @@ fn a_medium_that_gives_back_something_else_is_bad() {
 
 #[test]
 fn a_medium_that_is_gone_or_full_is_told() {
-    let root = tempfile::tempdir().unwrap();
+    let root = memory();
     let lump = lump();
     let mut plan = plan(&lump);
     let gone = root.path().join("gone");

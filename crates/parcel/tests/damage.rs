@@ -30,7 +30,7 @@ struct Case {
 }
 
 fn case(lengths: &[usize], volume_bytes: Option<u64>) -> Case {
-    let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("it works");
+    let directory = kit::memory();
     let sites = sites(1);
     let mut stock = Stock::default();
     let items = lengths.iter().zip(0..).map(|(length, seed)| stock.add(noise(seed, *length), &[0])).collect();

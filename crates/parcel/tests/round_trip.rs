@@ -32,7 +32,7 @@ fn ids(stock: &Stock) -> Vec<ItemId> {
 #[test]
 fn a_parcel_for_one_site_comes_whole_on_one_volume() {
     let (sites, (stock, items)) = (sites(1), mixed(&[0]));
-    let medium = tempfile::tempdir().unwrap();
+    let medium = kit::memory();
     let mut plan = plan(&sites, &stock, items.clone(), None);
     let paths = write_all(&mut plan, &stock, medium.path());
     assert_eq!(paths.len(), 1);
@@ -60,7 +60,7 @@ fn a_parcel_for_one_site_comes_whole_on_one_volume() {
 #[test]
 fn volumes_come_in_any_order_on_any_media_and_what_is_missing_is_named() {
     let (sites, (stock, items)) = (sites(2), mixed(&[0, 1]));
-    let (medium, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (medium, other) = (kit::memory(), kit::memory());
     let mut plan = plan(&sites, &stock, items, Some(MIB as u64 * 3 / 2));
     let count = plan.list().volumes();
     assert!(count >= 5, "{count}");
@@ -92,7 +92,7 @@ fn volumes_come_in_any_order_on_any_media_and_what_is_missing_is_named() {
 #[test]
 fn a_volume_that_is_there_twice_is_told_from_one_that_was_written_twice() {
     let (sites, (stock, items)) = (sites(1), mixed(&[0]));
-    let medium = tempfile::tempdir().unwrap();
+    let medium = kit::memory();
     let mut plan = plan(&sites, &stock, items, Some(MIB as u64 * 3 / 2));
     let paths = write_all(&mut plan, &stock, medium.path());
     let id = plan.list().info().id;
@@ -103,7 +103,7 @@ fn a_volume_that_is_there_twice_is_told_from_one_that_was_written_twice() {
     assert_eq!(twice(&found), [(2, true)]);
     assert!(found.parcels[&id].missing().next().is_none());
 
-    let aside = tempfile::tempdir().unwrap();
+    let aside = kit::memory();
     plan.forget(2);
     plan.write(2, &stock, aside.path(), &mut kit::carry_on).unwrap();
     fs::copy(kit::path_of(&plan, aside.path(), 2), &copy).unwrap();
@@ -117,7 +117,7 @@ fn a_volume_that_is_there_twice_is_told_from_one_that_was_written_twice() {
 #[test]
 fn a_volume_of_another_parcel_is_told_and_so_is_what_is_no_volume() {
     let (sites, (stock, items)) = (sites(1), mixed(&[0]));
-    let medium = tempfile::tempdir().unwrap();
+    let medium = kit::memory();
     let mut first = plan(&sites, &stock, items.clone(), None);
     let mut draft = draft(&sites, items, None);
     // The same directory, another parcel.
@@ -130,7 +130,7 @@ fn a_volume_of_another_parcel_is_told_and_so_is_what_is_no_volume() {
         matches!(error, packhorse_parcel::WriteError::Medium(packhorse_parcel::MediumError::InTheWay { .. })),
         "{error:?}"
     );
-    let aside = tempfile::tempdir().unwrap();
+    let aside = kit::memory();
     let foreign = write_all(&mut second, &stock, aside.path()).remove(0);
     fs::copy(&foreign, path.with_file_name("002.PHV")).unwrap();
     fs::write(path.with_file_name("003.PHV"), "no volume").unwrap();
@@ -154,7 +154,7 @@ fn a_volume_of_another_parcel_is_told_and_so_is_what_is_no_volume() {
 #[test]
 fn another_list_under_the_same_id_is_refused() {
     let (sites, (stock, items)) = (sites(1), mixed(&[0]));
-    let (medium, aside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (medium, aside) = (kit::memory(), kit::memory());
     let mut first = plan(&sites, &stock, items.clone(), None);
     let mut draft = draft(&sites, items[..3].to_vec(), None);
     draft.id = first.list().info().id;
@@ -169,7 +169,7 @@ fn another_list_under_the_same_id_is_refused() {
 #[test]
 fn a_stranger_opens_nothing_and_a_finder_learns_nothing() {
     let (sites, (stock, items)) = (sites(3), mixed(&[0, 1, 2]));
-    let medium = tempfile::tempdir().unwrap();
+    let medium = kit::memory();
     let mut plan = plan(&sites, &stock, items.clone(), None);
     let path = write_all(&mut plan, &stock, medium.path()).remove(0);
     let stranger = kit::sites(1).remove(0);
@@ -201,7 +201,7 @@ fn each_site_sees_what_is_its_own() {
     let groups: [&[u16]; 5] = [&[0], &[1], &[0, 1], &[2], &[0, 1, 2]];
     let items: Vec<_> =
         groups.iter().zip(10..).map(|(to, seed)| stock.add(noise(seed, 300_000), to)).collect();
-    let medium = tempfile::tempdir().unwrap();
+    let medium = kit::memory();
     let mut plan = plan(&sites, &stock, items.clone(), None);
     let path = write_all(&mut plan, &stock, medium.path()).remove(0);
     for (place, site) in sites.iter().enumerate() {
@@ -227,7 +227,7 @@ fn thirty_sites_cost_little_more_than_one() {
     let mut bytes_for = |count: u16| {
         let to: Vec<u16> = (0..count).collect();
         let items = (0..40).map(|seed| stock.add(noise(seed, 100_000), &to)).collect();
-        let medium = tempfile::tempdir().unwrap();
+        let medium = kit::memory();
         let mut plan = plan(&sites(count.into()), &stock, items, None);
         write_all(&mut plan, &stock, medium.path());
         plan.written()[0].unwrap().length
@@ -248,7 +248,7 @@ fn two_hundred_sites_are_no_limit() {
     for (destination, code) in draft.destinations.iter_mut().zip(codes) {
         destination.site = code.parse().unwrap();
     }
-    let medium = tempfile::tempdir().unwrap();
+    let medium = kit::memory();
     let mut plan = Plan::make(draft, &stock, &sign).unwrap();
     let path = write_all(&mut plan, &stock, medium.path()).remove(0);
     let last: &Site = &identities[199];
@@ -260,7 +260,7 @@ fn two_hundred_sites_are_no_limit() {
 #[test]
 fn a_plan_comes_back_from_its_bytes_with_what_was_written() {
     let (sites, (stock, items)) = (sites(1), mixed(&[0]));
-    let medium = tempfile::tempdir().unwrap();
+    let medium = kit::memory();
     let mut plan = plan(&sites, &stock, items, Some(MIB as u64 * 2));
     plan.write(2, &stock, medium.path(), &mut kit::carry_on).unwrap();
     let bytes = plan.to_bytes();

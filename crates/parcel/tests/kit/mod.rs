@@ -40,6 +40,11 @@ impl Source for Stock {
     }
 }
 
+/// Where a sync costs nothing, if there is such a place.
+pub(crate) fn memory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("it works")
+}
+
 pub(crate) fn sites(count: usize) -> Vec<Site> {
     let site = |nth: usize| {
         let identity = Identity::generate();
