@@ -22,8 +22,8 @@ const MAGIC: [u8; 4] = *b"PHPP";
 const VERSION: u16 = 1;
 const RECORD_BYTES: usize = 1 + 8 + 32;
 
-/// Where the bytes of the items come from.
-pub trait Source {
+/// Where the bytes of the items come from. It is asked from a thread beside the caller's.
+pub trait Source: Sync {
     /// Fills the buffer, of at most 1 MiB, with the item's bytes from `offset` on. An item that is shorter is
     /// `UnexpectedEof`. Offsets of an item mostly grow.
     fn read_exact_at(&self, item: &ItemId, offset: u64, buffer: &mut [u8]) -> io::Result<()>;

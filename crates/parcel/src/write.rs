@@ -27,7 +27,7 @@ use crate::{
     seal::Sealer,
 };
 
-/// What may wait between encryption and the medium, in pieces.
+/// What may wait before and behind encryption, in pieces.
 const WAITING_MAX: usize = 4;
 /// After so many bytes the medium must have them: so progress is what it has, and a full or broken one is found early.
 const SYNC_BYTES: u64 = 64 * 1024 * 1024;
@@ -158,7 +158,7 @@ fn head_of(list: &PackingList, number: u16, length: u64) -> Head {
     }
 }
 
-/// Encrypts here, and writes and hashes in a thread beside.
+/// Encrypts here, reads in a thread beside, and writes and hashes in another.
 fn fill(
     file: &File,
     path: &Path,

@@ -1,8 +1,13 @@
 //! What a volume consists of, in order: front, envelope, pieces, envelope again, front again.
 
-use std::{io, ops::ControlFlow, sync::mpsc::SyncSender};
+use std::{
+    io,
+    ops::ControlFlow,
+    sync::mpsc::{SyncSender, sync_channel},
+    thread,
+};
 
-use super::WriteError;
+use super::{WAITING_MAX, WriteError};
 use crate::{
     head::Front,
     layout::Piece,
@@ -59,27 +64,40 @@ impl Feeding<'_> {
         let length = (envelope.len() as u64).to_le_bytes();
         push(&length)?;
         envelope.chunks(PIECE_BYTES_MAX as usize).try_for_each(&mut push)?;
-        let mut buffer = Vec::new();
-        for piece in self.plan.list.pieces(self.number) {
-            self.read(&piece, &mut buffer).map_err(End::Failed)?;
-            push(&buffer)?;
-        }
+        thread::scope(|scope| {
+            let (ahead, pieces) = sync_channel(WAITING_MAX);
+            scope.spawn(move || self.read_ahead(&ahead));
+            pieces.into_iter().try_for_each(|piece| push(&piece.map_err(End::Failed)?))
+        })?;
         envelope.chunks(PIECE_BYTES_MAX as usize).try_for_each(&mut push)?;
         push(&length)?;
         send(sealer.finish().map_err(failed)?)?;
         send(self.front.encode_end())
     }
 
+    /// Reads and checks in a thread of its own, until somebody has seen an error or nobody takes it any more.
+    fn read_ahead(&self, out: &SyncSender<Result<Vec<u8>, WriteError>>) {
+        for piece in self.plan.list.pieces(self.number) {
+            let bytes = self.read(&piece);
+            let failed = bytes.is_err();
+            if out.send(bytes).is_err() || failed {
+                return;
+            }
+        }
+    }
+
     /// Nothing leaves that is not what the signed list says.
-    fn read(&self, piece: &Piece, buffer: &mut Vec<u8>) -> Result<(), WriteError> {
+    fn read(&self, piece: &Piece) -> Result<Vec<u8>, WriteError> {
         let item = self.plan.list.items()[piece.item].id;
-        buffer.resize(piece.length as usize, 0);
-        self.source.read_exact_at(&item, piece.offset, buffer).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => WriteError::Short { item },
-            _ => WriteError::Source { item, source },
+        let mut buffer = vec![0; piece.length as usize];
+        self.source.read_exact_at(&item, piece.offset, &mut buffer).map_err(|source| {
+            match source.kind() {
+                io::ErrorKind::UnexpectedEof => WriteError::Short { item },
+                _ => WriteError::Source { item, source },
+            }
         })?;
-        match self.plan.list.holds(piece, buffer) {
-            true => Ok(()),
+        match self.plan.list.holds(piece, &buffer) {
+            true => Ok(buffer),
             false => Err(WriteError::Changed { item, offset: piece.offset }),
         }
     }
