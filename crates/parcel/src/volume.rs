@@ -217,3 +217,7 @@ impl Reading<'_> {
         self.read_all(&mut |_, _| ControlFlow::Continue(()))
     }
 }
+
+#[cfg(test)]
+#[path = "volume_tests.rs"]
+mod tests;
