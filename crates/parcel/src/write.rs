@@ -125,10 +125,12 @@ impl Plan {
         let mut front = Front { head: head_of(&self.list, number, 0), seal: sealer.take() };
         let plain = 2 * (8 + self.envelope.len() as u64) + self.list.slice_bytes(number);
         front.head.length = front.volume_bytes(plain);
-        medium::check_room(path, front.head.length + ASIDE_BYTES).map_err(WriteError::Medium)?;
+        // It removes what an interrupted run left, whose room is needed.
         let file = medium::make_temporary(&temporary).map_err(WriteError::Medium)?;
         let feeding = feeding::Feeding { plan: self, number, source, front: &front };
-        let written = fill(&file, &temporary, sealer, &feeding, progress)
+        let written = medium::check_room(path, front.head.length + ASIDE_BYTES)
+            .map_err(WriteError::Medium)
+            .and_then(|()| fill(&file, &temporary, sealer, &feeding, progress))
             .and_then(|written| whole::read_back(&temporary, &written, progress).map(|()| written))
             .and_then(|written| {
                 medium::put_in_place(&temporary, path).map_err(WriteError::Medium)?;
