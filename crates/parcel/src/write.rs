@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, sync_channel},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
 };
@@ -29,7 +29,8 @@ use crate::{
 
 /// What may wait before and behind encryption, in pieces.
 const WAITING_MAX: usize = 4;
-/// After so many bytes the medium must have them: so progress is what it has, and a full or broken one is found early.
+/// After twice so many bytes the medium must have the first of them: so progress is what it has, and one that is full or
+/// broken is found early.
 const SYNC_BYTES: u64 = 64 * 1024 * 1024;
 /// What README.TXT and directories may take.
 const ASIDE_BYTES: u64 = 64 * 1024;
@@ -190,7 +191,25 @@ fn fill(
     Ok(Written { length, digest: Digest(*hasher.finalize().as_bytes()) })
 }
 
-fn sink(mut file: &File, pieces: Receiver<Vec<u8>>, done: &AtomicU64) -> io::Result<blake3::Hasher> {
+fn sink(file: &File, pieces: Receiver<Vec<u8>>, done: &AtomicU64) -> io::Result<blake3::Hasher> {
+    thread::scope(|scope| {
+        // Without room: the next sync waits for the last one, and so does what is written after it.
+        let (due, syncs) = sync_channel(0);
+        let syncer = scope.spawn(move || syncs.into_iter().try_for_each(|()| file.sync_data()));
+        let written = write_out(file, pieces, done, &due);
+        drop(due);
+        syncer.join().expect("it does not panic")?;
+        written
+    })
+}
+
+/// Ends early if a sync failed.
+fn write_out(
+    mut file: &File,
+    pieces: Receiver<Vec<u8>>,
+    done: &AtomicU64,
+    due: &SyncSender<()>,
+) -> io::Result<blake3::Hasher> {
     let mut hasher = blake3::Hasher::new();
     let mut unsynced = 0;
     for piece in pieces {
@@ -198,7 +217,9 @@ fn sink(mut file: &File, pieces: Receiver<Vec<u8>>, done: &AtomicU64) -> io::Res
         hasher.update(&piece);
         unsynced += piece.len() as u64;
         if unsynced >= SYNC_BYTES {
-            file.sync_data()?;
+            if due.send(()).is_err() {
+                break;
+            }
             unsynced = 0;
         }
         done.fetch_add(piece.len() as u64, Ordering::Relaxed);
