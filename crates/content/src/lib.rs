@@ -57,4 +57,5 @@ pub use scrub::{ScrubPlace, Scrubbed};
 pub use snapshot::{Others, Progress, Snapshot, SnapshotError, SnapshotOptions, snapshot, snapshot_with};
 pub use tree::{Staged, Staging, TreeError, check, lay_out};
 pub use usage::{Usage, VersionUsage};
+pub use wire::{Fields, digest_of};
 pub use writer::PackWriter;

@@ -1,5 +1,6 @@
 //! What of a parcel is for one of its destinations.
 
+use packhorse_content::digest_of;
 use packhorse_domain::{Digest, id::SiteCode};
 
 use crate::{
@@ -9,7 +10,6 @@ use crate::{
     layout::Piece,
     limits::Limits,
     list::{Item, ListError, PackingList, ParcelInfo},
-    wire::digest_of,
 };
 
 /// A parcel's packing list, opened at one of its destinations: of its items only those that are for it.

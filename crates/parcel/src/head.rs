@@ -4,12 +4,13 @@
 
 use std::{fs::File, os::unix::fs::FileExt as _};
 
+use packhorse_content::{Fields, digest_of};
 use packhorse_domain::{Timestamp, id::SiteCode};
 
 use crate::{
     id::ParcelId,
     limits::{DESTINATIONS_MAX, ENVELOPE_BYTES_MAX, VOLUME_BYTES_MAX, VOLUMES_MAX},
-    wire::{Fields, SITE_BYTES, digest_of},
+    wire::{SITE_BYTES, site},
 };
 
 const MAGIC: [u8; 4] = *b"PHPV";
@@ -190,9 +191,9 @@ fn head_of(fields: &mut Fields<'_>, codes: &[u8]) -> Option<Head> {
     let parcel = ParcelId(fields.array()?);
     let (number, count) = (fields.u16()?, fields.u16()?);
     let (length, created) = (fields.u64()?, Timestamp(fields.i64()?));
-    let sender = fields.site()?;
+    let sender = site(fields)?;
     let mut codes = Fields(codes);
-    let destinations = (0..codes.0.len() / SITE_BYTES).map(|_| codes.site()).collect::<Option<_>>()?;
+    let destinations = (0..codes.0.len() / SITE_BYTES).map(|_| site(&mut codes)).collect::<Option<_>>()?;
     let numbered = (1..=count).contains(&number) && count <= VOLUMES_MAX;
     numbered.then_some(Head { parcel, number, count, length, created, sender, destinations })
 }

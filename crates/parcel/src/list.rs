@@ -12,7 +12,7 @@ mod coding;
 
 use std::{collections::HashSet, sync::Arc};
 
-use packhorse_content::{Outline, part_bytes};
+use packhorse_content::{Outline, digest_of, part_bytes};
 use packhorse_domain::{Digest, Timestamp, id::SiteCode, link::ItemId};
 
 use crate::{
@@ -20,7 +20,6 @@ use crate::{
     key::Recipient,
     layout::{Check, Layout, Piece, Pieces},
     limits::{DESTINATIONS_MAX, HEAD_BYTES_MAX, Limits},
-    wire::digest_of,
 };
 
 pub(crate) use coding::encoded_bytes;

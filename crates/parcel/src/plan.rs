@@ -6,6 +6,7 @@
 
 use std::io;
 
+use packhorse_content::{Fields, digest_of};
 use packhorse_domain::{Digest, Timestamp, id::SiteCode, link::ItemId};
 
 use crate::{
@@ -15,7 +16,6 @@ use crate::{
     layout::{Check, Layout},
     limits::{ENVELOPE_BYTES_MAX, Limits, VOLUME_BYTES_MAX, VOLUME_BYTES_MIN, VOLUMES_MAX},
     list::{self, Destination, Item, ListError, PackingList, ParcelInfo},
-    wire::{Fields, digest_of},
 };
 
 const MAGIC: [u8; 4] = *b"PHPP";

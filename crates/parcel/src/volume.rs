@@ -143,7 +143,7 @@ impl Volume {
         // If its list cannot be read, the hashes of the pieces still tell.
         let limits = Limits { list_bytes_max: length, ..Limits::default() };
         match self.envelope(&limits) {
-            Ok(envelope) if crate::wire::digest_of(&envelope) == digest => {}
+            Ok(envelope) if packhorse_content::digest_of(&envelope) == digest => {}
             Err(ReadError::ListDamaged { .. }) => {}
             _ => return Err(ReadError::OtherList { number }),
         }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use packhorse_content::{Outline, part_bytes};
+use packhorse_content::{Fields, Outline, part_bytes};
 use packhorse_domain::{Timestamp, link::ItemId};
 
 use super::{Destination, Item, ListError, PackingList, ParcelInfo, check};
@@ -14,7 +14,7 @@ use crate::{
     key::RECIPIENT_BYTES,
     layout::Layout,
     limits::{DESTINATIONS_MAX, HEAD_BYTES_MAX, Limits},
-    wire::{Fields, SITE_BYTES},
+    wire::{SITE_BYTES, site},
 };
 
 const MAGIC: [u8; 4] = *b"PHPL";
@@ -126,7 +126,7 @@ fn put_item(out: &mut Vec<u8>, item: &Item, group: u16) {
 fn take_info(fields: &mut Fields<'_>) -> Result<(ParcelInfo, u64), ListError> {
     let id = ParcelId(fields.array().ok_or(ListError::Truncated)?);
     let created = Timestamp(fields.i64().ok_or(ListError::Truncated)?);
-    let sender = fields.site().ok_or(ListError::Destinations)?;
+    let sender = site(fields).ok_or(ListError::Destinations)?;
     let capacity = fields.u64().ok_or(ListError::Truncated)?;
     let count = usize::from(fields.u16().ok_or(ListError::Truncated)?);
     if count > DESTINATIONS_MAX {
@@ -134,7 +134,7 @@ fn take_info(fields: &mut Fields<'_>) -> Result<(ParcelInfo, u64), ListError> {
     }
     let mut destinations = Vec::with_capacity(count);
     for nth in 0..count {
-        let site = fields.site().ok_or(ListError::Destinations)?;
+        let site = site(fields).ok_or(ListError::Destinations)?;
         let text = fields.bytes(RECIPIENT_BYTES).ok_or(ListError::Truncated)?;
         let recipient = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
         destinations.push(Destination { site, recipient: recipient.ok_or(ListError::Recipient { nth })? });
