@@ -185,7 +185,6 @@ impl Node {
         objects::get(&mut tx, kind, id).await.expect("read").filter(|object| !object.deleted)
     }
 
-    /// How far a package is in the library of a site, as this site knows it.
     /// Puts an object of this site where it is told to another.
     pub(crate) async fn tell(&self, other: &Node, kind: ObjectKind, id: &str) {
         let told = self.object(kind, id).await.expect("the object");
@@ -204,6 +203,7 @@ impl Node {
         tx.commit().await.expect("committed");
     }
 
+    /// How far a package is in the library of a site, as this site knows it.
     pub(crate) async fn status(&self, package: &PackageId, site: &SiteCode) -> Option<PackageStatus> {
         let object = self.object(ObjectKind::PackageStatus, &format!("{package}/{site}/")).await?;
         Some(record::read::<wire::PackageStatus, _>(&object).expect("decoded"))

@@ -2,8 +2,8 @@
 //!
 //! `<root>/<name>` is a link to `.packhorse/<name>/<digest>`, or `<digest>.<number>` where a tree that was altered by
 //! hand has been laid out again. A version is switched to by renaming a link, so that a reader sees the old one or
-//! the new one; the old one is removed afterwards. Files that both have are taken over. `.packhorse/.staging/<name>` is
-//! what is being made of a version that is still coming in.
+//! the new one; the old one is removed afterwards. Files that both have are taken over. In `.packhorse/.staging` lies
+//! what is being made of versions that are still coming in.
 
 use std::{
     borrow::Cow,
@@ -44,15 +44,13 @@ pub struct PublishTo<'a> {
     pub staged: Option<&'a Staged>,
 }
 
-/// Begins to stage a version where it will be published. What was staged there of another goes.
+/// Begins to stage a version where it will be published.
 pub fn stage(root: &Path, name: &str) -> Result<Staging, TreeError> {
     let place = Place::of(root, name)?;
     let all = root.join(STORE).join(STAGING);
     make_directory(&root.join(STORE))?;
     make_directory(&all)?;
-    let directory = all.join(place.name);
-    remove_tree(&directory)?;
-    Staging::new(&directory)
+    Staging::new(&all, place.name)
 }
 
 /// Removes what is staged at a distribution point: nobody who stages may be at work there.

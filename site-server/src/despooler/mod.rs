@@ -6,7 +6,6 @@ mod tests;
 
 use std::{
     fs::{self, File},
-    io::{self, Read as _},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -14,8 +13,7 @@ use std::{
 
 use packhorse_content::{BundleError, Library, LibraryError, Limits, Offered, Staged, apply_offered};
 use packhorse_domain::{
-    Digest,
-    id::{PackageId, PointName},
+    id::PackageId,
     package::PackageState,
     status::{EventType, PackageStatus, Severity},
 };
@@ -37,8 +35,8 @@ use crate::{
     trace,
 };
 
-use staging::Stage;
 pub(crate) use staging::StagedTrees;
+use staging::{Place, Stage};
 
 /// The worker.
 pub(crate) struct Despooler {
@@ -66,14 +64,12 @@ impl Despooler {
         let stage = Stage::of(&self.site, &arrival).await?;
         let applied = tokio::task::spawn_blocking({
             let path = path.clone();
-            move || take_in(&library, &path, &offered, stage)
+            let site = self.site.clone();
+            move || take_in(&library, &path, &offered, stage).map(|staged| site.staged.put(staged))
         })
         .await?;
         match applied {
-            Ok(staged) => {
-                self.site.staged.put(&arrival.package, staged);
-                self.adopt(&arrival, &path).await
-            }
+            Ok(()) => self.adopt(&arrival, &path).await,
             Err(error) if is_ours(&error) => Err(error.into()),
             Err(error) => {
                 let state = match error {
@@ -198,12 +194,12 @@ fn take_in(
     path: &Path,
     offered: &Offered,
     stage: Stage,
-) -> Result<Vec<(PointName, Staged)>, BundleError> {
+) -> Result<Vec<(Place, Staged)>, BundleError> {
     let file = File::open(path).map_err(BundleError::Read)?;
-    let (points, mut staging) = stage.begin(&file);
+    let (places, mut staging) = stage.begin(&file);
     apply_offered(library, &file, offered, &Limits::default(), &mut staging)?;
     let staged = staging.into_iter().map(|staging| staging.finish(offered.target));
-    Ok(points.into_iter().zip(staged).filter_map(|(point, staged)| Some((point, staged?))).collect())
+    Ok(places.into_iter().zip(staged).filter_map(|(place, staged)| Some((place, staged?))).collect())
 }
 
 /// Our own disk's fault, or a base that we lost: another copy of the bundle would not help.
@@ -212,18 +208,5 @@ fn is_ours(error: &BundleError) -> bool {
         BundleError::Library(error) => !matches!(error, LibraryError::Damaged { .. }),
         BundleError::Write(_) => true,
         _ => false,
-    }
-}
-
-/// The digest of a file's content, in one pass.
-pub(crate) fn digest_of_file(path: &Path) -> io::Result<Digest> {
-    let mut file = File::open(path)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(Digest(*hasher.finalize().as_bytes())),
-            length => drop(hasher.update(&buffer[..length])),
-        }
     }
 }

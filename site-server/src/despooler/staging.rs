@@ -20,7 +20,7 @@ use crate::{
     error::Error,
     record,
     site::Site,
-    store::{arrivals::Arrival, points},
+    store::{Tx, arrivals::Arrival, points},
 };
 
 /// The library takes up to as much as the tree does, and must not be the one that finds no room.
@@ -28,12 +28,17 @@ const ROOM_FOR_EACH: u64 = 2;
 
 /// What is staged, and where.
 #[derive(Debug, Default)]
-pub(crate) struct StagedTrees(Mutex<HashMap<(PointName, PackageId), Staged>>);
+pub(crate) struct StagedTrees(Mutex<HashMap<Place, Staged>>);
+
+pub(super) type Place = (PointName, PackageId);
 
 impl StagedTrees {
-    pub(super) fn put(&self, package: &PackageId, staged: Vec<(PointName, Staged)>) {
-        let mut trees = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        trees.extend(staged.into_iter().map(|(point, staged)| ((point, package.clone()), staged)));
+    /// What was staged there before goes.
+    pub(super) fn put(&self, staged: Vec<(Place, Staged)>) {
+        for (place, staged) in staged {
+            let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(place, staged);
+            drop(before);
+        }
     }
 
     /// What is staged of a package at a point.
@@ -68,37 +73,40 @@ impl Stage {
             return Ok(Stage { package, points: Vec::new(), reserve });
         }
         let distribution = record::distribution(&mut tx, &package).await?;
-        let directories = points::list(&mut tx).await?;
-        let directories = directories.into_iter().filter(|point| point.kind == PointKind::Directory);
-        let wanted =
-            directories.filter(|point| distribution.points_at(site.code()).any(|name| *name == point.name));
-        let points = wanted.map(|point| (point.name, PathBuf::from(point.location))).collect();
+        let mut points = directories(&mut tx).await?;
+        points.retain(|(point, _)| distribution.points_at(site.code()).any(|name| name == point));
         Ok(Stage { package, points, reserve })
     }
 
     /// Begins where it can; where it cannot, Distribution Manager will tell why.
-    pub(super) fn begin(self, bundle: &File) -> (Vec<PointName>, Vec<Staging>) {
+    pub(super) fn begin(self, bundle: &File) -> (Vec<Place>, Vec<Staging>) {
         let mut bundle = bundle;
         let Ok(header) = read_header(&mut bundle) else { return (Vec::new(), Vec::new()) };
         let needed = header.plain_length.saturating_mul(ROOM_FOR_EACH);
         let begin = |(name, root): (PointName, PathBuf)| {
             room::check(self.reserve, &root, needed).ok()?;
-            Some((name, stage(&root, self.package.as_str()).ok()?))
+            let staging = stage(&root, self.package.as_str()).ok()?;
+            Some(((name, self.package.clone()), staging))
         };
         self.points.into_iter().filter_map(begin).unzip()
     }
 }
 
+/// The directories of this site.
+async fn directories(tx: &mut Tx) -> Result<Vec<(PointName, PathBuf)>, Error> {
+    let points = points::list(tx).await?.into_iter();
+    let directories = points.filter(|point| point.kind == PointKind::Directory);
+    Ok(directories.map(|point| (point.name, PathBuf::from(point.location))).collect())
+}
+
 /// Removes what was staged before this program began.
 pub(super) async fn sweep(site: &Site) -> Result<(), Error> {
     let mut tx = site.store.read().await?;
-    let directories = points::list(&mut tx).await?;
+    let directories = directories(&mut tx).await?;
     drop(tx);
-    let directories = directories.into_iter().filter(|point| point.kind == PointKind::Directory);
-    for point in directories {
-        let root = PathBuf::from(point.location);
+    for (point, root) in directories {
         if let Err(error) = tokio::task::spawn_blocking(move || forget_staged(&root)).await? {
-            tracing::warn!(target: "despooler", point = %point.name, %error, "what was staged there stays");
+            tracing::warn!(target: "despooler", %point, %error, "what was staged there stays");
         }
     }
     Ok(())

@@ -1,9 +1,14 @@
 //! What a peer's receipts and refusals change in the database.
 
-use std::time::Duration;
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+    time::Duration,
+};
 
 use packhorse_domain::{
-    Timestamp,
+    Digest, Timestamp,
     id::SiteCode,
     link::{ItemId, RefuseReason},
     status::{EventType, Severity},
@@ -178,8 +183,21 @@ pub(super) async fn remake(site: &Site, peer: &SiteCode, bundle: &BundleRow, why
 
 async fn is_whole(site: &Site, bundle: &BundleRow) -> Result<bool, Error> {
     let (path, expected) = (site.directories.bundle(&bundle.digest), bundle.digest);
-    let digest = tokio::task::spawn_blocking(move || crate::despooler::digest_of_file(&path)).await?;
+    let digest = tokio::task::spawn_blocking(move || digest_of_file(&path)).await?;
     Ok(digest.is_ok_and(|digest| digest == expected))
+}
+
+/// The digest of a file's content, in one pass.
+fn digest_of_file(path: &Path) -> io::Result<Digest> {
+    let mut file = File::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(Digest(*hasher.finalize().as_bytes())),
+            length => drop(hasher.update(&buffer[..length])),
+        }
+    }
 }
 
 #[cfg(test)]

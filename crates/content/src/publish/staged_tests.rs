@@ -59,8 +59,17 @@ impl World {
         self.root.path().join("P1").join(path)
     }
 
+    /// What is staged, in no order.
+    fn all_staged(&self) -> Vec<PathBuf> {
+        let staging = fs::read_dir(self.root.path().join(".packhorse/.staging"));
+        staging.map_or(Vec::new(), |all| all.map(|one| one.unwrap().path()).collect())
+    }
+
+    /// Of the one version that is staged.
     fn staged(&self, path: &str) -> PathBuf {
-        self.root.path().join(".packhorse/.staging/P1").join(path)
+        let all = self.all_staged();
+        assert_eq!(all.len(), 1);
+        all[0].join(path)
     }
 }
 
@@ -94,7 +103,7 @@ fn what_is_staged_becomes_the_tree() {
     let shown =
         ["many/3/122", "bin/run", "long", "zeros"].map(|path| world.shown(path).metadata().unwrap().ino());
     assert_eq!(shown, inodes);
-    assert_eq!(fs::read_dir(world.root.path().join(".packhorse/.staging")).unwrap().count(), 0);
+    assert_eq!(world.all_staged(), Vec::<PathBuf>::new());
 }
 
 #[test]
@@ -136,10 +145,34 @@ fn without_what_was_staged_all_is_made() {
     let of_another = world.arrive(&other, &[]);
     world.publish(&version, Some(&staged));
     world.publish(&version, Some(&of_another));
+    drop(of_another);
 
     let staged = world.arrive(&other, &[]);
     fs::remove_dir_all(world.staged("")).unwrap();
     world.publish(&other, Some(&staged));
+}
+
+/// A site takes in the next version while the one before is still being shown.
+#[test]
+fn versions_that_are_staged_at_once_leave_each_other_alone() {
+    let world = World::new();
+    let (one, two) = (take(many(1).path(), &world.sender), take(source(2).path(), &world.sender));
+    let first = world.arrive(&one, &[]);
+    let mut second = stage(world.root.path(), "P1").unwrap();
+    second.begin("surplus", false, 4);
+    second.put(b"news");
+
+    world.publish(&one, Some(&first));
+    drop(first);
+
+    assert_eq!(world.all_staged().len(), 1);
+    drop(second);
+    let second = world.arrive(&two, &[]);
+    let inode = world.staged("large").metadata().unwrap().ino();
+    let again = world.arrive(&two, &[]);
+    drop(again);
+    world.publish(&two, Some(&second));
+    assert_eq!(world.shown("large").metadata().unwrap().ino(), inode);
 }
 
 #[test]
@@ -147,11 +180,11 @@ fn what_nobody_wants_is_removed() {
     let world = World::new();
     let version = take(source(1).path(), &world.sender);
     drop(world.arrive(&version, &[]));
-    assert!(!world.staged("").exists());
+    assert_eq!(world.all_staged(), Vec::<PathBuf>::new());
 
     let staged = world.arrive(&version, &[]);
     forget_staged(world.root.path()).unwrap();
-    assert!(!world.staged("").exists());
+    assert_eq!(world.all_staged(), Vec::<PathBuf>::new());
     drop(staged);
 
     let (mut file, offered) = world.bundle(version.digest, &[]);
@@ -160,7 +193,7 @@ fn what_nobody_wants_is_removed() {
     let refused = apply_offered(&world.receiver, &file, &offered, &Limits::default(), &mut staging);
     assert!(matches!(refused, Err(BundleError::Trailing)), "{refused:?}");
     drop(staging);
-    assert!(!world.staged("").exists());
+    assert_eq!(world.all_staged(), Vec::<PathBuf>::new());
 }
 
 #[test]

@@ -10,8 +10,11 @@ use std::{
     io,
     num::NonZeroU64,
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    path::Path,
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
     thread::JoinHandle,
 };
 
@@ -20,6 +23,7 @@ use rustix::{
     fs::{Advice, AtFlags},
     io::Errno,
 };
+use tempfile::TempDir;
 
 use super::{
     TreeError,
@@ -45,7 +49,7 @@ const LONG_BYTES: u64 = 4 * 1024 * 1024;
 /// A directory that is being filled with a version's files. What it holds is removed again unless it is finished.
 #[derive(Debug)]
 pub struct Staging {
-    directory: Scratch,
+    directory: Arc<TempDir>,
     /// None once one has failed.
     writers: Vec<Writer>,
     /// Whose turn it is.
@@ -62,7 +66,7 @@ struct Writer {
 /// A directory with files of a version. It is removed when nobody wants it any more.
 #[derive(Debug)]
 pub struct Staged {
-    directory: Scratch,
+    directory: Arc<TempDir>,
     files: Files,
     target: Digest,
 }
@@ -95,17 +99,13 @@ struct Part {
 }
 
 impl Staging {
-    /// Fills a directory, which is made and must not be there.
-    pub(crate) fn new(directory: &Path) -> Result<Self, TreeError> {
-        std::fs::create_dir(directory).map_err(TreeError::io("make the directory", directory))?;
-        let mut staging = Staging {
-            directory: Scratch(directory.to_owned()),
-            writers: Vec::new(),
-            turn: 0,
-            batch: Batch::default(),
-        };
+    /// Fills a directory of its own in `within`: one that is staged meanwhile, or was before, is none of its business.
+    pub(crate) fn new(within: &Path, name: &str) -> Result<Self, TreeError> {
+        let directory = tempfile::Builder::new().prefix(&format!("{name}.")).tempdir_in(within);
+        let directory = Arc::new(directory.map_err(TreeError::io("make a directory in", within))?);
+        let mut staging = Staging { directory, writers: Vec::new(), turn: 0, batch: Batch::default() };
         for _ in 0..THREADS {
-            staging.writers.push(Writer::start(directory)?);
+            staging.writers.push(Writer::start(staging.directory.path())?);
         }
         Ok(staging)
     }
@@ -175,7 +175,7 @@ impl Staging {
         for ended in writers.into_iter().map(Writer::join).collect::<Vec<_>>() {
             files.extend(ended?);
         }
-        Some(Staged { directory: self.directory.take(), files, target })
+        Some(Staged { directory: self.directory.clone(), files, target })
     }
 }
 
@@ -209,7 +209,7 @@ impl Staged {
 
     /// Makes it the beginning of a tree.
     pub(super) fn move_to(&self, into: &Path) -> io::Result<()> {
-        std::fs::rename(&self.directory.0, into)
+        std::fs::rename(self.directory.path(), into)
     }
 
     /// The stamp of the file that is there, if it is as it was written and is to stay. What else is in its place goes.
@@ -234,25 +234,6 @@ impl Staged {
         }
         rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
         Ok(None)
-    }
-}
-
-/// A directory that goes with whoever owns this.
-#[derive(Debug)]
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn take(&mut self) -> Scratch {
-        Scratch(std::mem::take(&mut self.0))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if !self.0.as_os_str().is_empty() {
-            // It may have become a tree; what is left over is removed by who stages there next.
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
     }
 }
 
