@@ -10,7 +10,7 @@ use std::{
 
 use zstd::{
     stream::{read::Decoder, write::Encoder},
-    zstd_safe::CParameter,
+    zstd_safe::{CParameter, ParamSwitch},
 };
 
 use crate::bundle::BundleError;
@@ -65,6 +65,9 @@ const THREADED_BYTES: u64 = 16 * 1024 * 1024;
 const THREADS: u32 = 2;
 /// What one thread compresses at a time. Longer takes memory, shorter finds less.
 const JOB_BYTES: u32 = 24 * 1024 * 1024;
+/// What is longer is cut where its kind changes, as zstd itself does at high levels: a large package is of many kinds, and a
+/// hundredth of the bytes is worth a tenth of the time.
+const BLOCKS_CUT_BYTES: u64 = 256 * 1024 * 1024;
 const BUFFER_BYTES: usize = 32 * 1024;
 
 impl Stream {
@@ -144,6 +147,9 @@ impl Spools {
             if spool.length >= THREADED_BYTES && level < LEVEL_OF_SHORT_WINDOWS {
                 encoder.multithread(THREADS)?;
                 encoder.set_parameter(CParameter::JobSize(JOB_BYTES))?;
+            }
+            if spool.length >= BLOCKS_CUT_BYTES {
+                encoder.set_parameter(CParameter::UseBlockSplitter(ParamSwitch::Enable))?;
             }
             io::copy(&mut plain, &mut encoder)?;
             encoder.finish()?;
