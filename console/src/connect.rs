@@ -8,7 +8,7 @@ use std::{
 use packhorse_domain::id::SiteCode;
 use packhorse_proto::provider::v1::{
     address_service_client::AddressServiceClient, advertisement_service_client::AdvertisementServiceClient,
-    collection_service_client::CollectionServiceClient,
+    collection_service_client::CollectionServiceClient, courier_service_client::CourierServiceClient,
     distribution_point_service_client::DistributionPointServiceClient,
     library_service_client::LibraryServiceClient, package_service_client::PackageServiceClient,
     queue_service_client::QueueServiceClient, site_service_client::SiteServiceClient,
@@ -86,6 +86,10 @@ impl Session {
 
     pub(crate) fn library(&self) -> LibraryServiceClient<Channel> {
         LibraryServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn courier(&self) -> CourierServiceClient<Channel> {
+        CourierServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(crate) fn status(&self) -> StatusServiceClient<Channel> {

@@ -47,6 +47,17 @@ pub(crate) enum ConsoleError {
     NotMended(u64),
     #[error("not everything was taken in: {0}")]
     Prestage(String),
+    /// The parcel is there, so that the same command would make another.
+    #[error("parcel {parcel} is laid out, but not all of it is written")]
+    NotWritten { parcel: String, medium: String, source: Box<ConsoleError> },
+    #[error("{0} fault(s) were found on the medium")]
+    Medium(usize),
+    #[error("no volume of the parcel lies whole on the medium")]
+    NoVolume,
+    #[error("not everything was taken in")]
+    NotTaken,
+    #[error("no parcel lies there")]
+    NoParcel,
     #[error("the answer cannot be written")]
     Output(#[source] io::Error),
 }
@@ -77,7 +88,12 @@ impl ConsoleError {
             | ConsoleError::TokenFile { .. }
             | ConsoleError::NotMended(_)
             | ConsoleError::Prestage(_)
+            | ConsoleError::Medium(_)
+            | ConsoleError::NoVolume
+            | ConsoleError::NotTaken
+            | ConsoleError::NoParcel
             | ConsoleError::Output(_) => 1,
+            ConsoleError::NotWritten { source, .. } => source.exit_code(),
         }
     }
 
@@ -129,6 +145,24 @@ impl ConsoleError {
             }
             ConsoleError::Prestage(_) => {
                 "correct that and give the same command again: it goes on where it was"
+            }
+            ConsoleError::NotWritten { parcel, medium, source } => {
+                let first = source.remedy().map(|remedy| format!("{remedy}\n")).unwrap_or_default();
+                return Some(format!("{first}`packhorse courier write {parcel} {medium}` goes on with it"));
+            }
+            ConsoleError::Medium(_) => {
+                "write those volumes again with `packhorse courier write PARCEL DIR --volume N`, if it goes wrong again onto \
+                 another medium"
+            }
+            ConsoleError::NoVolume => {
+                "check on the site server that the medium is mounted at that directory, and that it is the right one"
+            }
+            ConsoleError::NotTaken => {
+                "correct what is named above, or bring the medium with the missing volumes, and give the same command again: \
+                 what was taken stays"
+            }
+            ConsoleError::NoParcel => {
+                "check on the site server that the medium is mounted at that directory: parcels lie below PARCELS in it"
             }
             ConsoleError::Upload { .. } | ConsoleError::Output(_) => return None,
         };
@@ -259,6 +293,21 @@ mod tests {
             assert_eq!(error.exit_code(), 3);
             assert!(error.report().contains("copy the `admin` directory"), "{}", error.report());
         }
+    }
+
+    #[test]
+    fn a_parcel_that_could_not_be_written_is_named_with_what_goes_on() {
+        let source = ConsoleError::from(Status::aborted("the medium is full; mount another"));
+        let medium = "/media/usb".to_owned();
+        let failed =
+            ConsoleError::NotWritten { parcel: "3fa2bc91".to_owned(), medium, source: Box::new(source) };
+
+        assert_eq!(
+            failed.report(),
+            "error: parcel 3fa2bc91 is laid out, but not all of it is written: the medium is full\n  mount another\n  \
+             `packhorse courier write 3fa2bc91 /media/usb` goes on with it"
+        );
+        assert_eq!(failed.exit_code(), 1);
     }
 
     #[test]

@@ -82,6 +82,12 @@ fn wrong_arguments_are_usage_errors_with_what_was_expected() {
         (&["events", "--since", "yesterday"], "1h"),
         (&["site", "token", "paris"], "3 characters A-Z 0-9"),
         (&["site", "token", "PAR", "--valid", "24"], "24h"),
+        (&["courier", "create"], "--to"),
+        (&["courier", "plan", "--to", "LYO", "--volume-size", "4"], "650MB"),
+        (&["courier", "write", "3fa2bc91", "usb"], "absolute path"),
+        (&["courier", "show", "parcel"], "packhorse courier list"),
+        (&["courier", "sent", "3fa2bc91", "--carrier", "DHL", "--expect", "soon"], "3d"),
+        (&["courier", "trust", "LYO", "AGE-SECRET-KEY-1QQ"], "secret key"),
         (&["-o", "xml", "site", "list"], "json"),
     ] {
         let error = failure(&packhorse(arguments, &[]), 2);

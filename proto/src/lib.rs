@@ -31,4 +31,5 @@ generated!(enroll, "packhorse.enroll.v1");
 generated!(cap, "packhorse.cap.v1");
 generated!(client, "packhorse.client.v1");
 generated!(content, "packhorse.content.v1");
+generated!(courier, "packhorse.courier.v1");
 generated!(provider, "packhorse.provider.v1");

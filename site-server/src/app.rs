@@ -60,6 +60,7 @@ pub(crate) const RULES: Rules = &[
     ("/packhorse.provider.v1.StatusService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.QueueService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.LibraryService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.CourierService/*", &[Role::Admin]),
 ];
 
 /// Reads and checks the settings of the site in a directory.
@@ -150,6 +151,10 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
         .add_service(api::library_service_server::LibraryServiceServer::new(provider::Libraries::new(
             site.clone(),
         )))
+        .add_service(api::courier_service_server::CourierServiceServer::new(provider::Couriers::new(
+            site.clone(),
+            lifecycle.clone(),
+        )))
         .add_service(api::queue_service_server::QueueServiceServer::new(provider::Queue::new(site.clone())))
         .add_service(api::status_service_server::StatusServiceServer::new(provider::Statuses::new(
             site.clone(),
@@ -181,6 +186,7 @@ pub(crate) async fn describe(site: &Site) -> anyhow::Result<()> {
         parent: site.path().parent().cloned(),
         name: site.settings.name.clone(),
         software: env!("CARGO_PKG_VERSION").to_owned(),
+        courier_key: site.courier.recipient().to_string(),
     };
     let mut tx = site.store.begin().await?;
     record::write(

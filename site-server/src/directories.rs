@@ -32,6 +32,11 @@ impl Directories {
         self.root.join("keys")
     }
 
+    /// What opens the parcels for this site.
+    pub(crate) fn courier_key(&self) -> PathBuf {
+        self.root.join("keys/courier.key")
+    }
+
     pub(crate) fn authority(&self) -> PathBuf {
         self.root.join("authority")
     }
@@ -110,8 +115,26 @@ impl Directories {
         self.incoming().join(format!("{item}.part"))
     }
 
+    /// What a parcel that was laid out is made of, but for bundles.
+    pub(crate) fn parcels_out(&self) -> PathBuf {
+        self.root.join("courier/outgoing")
+    }
+
+    /// What came of parcels and is not whole, but for bundles.
+    pub(crate) fn parcels_in(&self) -> PathBuf {
+        self.root.join("courier/incoming")
+    }
+
     /// Those that must be there before a server runs.
-    pub(crate) fn working(&self) -> [PathBuf; 5] {
-        [self.uploads(), self.sources(), self.points(), self.outgoing(), self.incoming()]
+    pub(crate) fn working(&self) -> [PathBuf; 7] {
+        [
+            self.uploads(),
+            self.sources(),
+            self.points(),
+            self.outgoing(),
+            self.incoming(),
+            self.parcels_out(),
+            self.parcels_in(),
+        ]
     }
 }

@@ -19,11 +19,17 @@ pub(crate) enum Error {
     NotFound { what: &'static str, id: String },
     #[error("no item begins with {prefix} on {link}; `packhorse queue` lists them")]
     NotQueued { prefix: String, link: String },
+    /// The text names it, and says where to look.
+    #[error("{0}")]
+    Missing(String),
     #[error("{0}")]
     Exists(String),
     /// Not here or not now; the text says what to do first.
     #[error("{0}")]
     Precondition(String),
+    /// A medium failed, or is not what it should be; the text says what to do.
+    #[error("{0}")]
+    Medium(String),
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
     #[error("the site database failed")]
@@ -72,9 +78,12 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         match &error {
             Error::Invalid(text) => Status::invalid_argument(text),
-            Error::NotFound { .. } | Error::NotQueued { .. } => Status::not_found(error.to_string()),
+            Error::NotFound { .. } | Error::NotQueued { .. } | Error::Missing(_) => {
+                Status::not_found(error.to_string())
+            }
             Error::Exists(text) => Status::already_exists(text),
             Error::Precondition(text) => Status::failed_precondition(text),
+            Error::Medium(text) => Status::aborted(text),
             Error::Snapshot(snapshot) => Status::invalid_argument(error_chain(snapshot)),
             Error::Interrupted => Status::unavailable("the server is stopping; try again"),
             Error::Store(_)

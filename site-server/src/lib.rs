@@ -8,6 +8,7 @@ pub mod init;
 
 mod care;
 mod collection;
+mod courier;
 mod despooler;
 mod directories;
 mod distribution;

@@ -18,6 +18,7 @@ use packhorse_trust::{Authority, Credentials, PublicKey, SigningKey, TrustStore}
 use crate::{
     care::Care,
     config::Settings,
+    courier::Courier,
     despooler::StagedTrees,
     directories::Directories,
     error::Error,
@@ -58,6 +59,7 @@ pub(crate) struct Site {
     pub(crate) care: Care,
     /// What Despooler has laid out beforehand for Distribution Manager.
     pub(crate) staged: StagedTrees,
+    pub(crate) courier: Courier,
 }
 
 /// Why a site cannot start.
@@ -108,7 +110,9 @@ impl Site {
             true => Some(SigningKey::from_file(&author).map_err(step("read the author's key"))?),
             false => None,
         };
+        let courier = Courier::open(&directories.courier_key()).map_err(step("read the key for parcels"))?;
         Ok(Site {
+            courier,
             authority: Authority::load(&directories.authority())
                 .map_err(step("load the site's authority"))?,
             credentials: Credentials::load(&directories.credentials())

@@ -4,7 +4,9 @@ pub(crate) mod address;
 pub(crate) mod advertisement;
 pub(crate) mod collection;
 pub(crate) mod content;
+pub(crate) mod courier;
 pub(crate) mod package;
+pub(crate) mod parcel;
 pub(crate) mod parse;
 pub(crate) mod program;
 pub(crate) mod queue;
@@ -86,6 +88,20 @@ pub(crate) enum Command {
     /// The site's content library: what it takes, whether it is sound, filling it from a disk
     #[command(subcommand)]
     Content(content::ContentCommand),
+    /// Parcels on media, for what a line cannot carry: write, send, take in
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  packhorse courier create --to LYO --medium /media/usb
+  packhorse courier sent 3fa2bc91 --carrier DHL --tracking 0034501 --expect 3d
+  packhorse courier receive /media/usb
+
+Media are named by the directory on the site server where they are mounted. What is written is read \
+back from the medium. Nothing is lost on Ctrl-C: the same command goes on, after `create` it is \
+`write`. A parcel is encrypted to its destinations and signed by its sender."
+    )]
+    Courier(courier::CourierCommand),
     /// Sets of clients
     #[command(subcommand)]
     Collection(collection::CollectionCommand),

@@ -4,8 +4,10 @@ mod address;
 mod advertisement;
 mod collection;
 mod content;
+mod courier;
 mod events;
 mod package;
+mod progress;
 mod queue;
 mod site;
 mod status;
@@ -42,6 +44,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), ConsoleError> {
         Command::Cap(command) => site::cap(&session, command).await,
         Command::Client(command) => site::client(&session, command).await,
         Command::Content(command) => content::content(&session, command).await,
+        Command::Courier(command) => courier::courier(&session, command).await,
         Command::Dp(command) => site::point(&session, command).await,
         Command::Package(command) => package::package(&session, command).await,
         Command::Program(command) => package::program(&session, command).await,

@@ -16,6 +16,7 @@ pub mod link;
 pub mod object;
 pub mod offer;
 pub mod package;
+pub mod parcel;
 pub mod priority;
 pub mod queue;
 pub mod reconcile;

@@ -84,6 +84,8 @@ pub struct SiteFact {
     pub name: String,
     /// The version of the software that it runs.
     pub software: String,
+    /// What parcels for it are encrypted to, `age1...`; empty: it takes none.
+    pub courier_key: String,
 }
 
 /// A site and all below it, itself first; `parents` gives (site, parent) of all known. A loop in it ends.

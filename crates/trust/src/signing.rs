@@ -32,6 +32,7 @@ pub enum SignedType {
     Instruction,
     TrustFile,
     Delegation,
+    PackingList,
 }
 
 impl SignedType {
@@ -42,6 +43,7 @@ impl SignedType {
             SignedType::Instruction => "instruction",
             SignedType::TrustFile => "trust-file",
             SignedType::Delegation => "delegation",
+            SignedType::PackingList => "packing-list",
         }
     }
 }

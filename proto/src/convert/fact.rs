@@ -17,6 +17,7 @@ impl From<&SiteFact> for wire::SiteFact {
             parent: site.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
             name: site.name.clone(),
             software: site.software.clone(),
+            courier_key: site.courier_key.clone(),
         }
     }
 }
@@ -27,11 +28,18 @@ impl TryFrom<wire::SiteFact> for SiteFact {
     fn try_from(site: wire::SiteFact) -> Result<Self, ConvertError> {
         limited("name", site.name.as_bytes(), 512)?;
         limited("software", site.software.as_bytes(), 64)?;
+        limited("courier_key", site.courier_key.as_bytes(), 62)?;
         let parent = match site.parent.is_empty() {
             true => None,
             false => Some(parse("parent", &site.parent)?),
         };
-        Ok(SiteFact { code: parse("code", &site.code)?, parent, name: site.name, software: site.software })
+        Ok(SiteFact {
+            code: parse("code", &site.code)?,
+            parent,
+            name: site.name,
+            software: site.software,
+            courier_key: site.courier_key,
+        })
     }
 }
 

@@ -226,6 +226,8 @@ fn of_facts() {
         |s| s.name = text(512) => None;
         |s| s.name = text(513) => Some("name");
         |s| s.software = text(65) => Some("software");
+        |s| s.courier_key = text(62) => None;
+        |s| s.courier_key = text(63) => Some("courier_key");
     });
     let point = wire::DistributionPointFact {
         site: "LYO".to_owned(),

@@ -191,12 +191,9 @@ pub(super) fn point_list() -> impl Strategy<Value = PointList> {
 }
 
 pub(super) fn site_fact() -> impl Strategy<Value = SiteFact> {
-    (site(), option::of(site()), ".{0,40}", ".{0,10}").prop_map(|(code, parent, name, software)| SiteFact {
-        code,
-        parent,
-        name,
-        software,
-    })
+    (site(), option::of(site()), ".{0,40}", ".{0,10}", "[a-z0-9]{0,62}").prop_map(
+        |(code, parent, name, software, courier_key)| SiteFact { code, parent, name, software, courier_key },
+    )
 }
 
 pub(super) fn point_fact() -> impl Strategy<Value = PointFact> {

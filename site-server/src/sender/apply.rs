@@ -16,7 +16,7 @@ use packhorse_proto::{
     convert::{self, ConvertError},
     object::v1 as wire,
 };
-use packhorse_runtime::telemetry::set_parent;
+use packhorse_runtime::{error_chain, telemetry::set_parent};
 use packhorse_trust::{SignedType, TrustError};
 use prost::Message;
 use tracing::Instrument as _;
@@ -106,6 +106,35 @@ pub(super) async fn apply(
             }
             Ok(())
         }
+    }
+}
+
+/// Takes in objects that came with a parcel, and says why some were refused. What others need may stand behind them: who is
+/// refused is asked again as long as that helps.
+pub(crate) async fn take_objects(
+    site: &Site,
+    tx: &mut Tx,
+    peer: &SiteCode,
+    relation: Relation,
+    objects: &[bytes::Bytes],
+) -> Result<Vec<String>, Error> {
+    let mut left: Vec<&bytes::Bytes> = objects.iter().collect();
+    loop {
+        let (mut again, mut refused) = (Vec::new(), Vec::new());
+        for content in &left {
+            match apply(site, tx, peer, relation, content).await {
+                Ok(()) => {}
+                Err(Rejection::Store(error)) => return Err(error.into()),
+                Err(rejection) => {
+                    again.push(*content);
+                    refused.push(error_chain(&rejection));
+                }
+            }
+        }
+        if again.is_empty() || again.len() == left.len() {
+            return Ok(refused);
+        }
+        left = again;
     }
 }
 

@@ -7,6 +7,7 @@ use packhorse_domain::link::{ItemId, Ranges};
 use tokio::sync::mpsc;
 
 use crate::{
+    courier::Claim,
     sender::{
         spooled::{Opened, Spool},
         written::WrittenLog,
@@ -33,6 +34,8 @@ pub(super) struct Arriving {
     /// All before this is durable, and known to be what it should be.
     checked: u64,
     is_syncing: bool,
+    /// The right to write to the file.
+    claim: Claim,
 }
 
 /// A sync that is done: one at a time for each bundle.
@@ -59,7 +62,7 @@ pub(super) enum SyncError {
 }
 
 impl Arriving {
-    pub(super) fn new(arrival: Arrival, spool: Spool, opened: Opened) -> Self {
+    pub(super) fn new(arrival: Arrival, spool: Spool, opened: Opened, claim: Claim) -> Self {
         Arriving {
             arrival,
             spool,
@@ -71,7 +74,13 @@ impl Arriving {
             durable: opened.here,
             checked: 0,
             is_syncing: false,
+            claim,
         }
+    }
+
+    /// Somebody reads it from a medium.
+    pub(super) fn is_wanted_elsewhere(&self) -> bool {
+        self.claim.is_wanted()
     }
 
     /// All before this is on the disk.

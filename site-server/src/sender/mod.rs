@@ -39,12 +39,14 @@ use packhorse_runtime::Wire;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use accept::LinkServer;
-pub(crate) use apply::parents;
+pub(crate) use apply::{parents, take_objects};
 pub(crate) use dial::{channel, dial_parent};
 pub(crate) use fault::MESSAGE_BYTES_MAX;
 pub(crate) use lanes::{Door, QUIC_OPTIONS, serve_lanes};
+pub(crate) use receive::forget_arrival;
 pub(crate) use relay::Relays;
-pub(crate) use written::read_log;
+pub(crate) use spooled::Spool;
+pub(crate) use written::{WrittenLog, read_log};
 
 /// A link as people see it.
 #[derive(Debug, Default, Clone)]

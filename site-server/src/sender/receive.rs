@@ -7,6 +7,8 @@ mod bundles;
 mod objects;
 mod room;
 
+pub(crate) use bundles::forget_arrival;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,

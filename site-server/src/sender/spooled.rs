@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use packhorse_content::Outline;
@@ -23,7 +23,7 @@ use crate::{
 
 /// The files of one arrival.
 #[derive(Debug, Clone)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     part: PathBuf,
     ranges: PathBuf,
     outline: PathBuf,
@@ -31,15 +31,15 @@ pub(super) struct Spool {
 
 /// An arrival's file, and what is in it.
 #[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) file: File,
-    pub(super) here: Ranges,
+pub(crate) struct Opened {
+    pub(crate) file: File,
+    pub(crate) here: Ranges,
     /// The log beside it is what counts.
-    pub(super) is_scattered: bool,
+    pub(crate) is_scattered: bool,
 }
 
 impl Spool {
-    pub(super) fn of(directories: &Directories, item: &ItemId) -> Self {
+    pub(crate) fn of(directories: &Directories, item: &ItemId) -> Self {
         Spool {
             part: directories.arrival(item),
             ranges: directories.arrival_ranges(item),
@@ -47,8 +47,21 @@ impl Spool {
         }
     }
 
+    /// Of something that no line brings, in a directory of its own.
+    pub(crate) fn at(directory: &Path, item: &ItemId) -> Self {
+        let file = |kind: &str| directory.join(format!("{item}.{kind}"));
+        Spool { part: file("part"), ranges: file("ranges"), outline: file("outline") }
+    }
+
+    /// What is there is not needed any more, or of no use; what is gone already is as good.
+    pub(crate) fn remove(&self) {
+        for path in [&self.part, &self.ranges, &self.outline] {
+            drop(fs::remove_file(path));
+        }
+    }
+
     /// Opens the file, which may hold a part already. Not for an async thread.
-    pub(super) fn open(&self, length: u64, digest: &Digest) -> io::Result<Opened> {
+    pub(crate) fn open(&self, length: u64, digest: &Digest) -> io::Result<Opened> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&self.part)?;
         // What is longer than the item was not written for it.
         if file.metadata()?.len() > length {
@@ -72,7 +85,7 @@ impl Spool {
     }
 
     /// Begins to note what is written where.
-    pub(super) fn log(&self, length: u64, durable: &Ranges, written: &Ranges) -> io::Result<WrittenLog> {
+    pub(crate) fn log(&self, length: u64, durable: &Ranges, written: &Ranges) -> io::Result<WrittenLog> {
         WrittenLog::begin(&self.ranges, length, (durable, written))
     }
 

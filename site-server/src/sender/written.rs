@@ -24,7 +24,7 @@ pub(super) const READ_BYTES_MAX: u64 = 2 * LOG_BYTES_MAX;
 
 /// The log of a file that is being written.
 #[derive(Debug)]
-pub(super) struct WrittenLog {
+pub(crate) struct WrittenLog {
     path: PathBuf,
     file: File,
     length: u64,
@@ -68,7 +68,7 @@ impl WrittenLog {
     }
 
     /// A run was written.
-    pub(super) fn wrote(&mut self, run: &Range<u64>) -> io::Result<()> {
+    pub(crate) fn wrote(&mut self, run: &Range<u64>) -> io::Result<()> {
         let mut line = String::new();
         push(&mut line, run);
         self.append(&line)

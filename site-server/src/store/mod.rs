@@ -15,6 +15,7 @@ pub(crate) mod delegations;
 pub(crate) mod neighbours;
 pub(crate) mod objects;
 pub(crate) mod offers;
+pub(crate) mod parcels;
 pub(crate) mod points;
 pub(crate) mod queue;
 pub(crate) mod refusals;

@@ -287,6 +287,24 @@ pub(crate) async fn lacks(tx: &mut Tx, peer: &SiteCode, object: &StoredObject) -
     .map_err(failed("read an acknowledgement"))
 }
 
+/// The newest version that the peer has acknowledged.
+pub(crate) async fn acknowledged(
+    tx: &mut Tx,
+    peer: &SiteCode,
+    kind: ObjectKind,
+    id: &str,
+) -> Result<Option<u64>, StoreError> {
+    let version: Option<i64> =
+        sqlx::query_scalar("SELECT version FROM replica WHERE peer = $1 AND kind = $2 AND id = $3")
+            .bind(peer.as_str())
+            .bind(kind.as_str())
+            .bind(id)
+            .fetch_optional(tx.connection())
+            .await
+            .map_err(failed("read an acknowledgement"))?;
+    Ok(version.map(uncount))
+}
+
 /// The peer holds this version, or a newer one.
 pub(crate) async fn acknowledge(
     tx: &mut Tx,

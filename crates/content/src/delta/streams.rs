@@ -67,7 +67,7 @@ const THREADS: u32 = 2;
 const JOB_BYTES: u32 = 24 * 1024 * 1024;
 /// What is longer is cut where its kind changes, as zstd itself does at high levels: a large package is of many kinds, and a
 /// hundredth of the bytes is worth a tenth of the time.
-const BLOCKS_CUT_BYTES: u64 = 256 * 1024 * 1024;
+const BLOCKS_CUT_BYTES: u64 = 512 * 1024 * 1024;
 const BUFFER_BYTES: usize = 32 * 1024;
 
 impl Stream {

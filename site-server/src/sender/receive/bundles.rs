@@ -22,6 +22,7 @@ use crate::{
         arriving::{Arriving, SyncError, Synced},
         spooled::{Opened, Spool},
     },
+    site::Site,
     store::{
         arrivals::{self, Arrival, ArrivalState},
         contents,
@@ -136,7 +137,7 @@ impl Receiver {
                         ArrivalState::BaseMissing => RefuseReason::BaseMissing,
                     };
                     settled(link.refuse(item, reason, arrival.reason));
-                    self.forget(item).await?;
+                    forget_arrival(&self.site, &item).await?;
                 }
             }
             self.despooling.remove(&item);
@@ -193,6 +194,10 @@ impl Receiver {
         target: Digest,
         link: &mut Link,
     ) -> Result<(), Error> {
+        let Some(claim) = self.site.courier.claims.claim(offer.item) else {
+            settled(link.refuse(offer.item, RefuseReason::Other, "a parcel that is read here brings it"));
+            return Ok(());
+        };
         let spool = Spool::of(&self.site.directories, &offer.item);
         let (length, digest) = (offer.length, offer.digest);
         let opening = spool.clone();
@@ -226,7 +231,7 @@ impl Receiver {
         tx.commit().await?;
         let (durable, held) = wanted(&mut opened, link.leaves_out());
         settled(link.accept_rest(offer.item, durable, held));
-        self.bundles.insert(offer.item, Arriving::new(arrival, spool, opened));
+        self.bundles.insert(offer.item, Arriving::new(arrival, spool, opened, claim));
         if durable == length {
             self.complete(offer.item).await?;
         }
@@ -243,6 +248,11 @@ impl Receiver {
         let Some(arriving) = self.bundles.get_mut(&item) else {
             return Ok(());
         };
+        if arriving.is_wanted_elsewhere() {
+            settled(link.refuse(item, RefuseReason::Other, "a parcel that is read here brings it"));
+            self.close_bundle(&item);
+            return Ok(());
+        }
         match arriving.write(offset, &bytes) {
             Ok(is_due) => {
                 self.unsynced_since.get_or_insert_with(Instant::now);
@@ -278,18 +288,16 @@ impl Receiver {
         self.despooling.insert(item);
         Ok(())
     }
+}
 
-    /// What cannot be used is gone, so that the next offer begins from zero.
-    pub(super) async fn forget(&mut self, item: ItemId) -> Result<(), Error> {
-        let mut tx = self.site.store.begin().await?;
-        arrivals::remove(&mut tx, &item).await?;
-        tx.commit().await?;
-        drop(fs::remove_file(self.site.directories.arrival(&item)));
-        drop(fs::remove_file(self.site.directories.arrival_ranges(&item)));
-        drop(fs::remove_file(self.site.directories.arrival_outline(&item)));
-        self.site.relays.forget(&item);
-        Ok(())
-    }
+/// What cannot be used is gone, so that the next offer begins from zero.
+pub(crate) async fn forget_arrival(site: &Site, item: &ItemId) -> Result<(), Error> {
+    let mut tx = site.store.begin().await?;
+    arrivals::remove(&mut tx, item).await?;
+    tx.commit().await?;
+    Spool::of(&site.directories, item).remove();
+    site.relays.forget(item);
+    Ok(())
 }
 
 /// Where to go on, and what is held beyond that: only of a peer that leaves it out, and the longest runs, if they are

@@ -62,6 +62,7 @@ fn fact(code: &str, parent: Option<&str>, version: u64) -> Vec<u8> {
         parent: parent.map(|parent| parent.parse().unwrap()),
         name: "A site".to_owned(),
         software: "1".to_owned(),
+        courier_key: String::new(),
     };
     encoded(&object(ObjectKind::Site, code, code, version, convert::encode::<wire::SiteFact, _>(&fact)))
 }

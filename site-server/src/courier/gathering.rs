@@ -1,0 +1,88 @@
+//! One item as it comes together from pieces, of one volume or of many, and of the line.
+
+use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
+
+use packhorse_domain::link::{ItemId, Ranges};
+use packhorse_parcel::Item;
+
+use super::Claim;
+use crate::sender::{Spool, WrittenLog};
+
+/// So much may be lost to a power cut.
+const SYNC_BYTES: u64 = 16 * 1024 * 1024;
+
+/// An item's file, and what is in it.
+pub(super) struct Gathering {
+    file: File,
+    spool: Spool,
+    length: u64,
+    durable: Ranges,
+    here: Ranges,
+    log: Option<WrittenLog>,
+    /// Of a bundle, whose file the line may write to as well.
+    _claim: Option<Claim>,
+}
+
+impl Gathering {
+    /// Of an item that the line would not bring: in a directory of ours.
+    pub(super) fn beside(directory: &Path, item: &Item) -> io::Result<Self> {
+        Self::open(Spool::at(directory, &item.id), item, None)
+    }
+
+    pub(super) fn open(spool: Spool, item: &Item, claim: Option<Claim>) -> io::Result<Self> {
+        let opened = spool.open(item.length, &item.digest)?;
+        let durable = opened.here;
+        // The log is the truth from the first gap on, and media come in any order.
+        let log = Some(spool.log(item.length, &durable, &durable)?);
+        Ok(Gathering {
+            file: opened.file,
+            spool,
+            length: item.length,
+            here: durable.clone(),
+            durable,
+            log,
+            _claim: claim,
+        })
+    }
+
+    pub(super) fn lacks(&self, from: u64, length: u64) -> bool {
+        self.here.bytes_within(&(from..from + length)) < length
+    }
+
+    pub(super) fn write(&mut self, from: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, from)?;
+        let run = from..from + bytes.len() as u64;
+        if let Some(log) = &mut self.log {
+            log.wrote(&run)?;
+        }
+        self.here.insert(run);
+        if self.here.bytes() - self.durable.bytes() >= SYNC_BYTES { self.sync() } else { Ok(()) }
+    }
+
+    /// What was written outlives a power cut.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.durable.bytes() == self.here.bytes() {
+            return Ok(());
+        }
+        self.file.sync_data()?;
+        self.durable = self.here.clone();
+        self.log = Some(self.spool.log(self.length, &self.durable, &self.durable)?);
+        Ok(())
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.here.bytes() == self.length
+    }
+
+    /// All of it. For items that are small.
+    pub(super) fn bytes(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(self.length).map_err(io::Error::other)?];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
+    /// It is used, or of no use.
+    pub(super) fn remove(directory: &Path, item: &ItemId) {
+        Spool::at(directory, item).remove();
+    }
+}
