@@ -190,6 +190,7 @@ async fn ask(token: &Token, certificate_request: String) -> Result<EnrollRespons
         .await
         .map_err(|error| EnrollError::Unreachable(SiteErrorText(error)))?;
     let request = EnrollRequest {
+        courier_key: String::new(),
         secret: token.secret.as_bytes().to_vec().into(),
         certificate_request,
         director_key: Vec::new().into(),

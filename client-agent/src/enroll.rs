@@ -120,6 +120,7 @@ async fn ask(
             }
         };
         let mut message = Request::new(EnrollRequest {
+            courier_key: String::new(),
             secret: token.secret.as_bytes().to_vec().into(),
             certificate_request: request.clone(),
             hostname: wishes.hostname.clone(),

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::{
+    courier,
     error::Error,
     init::CERTIFICATE_VALIDITY,
     record,
@@ -122,6 +123,7 @@ impl Enrollment {
             site: site.code().to_string(),
             delegations,
             trust_file: site.trust(|trust| trust.trust_file_bytes().to_vec()).into(),
+            courier_key: site.courier.recipient().to_string(),
         })
     }
 }
@@ -248,6 +250,12 @@ async fn delegate(
             delegations::put(tx, &child, &delegation).await?;
             neighbours::add(tx, &child, neighbours::Relation::Child).await?;
         }
+    }
+    // With it parcels can go there before a line ever carried anything.
+    if !request.courier_key.is_empty() {
+        let recipient =
+            request.courier_key.parse().map_err(|error| Refusal::Invalid(format!("courier_key: {error}")))?;
+        courier::trust(tx, &child, &recipient).await?;
     }
     Ok(Delegated { child, delegation })
 }

@@ -27,6 +27,7 @@ use packhorse_trust::{
 
 use crate::{
     config::{Config, Content, Link, Parent, Telemetry},
+    courier::{self, Courier},
     directories::Directories,
     store::{Store, Tx, delegations, neighbours, objects, settings},
 };
@@ -224,7 +225,8 @@ async fn join(
     let (key_pem, request) =
         credentials::kept_key_and_request(&directories.parent_credentials(), plan.code.as_str())
             .map_err(step("make the link's key"))?;
-    let answer = enroll(token, request, director).await?;
+    let courier = Courier::open(&directories.courier_key()).map_err(step("make the key for parcels"))?;
+    let answer = enroll(token, request, (director, &courier)).await?;
     let invalid = |what| InitError::Answer { site: token.site.clone(), what };
 
     let own = answer.delegations.iter().map(|bytes| bytes.to_vec()).collect::<Vec<_>>();
@@ -244,6 +246,13 @@ async fn join(
     neighbours::add(&mut tx, &token.site, neighbours::Relation::Parent)
         .await
         .map_err(step("write the parent"))?;
+    // A parent that knows nothing of parcels has none.
+    if !answer.courier_key.is_empty() {
+        let recipient = answer.courier_key.parse().map_err(|_| invalid("its courier key is none"))?;
+        courier::trust(&mut tx, &token.site, &recipient)
+            .await
+            .map_err(step("write the parent's courier key"))?;
+    }
     let chain = trust.delegations_to(&plan.code).map_err(step("read the delegations"))?;
     for (site, delegation) in path.sites()[1..].iter().zip(chain) {
         delegations::put(&mut tx, site, delegation).await.map_err(step("write the delegations"))?;
@@ -272,7 +281,11 @@ fn check_token(plan: &Plan, token: &Token, now: Timestamp) -> Result<(), InitErr
     Ok(())
 }
 
-async fn enroll(token: &Token, request: String, director: &SigningKey) -> Result<EnrollResponse, InitError> {
+async fn enroll(
+    token: &Token,
+    request: String,
+    (director, courier): (&SigningKey, &Courier),
+) -> Result<EnrollResponse, InitError> {
     let server = Name::of_site(token.site.clone(), &token.site);
     let mut failure = None;
     for endpoint in &token.endpoints {
@@ -289,6 +302,7 @@ async fn enroll(token: &Token, request: String, director: &SigningKey) -> Result
             certificate_request: request,
             director_key: director.public().as_bytes().to_vec().into(),
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            courier_key: courier.recipient().to_string(),
         };
         return EnrollServiceClient::new(channel)
             .enroll(request)

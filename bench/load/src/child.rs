@@ -169,6 +169,7 @@ async fn open(member: &Member, frames: mpsc::Receiver<Frame>) -> anyhow::Result<
 /// What a child says of itself: that it hangs under its parent, and that it has a place for packages.
 fn facts(member: &Member, point: &PointName) -> [OutItem; 2] {
     let site = SiteFact {
+        courier_key: String::new(),
         code: member.code.clone(),
         parent: Some(member.parent.clone()),
         name: format!("Load {}", member.code),

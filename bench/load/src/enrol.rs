@@ -65,6 +65,7 @@ async fn join(
     let (key_pem, certificate_request) = credentials::new_key_and_request(code.as_str())?;
     let director = SigningKey::generate().public();
     let request = EnrollRequest {
+        courier_key: String::new(),
         secret: token.secret.as_bytes().to_vec().into(),
         certificate_request,
         director_key: director.as_bytes().to_vec().into(),

@@ -115,6 +115,7 @@ async fn a_client_enrols_through_its_agent() {
     let mut client = EnrollServiceClient::new(channel);
     let (_, certificate_request) = new_key_and_request("till-3").expect("a key");
     let request = EnrollRequest {
+        courier_key: String::new(),
         secret: vec![7; 32].into(),
         certificate_request,
         hostname: "till-3".to_owned(),

@@ -30,6 +30,7 @@ struct ReceivedParcel {
     volumes_missing: Vec<u32>,
     faults: Vec<String>,
     refused: String,
+    for_others: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -54,6 +55,7 @@ impl From<wire::ReceiveParcelsResponse> for Received {
             volumes_missing: received.volumes_missing,
             faults: received.faults,
             refused: received.refused,
+            for_others: received.for_others,
         };
         Received { parcels: answer.parcels.into_iter().map(one).collect() }
     }
@@ -88,7 +90,8 @@ impl Received {
     /// Whether nothing is left to take; `None`: there was nothing.
     pub(crate) fn is_everything(&self) -> Option<bool> {
         let taken = |one: &ReceivedParcel| one.items_left == 0 && one.refused.is_empty();
-        (!self.parcels.is_empty()).then(|| self.parcels.iter().all(taken))
+        let mut ours = self.parcels.iter().filter(|one| !one.for_others).peekable();
+        ours.peek().is_some().then(|| ours.all(taken))
     }
 }
 
@@ -101,7 +104,9 @@ impl ReceivedParcel {
         if let Some(from) = from {
             head.push_str(&format!(" from {from}"));
         }
-        let mut lines = if self.refused.is_empty() {
+        let mut lines = if self.for_others {
+            vec![format!("{head}: for other sites")]
+        } else if self.refused.is_empty() {
             vec![format!("{head}: {} item(s) taken, {} left", self.items_taken, self.items_left)]
         } else {
             vec![format!("{head}: refused: {}", self.refused)]

@@ -27,6 +27,8 @@ pub(crate) struct Parcel {
     volumes_done: Vec<u32>,
     bytes: u64,
     items_count: u32,
+    /// Packages of which something is not whole at the sender.
+    left_out: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     items: Option<Vec<Item>>,
 }
@@ -78,6 +80,7 @@ impl From<wire::Parcel> for Parcel {
             bytes: parcel.bytes,
             items_count: parcel.items_count,
             items: Some(parcel.items.into_iter().map(Item::from).collect()),
+            left_out: parcel.left_out,
         }
     }
 }
@@ -192,6 +195,7 @@ impl Parcel {
             ("expected", self.expected()),
             ("volumes", self.volumes_text()),
             ("holds", format!("{} in {} item(s)", amount(self.bytes), self.items_count)),
+            ("left out, not whole here yet", self.left_out.join(", ")),
         ])
     }
 

@@ -5,18 +5,21 @@ use std::fs;
 use packhorse_domain::{
     id::SiteCode,
     link::ItemId,
+    object::ObjectKind,
     parcel::ParcelState,
     queue::Order,
-    status::{EventType, Severity},
+    status::{EventType, PackageStatus, Severity},
 };
 use packhorse_parcel::{Item, ParcelId, Plan};
+use packhorse_proto::object::v1 as wire;
 
 use super::{
-    contents::{ItemKind, object_of, objects_from_bytes},
+    contents::{BundleHead, ItemKind, object_of, objects_from_bytes},
     outgoing, packing,
 };
 use crate::{
     error::Error,
+    record,
     site::Site,
     status,
     store::{
@@ -215,9 +218,19 @@ async fn has(
             let objects = objects_in(site, id, item);
             !objects.is_empty() && packing::acknowledged(tx, peer, &objects).await?
         }
-        Some(ItemKind::Bundle(_)) => bundles::sending(tx, peer, &item.digest)
-            .await?
-            .is_some_and(|sending| sending.state == SendingState::Done),
+        Some(ItemKind::Bundle(bundle)) => {
+            let sending = bundles::sending(tx, peer, &item.digest).await?;
+            sending.is_some_and(|sending| sending.state == SendingState::Done)
+                || holds(tx, peer, &bundle).await?
+        }
         _ => true,
     })
+}
+
+/// Whether a child says itself that it holds what a bundle leads to: then its mini-job is gone.
+async fn holds(tx: &mut Tx, peer: &SiteCode, bundle: &BundleHead) -> Result<bool, Error> {
+    let id = format!("{}/{peer}/", bundle.package);
+    let status =
+        record::find::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus, &id).await?;
+    Ok(status.is_some_and(|(_, status)| status.held.contains(&bundle.target)))
 }

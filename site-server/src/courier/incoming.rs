@@ -45,6 +45,8 @@ pub(crate) struct Received {
     pub(crate) faults: Vec<String>,
     /// Why nothing of it is taken.
     pub(crate) refused: String,
+    /// It is encrypted to others.
+    pub(crate) is_for_others: bool,
 }
 
 /// A parcel that is for this site, while it is read.
@@ -88,6 +90,7 @@ pub(crate) async fn receive(
     for (id, parcel) in found.parcels {
         let missing = parcel.missing().collect();
         let mut received = match opening::open(site, &id, &parcel).await? {
+            Opening::ForOthers => Received { is_for_others: true, ..Received::default() },
             Opening::Refused(refused) => Received { refused, ..Received::default() },
             Opening::Ours { contents, relation } => {
                 let directory = site.directories.parcels_in().join(id.to_string());

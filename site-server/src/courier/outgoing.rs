@@ -11,10 +11,11 @@ use std::{
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use packhorse_domain::{
-    id::SiteCode,
+    id::{PackageId, SiteCode},
     link::ItemId,
     parcel::ParcelState,
     status::{EventType, Severity},
@@ -32,6 +33,8 @@ use super::{
     envelope::{seal, unseal},
     packing::{self, Content, Packed, Packing},
 };
+use tokio::time::Instant;
+
 use crate::{
     error::Error,
     site::Site,
@@ -40,6 +43,9 @@ use crate::{
 };
 
 const PLAN: &str = "plan";
+/// The largest bundles take minutes.
+const MAKING_MAX: Duration = Duration::from_secs(600);
+const LOOK: Duration = Duration::from_millis(50);
 
 fn directory(site: &Site, id: &ParcelId) -> PathBuf {
     site.directories.parcels_out().join(id.to_string())
@@ -69,9 +75,26 @@ pub(crate) async fn draft(
     site: &Arc<Site>,
     to: &[SiteCode],
     volume_bytes: Option<u64>,
-) -> Result<Plan, Error> {
-    let (plan, _) = lay_out(site, packing::pack(site, to).await?, volume_bytes).await?;
-    Ok(plan)
+) -> Result<(Plan, Vec<PackageId>), Error> {
+    let mut packing = packing::pack(site, to).await?;
+    let left_out = std::mem::take(&mut packing.left_out);
+    let (plan, _) = lay_out(site, packing, volume_bytes).await?;
+    Ok((plan, left_out))
+}
+
+/// What is being made for these sites is waited for, but not for ever: it may fail again and again.
+async fn await_bundles(site: &Site, to: &[SiteCode]) -> Result<(), Error> {
+    let deadline = Instant::now() + MAKING_MAX;
+    while let [first, ..] = &packing::in_the_making(site, to).await?[..] {
+        if Instant::now() >= deadline {
+            return Err(Error::Precondition(format!(
+                "the bundle of package {first} is still not made; `packhorse status package {first}` says why; \
+                 try again later"
+            )));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 async fn lay_out(
@@ -114,9 +137,12 @@ pub(crate) async fn create(
     to: &[SiteCode],
     volume_bytes: Option<u64>,
     holds_line: bool,
-) -> Result<ParcelRow, Error> {
+) -> Result<(ParcelRow, Vec<PackageId>), Error> {
     let _alone = site.courier.at_work.lock().await;
-    let (plan, items) = lay_out(site, packing::pack(site, to).await?, volume_bytes).await?;
+    await_bundles(site, to).await?;
+    let mut packing = packing::pack(site, to).await?;
+    let left_out = std::mem::take(&mut packing.left_out);
+    let (plan, items) = lay_out(site, packing, volume_bytes).await?;
     let id = plan.list().info().id;
     let bundles: Vec<(SiteCode, Vec<ItemId>)> = to
         .iter()
@@ -153,7 +179,7 @@ pub(crate) async fn create(
     let class = (Severity::Info, EventType::Milestone);
     status::report(site, &mut tx, "courier-sender", class, site.code().as_str(), &text).await?;
     tx.commit().await?;
-    Ok(row)
+    Ok((row, left_out))
 }
 
 fn keep(site: &Site, id: &ParcelId, plan: &Plan, items: &[Packed]) -> Result<(), Error> {

@@ -8,7 +8,12 @@ use std::{
 };
 
 use packhorse_content::{Outline, Outliner};
-use packhorse_domain::{Digest, id::SiteCode, link::ItemId, object::ObjectKind};
+use packhorse_domain::{
+    Digest,
+    id::{PackageId, SiteCode},
+    link::ItemId,
+    object::ObjectKind,
+};
 use packhorse_parcel::{Destination, Item};
 
 use super::{
@@ -16,6 +21,7 @@ use super::{
     keys,
 };
 use crate::{
+    distribution::{Need, View, needs},
     error::Error,
     record, scheduler,
     site::Site,
@@ -34,6 +40,8 @@ const RECEIPTS_MAX: usize = 256;
 /// A parcel before it has an id.
 #[derive(Debug)]
 pub(super) struct Packing {
+    /// Packages of which something cannot go with it: this site does not have all of it yet.
+    pub(super) left_out: Vec<PackageId>,
     pub(super) destinations: Vec<Destination>,
     /// Small and needed first; then bundles, the most urgent first.
     pub(super) items: Vec<Packed>,
@@ -71,8 +79,9 @@ pub(super) async fn pack(site: &Site, to: &[SiteCode]) -> Result<Packing, Error>
         }
     }
     items.extend(pack_objects(&mut tx, to).await?);
-    let bundles = bundles_lacking(&mut tx, to).await?;
+    let (bundles, mut left_out) = bundles_lacking(&mut tx, to).await?;
     drop(tx);
+    left_out.extend(in_the_making(site, to).await?);
     for (bundle, head, places) in bundles {
         items.push(pack_bundle(site, bundle, head, &places).await?);
     }
@@ -80,11 +89,31 @@ pub(super) async fn pack(site: &Site, to: &[SiteCode]) -> Result<Packing, Error>
     let mut known = HashMap::new();
     items.retain(|packed| known.insert(packed.item.id, ()).is_none());
     if items.iter().all(|packed| packed.kind == ItemKind::Key) {
+        if let [first, ..] = &left_out[..] {
+            return Err(Error::Precondition(format!(
+                "all that waits for those sites is not whole here yet: package {first}; `packhorse queue` shows how far it is"
+            )));
+        }
         let text = "nothing waits for those sites: all that they should have is acknowledged; `packhorse queue` shows what \
                     is under way";
         return Err(Error::Precondition(text.to_owned()));
     }
-    Ok(Packing { destinations, items })
+    Ok(Packing { left_out, destinations, items })
+}
+
+/// Packages whose bundles for these sites are needed and not there.
+pub(super) async fn in_the_making(site: &Site, to: &[SiteCode]) -> Result<Vec<PackageId>, Error> {
+    let mut tx = site.store.read().await?;
+    let view = View::load(site, &mut tx).await?;
+    let needs = needs(site, &mut tx, &view).await?;
+    let makes = |need: &Need<'_>| {
+        let id = &need.package.definition.id;
+        !need.has_job && to.contains(need.child) && view.holds(id, &need.plan.target)
+    };
+    let mut making: Vec<_> =
+        needs.into_iter().filter(makes).map(|need| need.package.definition.id.clone()).collect();
+    making.dedup();
+    Ok(making)
 }
 
 async fn destinations(site: &Site, tx: &mut Tx, to: &[SiteCode]) -> Result<Vec<Destination>, Error> {
@@ -184,19 +213,22 @@ fn packed(kind: ItemKind, bytes: Vec<u8>, places: &[u16]) -> Packed {
     Packed { item, kind, content: Content::Bytes(bytes) }
 }
 
-/// Bundles with what is told of them, the most urgent first.
+/// Bundles with what is told of them, the most urgent first; and packages whose bundles are still coming in.
 async fn bundles_lacking(
     tx: &mut Tx,
     to: &[SiteCode],
-) -> Result<Vec<(BundleRow, BundleHead, Places)>, Error> {
+) -> Result<(Vec<(BundleRow, BundleHead, Places)>, Vec<PackageId>), Error> {
+    let mut coming = Vec::new();
     let mut lacking: BTreeMap<_, (BundleRow, BundleHead, Places)> = BTreeMap::new();
     for (place, peer) in (0..).zip(to) {
         for sending in bundles::sendings_to(tx, peer).await? {
             if !sending.state.is_waiting() {
                 continue;
             }
-            // One that is still coming in is not whole; it goes with the next parcel.
-            let Some(bundle) = bundles::get(tx, &sending.digest).await? else { continue };
+            let Some(bundle) = bundles::get(tx, &sending.digest).await? else {
+                coming.extend(scheduler::bundle_of(tx, &sending.digest).await?.map(|bundle| bundle.package));
+                continue;
+            };
             let priority = scheduler::bundle_priority(tx, &bundle).await?;
             let head = BundleHead {
                 package: bundle.package.clone(),
@@ -208,7 +240,7 @@ async fn bundles_lacking(
             known.or_insert_with(|| (bundle, head, Places::new())).2.push(place);
         }
     }
-    Ok(lacking.into_values().collect())
+    Ok((lacking.into_values().collect(), coming))
 }
 
 async fn pack_bundle(

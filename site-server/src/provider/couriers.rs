@@ -9,7 +9,11 @@ use std::{
 };
 
 use futures::Stream;
-use packhorse_domain::{Timestamp, id::SiteCode, parcel::ParcelState};
+use packhorse_domain::{
+    Timestamp,
+    id::{PackageId, SiteCode},
+    parcel::ParcelState,
+};
 use packhorse_parcel::{ParcelId, Recipient};
 use packhorse_proto::provider::v1::{
     CourierKey, CreateParcelRequest, CreateParcelResponse, GetParcelRequest, GetParcelResponse,
@@ -164,6 +168,10 @@ fn directory_of(site: &Site, path: &str) -> Result<PathBuf, Error> {
     if real.is_dir() { Ok(real) } else { Err(invalid("path", format!("{path} is no directory"))) }
 }
 
+fn names(packages: &[PackageId]) -> Vec<String> {
+    packages.iter().map(ToString::to_string).collect()
+}
+
 fn volume_bytes(given: u64) -> Option<u64> {
     (given > 0).then_some(given)
 }
@@ -235,10 +243,11 @@ impl CourierService for Couriers {
     ) -> Result<Response<PlanParcelResponse>, Status> {
         let asked = request.into_inner();
         let to = destinations(&asked.to)?;
-        let plan = outgoing::draft(&self.site, &to, volume_bytes(asked.volume_bytes)).await?;
+        let (plan, left_out) = outgoing::draft(&self.site, &to, volume_bytes(asked.volume_bytes)).await?;
         let mut parcel = Parcel {
             sender: self.site.code().to_string(),
             created_at_us: self.site.now().0,
+            left_out: names(&left_out),
             to: to
                 .iter()
                 .map(|site| ParcelSite { site: site.to_string(), ..ParcelSite::default() })
@@ -256,11 +265,13 @@ impl CourierService for Couriers {
         let who = peer(&request)?.clone();
         let asked = request.into_inner();
         let to = destinations(&asked.to)?;
-        let row =
+        let (row, left_out) =
             outgoing::create(&self.site, &to, volume_bytes(asked.volume_bytes), asked.hold_line).await?;
         let change = Change::begin(&self.site, &who).await?;
         change.finish(self.site.code().as_str(), &format!("laid out parcel {}", row.id.short())).await?;
-        Ok(Response::new(CreateParcelResponse { parcel: Some(shown(&self.site, &row.id, true).await?) }))
+        let mut parcel = shown(&self.site, &row.id, true).await?;
+        parcel.left_out = names(&left_out);
+        Ok(Response::new(CreateParcelResponse { parcel: Some(parcel) }))
     }
 
     async fn write_parcel(
@@ -368,7 +379,9 @@ impl CourierService for Couriers {
                 let mut parcels = Vec::new();
                 for one in received {
                     let parcel = match one.id {
-                        Some(id) if one.refused.is_empty() => shown(&site, &id, false).await?,
+                        Some(id) if one.refused.is_empty() && !one.is_for_others => {
+                            shown(&site, &id, false).await?
+                        }
                         id => Parcel {
                             id: id.map(|id| id.to_string()).unwrap_or_default(),
                             incoming: true,
@@ -382,6 +395,7 @@ impl CourierService for Couriers {
                         volumes_missing: one.missing.into_iter().map(u32::from).collect(),
                         faults: one.faults,
                         refused: one.refused,
+                        for_others: one.is_for_others,
                     });
                 }
                 Ok(ReceiveParcelsResponse { parcels, ..ReceiveParcelsResponse::default() })

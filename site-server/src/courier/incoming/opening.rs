@@ -20,7 +20,8 @@ pub(super) enum Opening {
         contents: Box<Contents>,
         relation: Relation,
     },
-    /// Why it is not ours.
+    ForOthers,
+    /// Why nothing of it is believed.
     Refused(String),
 }
 
@@ -36,10 +37,11 @@ pub(super) async fn open(site: &Arc<Site>, id: &ParcelId, parcel: &FoundParcel) 
     let found = tokio::task::spawn_blocking(move || find(&opening, &id, &paths)).await??;
     let contents = match found {
         Ok(contents) => contents,
-        Err(refused) => return Ok(Opening::Refused(refused)),
+        Err(LookError::NotForUs) => return Ok(Opening::ForOthers),
+        Err(refused) => return Ok(Opening::Refused(refused.to_string())),
     };
     if !contents.sites().any(|one| one == site.code()) {
-        return Ok(Opening::Refused("its packing list does not name this site".to_owned()));
+        return Ok(Opening::ForOthers);
     }
     let sender = &contents.info().sender;
     let mut tx = site.store.read().await?;
@@ -53,12 +55,12 @@ pub(super) async fn open(site: &Arc<Site>, id: &ParcelId, parcel: &FoundParcel) 
 }
 
 /// The packing list out of the first volume that gives one; the reason, if none does.
-fn find(site: &Site, id: &ParcelId, paths: &[PathBuf]) -> Result<Result<Contents, String>, Error> {
+fn find(site: &Site, id: &ParcelId, paths: &[PathBuf]) -> Result<Result<Contents, LookError>, Error> {
     let path = kept(site, id);
     if let Some(Ok(contents)) = fs::read(&path).ok().map(|envelope| contents(site, &envelope)) {
         return Ok(Ok(contents));
     }
-    let mut refused = String::new();
+    let mut refused = LookError::NotForUs;
     for volume in paths {
         match look(site, volume) {
             Ok((envelope, contents)) => {
@@ -70,7 +72,7 @@ fn find(site: &Site, id: &ParcelId, paths: &[PathBuf]) -> Result<Result<Contents
                 write_file_durable(&path, &envelope, 0o600)?;
                 return Ok(Ok(contents));
             }
-            Err(error) => refused = error.to_string(),
+            Err(error) => refused = error,
         }
     }
     Ok(Err(refused))
@@ -78,7 +80,7 @@ fn find(site: &Site, id: &ParcelId, paths: &[PathBuf]) -> Result<Result<Contents
 
 #[derive(Debug, thiserror::Error)]
 enum LookError {
-    #[error("it is for other sites, or this site has another key than the one that it was encrypted to")]
+    #[error("it is for other sites")]
     NotForUs,
     #[error("{}", error_chain(.0))]
     Open(OpenError),

@@ -45,6 +45,7 @@ async fn enrol(
     director: Option<&SigningKey>,
 ) -> Result<EnrollResponse, Status> {
     let request = EnrollRequest {
+        courier_key: String::new(),
         secret: token.secret.as_bytes().to_vec().into(),
         certificate_request: machine.request.clone(),
         director_key: director.map(|key| key.public().as_bytes().to_vec()).unwrap_or_default().into(),

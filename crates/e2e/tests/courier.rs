@@ -1,0 +1,142 @@
+//! Three sites whose middle line is down: everything travels on a directory used as medium, and nothing twice.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use packhorse_e2e::{Hierarchy, TreeSpec, list_tree, make_package, make_tree};
+use serde_json::Value;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What one site has for another goes onto a medium and from there in. Gives the parcel's id.
+fn carry(hierarchy: &Hierarchy, from: &str, to: &str, medium: &Path) -> Result<String> {
+    let path = medium.display().to_string();
+    let made = hierarchy.console(from).json(&["courier", "create", "--to", to, "--medium", &path])?;
+    let id = made["id"].as_str().context("a parcel has an id")?.to_owned();
+    let received = hierarchy.console(to).json(&["courier", "receive", &path])?;
+    let parcels = received["parcels"].as_array().context("parcels")?;
+    let ours =
+        parcels.iter().find(|one| one["parcel"]["id"] == id.as_str()).context("the parcel is there")?;
+    ensure!(ours["items_left"] == 0, "{received}");
+    Ok(id)
+}
+
+fn state(hierarchy: &Hierarchy, site: &str, parcel: &str) -> Result<Value> {
+    Ok(hierarchy.console(site).json(&["courier", "show", parcel])?["state"].clone())
+}
+
+/// Until a bundle was made for the next parcel.
+fn wait_for_bundle(hierarchy: &Hierarchy, (from, to): (&str, &str), package: &str) -> Result<Value> {
+    hierarchy.wait_for("a bundle in the plan", LIMIT, || {
+        let planned = hierarchy.console(from).run(&["-o", "json", "courier", "plan", "--to", to])?;
+        if planned.code != 0 {
+            return Ok(None);
+        }
+        let plan: Value = serde_json::from_str(&planned.stdout)?;
+        let items = plan["items"].as_array().context("items")?;
+        let bundle =
+            items.iter().find(|item| item["kind"] == "bundle" && item["subject"] == package).cloned();
+        Ok(bundle)
+    })
+}
+
+/// Until a site knows that a version is on a distribution point of LYO.
+fn wait_installed(
+    hierarchy: &Hierarchy,
+    site: &str,
+    package: &str,
+    (point, version): (&str, u64),
+) -> Result<()> {
+    hierarchy.wait_for(
+        &format!("version {version} of {package} on LYO/{point}, as {site} knows"),
+        LIMIT,
+        || {
+            let progress = hierarchy.console(site).package(package)?;
+            ensure!(progress.installed("LYO", &[point], version), "{:?}", progress.places);
+            Ok(Some(()))
+        },
+    )
+}
+
+fn same(left: &Path, right: &Path) -> Result<bool> {
+    Ok(right.exists() && list_tree(left)? == list_tree(&fs::canonicalize(right)?)?)
+}
+
+#[test]
+fn all_travels_on_media_and_the_line_that_comes_up_later_brings_nothing_twice() -> Result<()> {
+    let mut hierarchy = Hierarchy::for_test()?;
+    hierarchy.central("CEN")?;
+    hierarchy.child("PAR", "CEN")?;
+    hierarchy.child("LYO", "PAR")?;
+    hierarchy.cap("LYO", "cap1")?;
+    hierarchy.line("PAR").cut();
+    let (share, medium) = (hierarchy.scratch("share"), hierarchy.scratch("medium"));
+    for directory in [&share, &medium] {
+        fs::create_dir_all(directory)?;
+    }
+    let lyon = hierarchy.console("LYO");
+    lyon.done(&["dp", "add", "share", "--path", &share.display().to_string()])?;
+    hierarchy.wait_for_points("PAR", &["LYO/share", "LYO/cap1"])?;
+    hierarchy.clients(&["LYO/lyo-1"])?;
+    hierarchy.wait_for("the client at PAR", LIMIT, || {
+        Ok(hierarchy.console("PAR").run(&["client", "list"])?.stdout.contains("lyo-1").then_some(()))
+    })?;
+    // Up: the sites, their distribution points, the client.
+    carry(&hierarchy, "PAR", "CEN", &medium)?;
+    hierarchy.wait_for_points("CEN", &["LYO/share", "LYO/cap1"])?;
+
+    // Down: a package and its advertisement, and from PAR on by the line.
+    let (source, trace) = (hierarchy.scratch("source"), hierarchy.scratch("trace"));
+    make_package(&source, TreeSpec { files: 60, file_bytes: 20_000, seed: 7 }, "one")?;
+    let package = hierarchy.create_package(&source, &trace, &["LYO/share", "LYO/cap1"])?;
+    let advertisement = hierarchy.advertise(&package)?;
+    let first = wait_for_bundle(&hierarchy, ("CEN", "PAR"), &package)?;
+    ensure!(first["is_delta"] == false, "{first}");
+    let sent = carry(&hierarchy, "CEN", "PAR", &medium)?;
+    let tracked = ["courier", "sent", &sent, "--carrier", "van", "--tracking", "7", "--expect", "3d"];
+    hierarchy.console("CEN").done(&tracked)?;
+    wait_installed(&hierarchy, "PAR", &package, ("share", 1))?;
+    ensure!(same(&source, &share.join(&package))?, "the tree is another");
+    hierarchy.wait_ran("PAR", &advertisement, 1, 1)?;
+
+    // Up again: status, and the receipt.
+    ensure!(state(&hierarchy, "CEN", &sent)? == "sent");
+    carry(&hierarchy, "PAR", "CEN", &medium)?;
+    ensure!(state(&hierarchy, "CEN", &sent)? == "confirmed");
+    wait_installed(&hierarchy, "CEN", &package, ("cap1", 1))?;
+    hierarchy.wait_ran("CEN", &advertisement, 1, 1)?;
+
+    // An update, as a delta.
+    make_package(&source, TreeSpec { files: 61, file_bytes: 20_000, seed: 7 }, "two")?;
+    let from = source.display().to_string();
+    hierarchy.console("CEN").done(&["package", "update", &package, "--source", &from])?;
+    let delta = wait_for_bundle(&hierarchy, ("CEN", "PAR"), &package)?;
+    let bytes = |item: &Value| item["bytes"].as_u64().context("bytes");
+    ensure!(bytes(&delta)? * 5 < bytes(&first)?, "{delta} after {first}");
+    carry(&hierarchy, "CEN", "PAR", &medium)?;
+    wait_installed(&hierarchy, "PAR", &package, ("cap1", 2))?;
+
+    // A larger one, of which the medium brings all before the line is up again.
+    let large = hierarchy.scratch("large");
+    make_tree(&large, TreeSpec { files: 100, file_bytes: 40_000, seed: 9 })?;
+    let source = large.display().to_string();
+    let create = ["package", "create", "Large", "--source", &source, "--to", "LYO/share"];
+    let second = hierarchy.console("CEN").create(&create)?;
+    // What is being made is waited for.
+    let last = carry(&hierarchy, "CEN", "PAR", &medium)?;
+    let line = hierarchy.line("PAR");
+    let before = line.bytes().down;
+    line.restore();
+    wait_installed(&hierarchy, "CEN", &second, ("share", 1))?;
+    hierarchy.wait_for("the line to find all of it there", LIMIT, || {
+        Ok((state(&hierarchy, "CEN", &last)? == "confirmed").then_some(()))
+    })?;
+    let carried = line.bytes().down - before;
+    ensure!(carried < 400_000, "{carried} bytes came over the line that the medium had brought");
+
+    // A removal; the line is down again.
+    line.cut();
+    hierarchy.console("CEN").done(&["package", "recall", &second, "--from", "LYO/share"])?;
+    carry(&hierarchy, "CEN", "PAR", &medium)?;
+    hierarchy.wait_for("the removal", LIMIT, || Ok((!share.join(&second).exists()).then_some(())))
+}
