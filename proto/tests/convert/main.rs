@@ -90,6 +90,9 @@ fn read_everything(bytes: &[u8]) {
     drop(decode::<link::Frame, Frame>(bytes));
 }
 
+/// What gRPC, HTTP/2 and TLS put around a message: 5, 9 and 22.
+const CONNECTION_BYTES: usize = 36;
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
@@ -97,6 +100,14 @@ proptest! {
     fn a_frame_comes_back(frame in strategies::frame()) {
         let bytes = link::Frame::from(frame.clone()).encode_to_vec();
         prop_assert_eq!(decode::<link::Frame, Frame>(&bytes).expect("fit to be sent"), frame);
+    }
+
+    /// Who waits until a frame has left would else wait for bytes that never come.
+    #[test]
+    fn a_frame_takes_no_less_of_a_connection_than_it_says(frame in strategies::frame()) {
+        let said = frame.bytes();
+        let length = link::ExchangeRequest { frame: Some(frame.into()) }.encoded_len();
+        prop_assert!(said <= length + CONNECTION_BYTES, "{said} for {length}");
     }
 
     #[test]

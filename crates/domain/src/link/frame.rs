@@ -8,11 +8,14 @@ use crate::{
     Digest, Priority,
     id::SiteCode,
     link::{ItemId, ItemKind, LaneOffer, Ranges},
-    reconcile::{Compare, Listing},
+    reconcile::{Compare, Entry, Listing},
 };
 
 /// About what a data frame is beside its bytes.
 pub(super) const DATA_HEADER_BYTES: usize = 35;
+/// What is compared, beside its prefix; and what is listed, beside its names.
+const NODE_BYTES: usize = 36;
+const ENTRY_BYTES: usize = 40;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
@@ -176,20 +179,26 @@ impl Frame {
         }
     }
 
-    /// About how many bytes it has on the wire, the connection's own aside.
+    /// About how many bytes it has on the wire, the connection's own aside; with those, never more than it has: whoever
+    /// waits until all of it has left would wait for ever.
     pub fn bytes(&self) -> usize {
         match self {
             Frame::Offer(offer) => {
                 90 + offer.subject.len() + 34 * offer.bases.len() + offer.inline.as_ref().map_or(0, Vec::len)
             }
             Frame::Data { bytes, .. } | Frame::Bulk { bytes, .. } => DATA_HEADER_BYTES + bytes.len(),
-            Frame::WantRest { held, .. } => 25 + 12 * held.len(),
+            Frame::WantRest { held, .. } => {
+                25 + held.iter().map(|run| 4 + number_bytes(run.start) + number_bytes(run.end)).sum::<usize>()
+            }
             Frame::Refuse { text, .. } => 35 + text.len(),
             Frame::Goodbye { reason, .. } => 10 + reason.len(),
             Frame::Outline(outline) => 40 + 32 * outline.hashes.len(),
-            Frame::Compare(compare) => 10 + 50 * compare.nodes.len(),
+            Frame::Compare(compare) => {
+                10 + compare.nodes.iter().map(|node| NODE_BYTES + node.prefix.as_str().len()).sum::<usize>()
+            }
             Frame::Listing(listing) => {
-                10 + listing.entries.iter().map(|entry| 60 + entry.id.len()).sum::<usize>()
+                let entry = |entry: &Entry| ENTRY_BYTES + entry.kind.len() + entry.id.len();
+                10 + listing.entries.iter().map(entry).sum::<usize>()
             }
             _ => 25,
         }
@@ -214,6 +223,11 @@ impl fmt::Display for RefuseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// A number as it is written, seven bits a byte.
+fn number_bytes(number: u64) -> usize {
+    number.max(1).ilog2() as usize / 7 + 1
 }
 
 /// A text for people, cut at a character to at most `bytes_max` bytes.
