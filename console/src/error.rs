@@ -56,7 +56,7 @@ pub(crate) enum ConsoleError {
     NoVolume,
     #[error("not everything was taken in")]
     NotTaken,
-    #[error("no parcel lies there")]
+    #[error("no parcel for this site lies there")]
     NoParcel,
     #[error("the answer cannot be written")]
     Output(#[source] io::Error),

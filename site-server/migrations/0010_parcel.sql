@@ -31,5 +31,7 @@ CREATE TABLE parcel_taken (
 -- What parcels for a neighbour are encrypted to.
 CREATE TABLE courier_key (
     site TEXT NOT NULL PRIMARY KEY,
-    recipient TEXT NOT NULL
+    recipient TEXT NOT NULL,
+    -- When it was told: an older word changes nothing.
+    told_at BIGINT NOT NULL
 );

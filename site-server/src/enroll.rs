@@ -255,7 +255,7 @@ async fn delegate(
     if !request.courier_key.is_empty() {
         let recipient =
             request.courier_key.parse().map_err(|error| Refusal::Invalid(format!("courier_key: {error}")))?;
-        courier::trust(tx, &child, &recipient).await?;
+        courier::trust(tx, &child, (&recipient, site.now())).await?;
     }
     Ok(Delegated { child, delegation })
 }

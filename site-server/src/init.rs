@@ -249,7 +249,7 @@ async fn join(
     // A parent that knows nothing of parcels has none.
     if !answer.courier_key.is_empty() {
         let recipient = answer.courier_key.parse().map_err(|_| invalid("its courier key is none"))?;
-        courier::trust(&mut tx, &token.site, &recipient)
+        courier::trust(&mut tx, &token.site, (&recipient, now))
             .await
             .map_err(step("write the parent's courier key"))?;
     }

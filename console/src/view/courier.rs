@@ -111,10 +111,14 @@ impl ReceivedParcel {
         } else {
             vec![format!("{head}: refused: {}", self.refused)]
         };
+        // What is no parcel has nothing but faults.
+        if digits.is_none() && self.refused.is_empty() && !self.faults.is_empty() {
+            lines.clear();
+        }
         if !self.volumes_missing.is_empty() {
             let of = parcel.map(Parcel::volumes).filter(|volumes| *volumes > 0);
-            let of = of.map(|volumes| format!(" of {volumes}")).unwrap_or_default();
-            lines.push(format!("  missing: volume(s) {}{of}", numbers(&self.volumes_missing)));
+            let of = of.map(|volumes| format!(", of {volumes}")).unwrap_or_default();
+            lines.push(format!("  missing{of}: volume(s) {}", numbers(&self.volumes_missing)));
         }
         lines.extend(self.faults.iter().map(|fault| format!("  fault: {fault}")));
         lines.iter().map(|line| clean(line)).collect::<Vec<_>>().join("\n")
@@ -190,7 +194,7 @@ mod tests {
         assert_eq!(
             text,
             "parcel 3fa2bc91 from CEN: 5 item(s) taken, 0 left\n\
-             parcel 3fa2bc91 from CEN: 5 item(s) taken, 2 left\n  missing: volume(s) 2, 3 of 3\n  \
+             parcel 3fa2bc91 from CEN: 5 item(s) taken, 2 left\n  missing, of 3: volume(s) 2, 3\n  \
              fault: volume 1 is there twice \n\
              parcel unknown: refused: it is for LYO"
         );

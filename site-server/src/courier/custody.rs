@@ -77,7 +77,15 @@ pub(crate) async fn step(
     (peer, to): (&SiteCode, ParcelState),
 ) -> Result<(), Error> {
     let Some((from, _)) = parcels::sites(tx, id).await?.get(peer).copied() else { return Ok(()) };
-    let then = from.becomes(to).map_err(|no_way| Error::Precondition(format!("for site {peer} {no_way}")))?;
+    let then = from.becomes(to).map_err(|no_way| {
+        let remedy = match from {
+            ParcelState::Planned => {
+                format!(": write all of its volumes first, with `packhorse courier write {} DIR`", id.short())
+            }
+            _ => String::new(),
+        };
+        Error::Precondition(format!("for site {peer} {no_way}{remedy}"))
+    })?;
     if then == from {
         return Ok(());
     }
@@ -169,6 +177,18 @@ async fn settle(site: &Site, tx: &mut Tx, plan: &Plan, peer: &SiteCode) -> Resul
         (false, false) => return Ok(()),
     };
     step(site, tx, &id, (peer, to)).await
+}
+
+/// What is not to be written any more takes no room.
+pub(crate) async fn tidy(site: &Site) -> Result<(), Error> {
+    let mut tx = site.store.read().await?;
+    for parcel in parcels::list(&mut tx).await?.into_iter().filter(|one| one.sender == *site.code()) {
+        let states = parcels::sites(&mut tx, &parcel.id).await?;
+        if states.values().all(|(state, _)| !state.is_open()) {
+            outgoing::clean(site, &parcel.id)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the line has brought meanwhile needs no receipt: looks whether all of a parcel is there by now.

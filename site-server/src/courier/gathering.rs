@@ -70,6 +70,11 @@ impl Gathering {
         Ok(())
     }
 
+    /// What is there.
+    pub(super) fn here(self) -> Ranges {
+        self.here
+    }
+
     pub(super) fn is_whole(&self) -> bool {
         self.here.bytes() == self.length
     }

@@ -4,6 +4,7 @@ mod opening;
 mod taking;
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,7 +19,7 @@ use packhorse_domain::{
 use packhorse_parcel::{Contents, FoundParcel, Item, ParcelId, scan};
 
 use self::{opening::Opening, taking::Reader};
-use super::{Listener, Progress, contents::ItemKind};
+use super::{Listener, Progress, contents::ItemKind, custody};
 use crate::{
     error::Error,
     sender,
@@ -88,7 +89,6 @@ pub(crate) async fn receive(
         all.push(Received { faults: vec![fault], ..Received::default() });
     }
     for (id, parcel) in found.parcels {
-        let missing = parcel.missing().collect();
         let mut received = match opening::open(site, &id, &parcel).await? {
             Opening::ForOthers => Received { is_for_others: true, ..Received::default() },
             Opening::Refused(refused) => Received { refused, ..Received::default() },
@@ -100,9 +100,9 @@ pub(crate) async fn receive(
             }
         };
         received.id = Some(id);
-        received.missing = if received.left > 0 { missing } else { Vec::new() };
         all.push(received);
     }
+    custody::tidy(site).await?;
     Ok(all)
 }
 
@@ -117,10 +117,12 @@ impl Incoming<'_> {
             directory: self.directory.clone(),
             wanted: wanted.keys().copied().collect(),
             listener: self.listener.clone(),
+            left_to_line: RefCell::default(),
         };
-        let (gathered, faults) = tokio::task::spawn_blocking(move || reader.read(&parcel)).await??;
-        received.faults.extend(faults);
-        wanted.retain(|place, _| gathered.contains(place));
+        let read = tokio::task::spawn_blocking(move || reader.read(&parcel)).await??;
+        received.faults.extend(read.faults);
+        received.missing = read.missing;
+        wanted.retain(|place, _| read.whole.contains(place));
         taking::small(self, &wanted, &mut received).await?;
         taking::bundles(self, &wanted).await?;
         self.await_despooler(&wanted, &mut received).await?;

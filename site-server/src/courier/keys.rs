@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use packhorse_domain::{id::SiteCode, object::ObjectKind, site::SiteFact};
+use packhorse_domain::{Timestamp, id::SiteCode, object::ObjectKind, site::SiteFact};
 use packhorse_parcel::{Identity, KeyError, Recipient};
 use packhorse_proto::object::v1 as wire;
 use packhorse_runtime::durable::{DurableError, write_file_durable};
@@ -49,22 +49,25 @@ pub(super) fn identity(path: &Path) -> Result<Identity, KeyFileError> {
     text.trim().parse().map_err(|source| KeyFileError::Malformed { path: path.to_owned(), source })
 }
 
-/// A neighbour's key: as a parcel or somebody told it, else as it says of itself over the line.
+/// A neighbour's key: as a parcel or somebody told it, or as it says of itself over the line, whatever is newer.
 pub(crate) async fn known(tx: &mut Tx, site: &SiteCode) -> Result<Option<Recipient>, Error> {
-    let told = parcels::key(tx, site).await?.and_then(|text| text.parse().ok());
-    if told.is_some() {
-        return Ok(told);
-    }
+    let told = parcels::key(tx, site).await?;
     let fact = record::find::<wire::SiteFact, SiteFact>(tx, ObjectKind::Site, site.as_str()).await?;
-    Ok(fact.and_then(|(_, fact)| fact.courier_key.parse().ok()))
+    let said = fact.map(|(object, fact)| (fact.courier_key, object.changed_at));
+    let known = told.into_iter().chain(said).filter(|(text, _)| !text.is_empty());
+    Ok(known.max_by_key(|(_, at)| *at).and_then(|(text, _)| text.parse().ok()))
 }
 
-/// Takes note of a neighbour's key.
-pub(crate) async fn trust(tx: &mut Tx, site: &SiteCode, recipient: &Recipient) -> Result<(), Error> {
+/// Takes note of a neighbour's key, unless a newer one is known.
+pub(crate) async fn trust(
+    tx: &mut Tx,
+    site: &SiteCode,
+    (recipient, told_at): (&Recipient, Timestamp),
+) -> Result<(), Error> {
     if !neighbours::list(tx).await?.iter().any(|one| one.code == *site) {
         return Err(Error::Precondition(format!(
             "site {site} is neither the parent nor a child of this one; parcels go from neighbour to neighbour"
         )));
     }
-    Ok(parcels::put_key(tx, site, &recipient.to_string()).await?)
+    Ok(parcels::put_key(tx, site, &recipient.to_string(), told_at).await?)
 }

@@ -138,8 +138,8 @@ pub(crate) async fn create(
     volume_bytes: Option<u64>,
     holds_line: bool,
 ) -> Result<(ParcelRow, Vec<PackageId>), Error> {
-    let _alone = site.courier.at_work.lock().await;
     await_bundles(site, to).await?;
+    let _alone = site.courier.at_work.lock().await;
     let mut packing = packing::pack(site, to).await?;
     let left_out = std::mem::take(&mut packing.left_out);
     let (plan, items) = lay_out(site, packing, volume_bytes).await?;
@@ -244,6 +244,12 @@ fn write_volumes(
 ) -> Result<(), Error> {
     let mut plan = plan(site, id)?;
     let volumes = if volumes.is_empty() { plan.unwritten().collect() } else { volumes };
+    if volumes.is_empty() {
+        return Err(Error::Precondition(format!(
+            "all volumes of parcel {} are written; name those that are to be written once more with --volume",
+            id.short()
+        )));
+    }
     let items = plan.list().items().iter().map(|item| (item.id, Bytes::At(item_path(site, id, &item.id))));
     let sources = Sources::of(items);
     for volume in volumes {
@@ -313,6 +319,9 @@ pub(crate) async fn verify(
                     match written.verify(&path, &mut teller(&listener, volume, "reading")) {
                         Ok(()) => whole.push(volume),
                         Err(WriteError::Cancelled) => return Err(Error::Interrupted),
+                        Err(WriteError::Misread { .. }) => faults.push(format!(
+                            "volume {volume} is damaged, or not the copy that was written last"
+                        )),
                         Err(error) => faults.push(format!("volume {volume}: {}", error_chain(&error))),
                     }
                 }

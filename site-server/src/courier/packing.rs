@@ -74,8 +74,10 @@ pub(super) async fn pack(site: &Site, to: &[SiteCode]) -> Result<Packing, Error>
     let mut items = vec![packed(ItemKind::Key, key, &everybody)];
     for (place, peer) in (0..).zip(to) {
         let receipts = receipts(&mut tx, peer).await?;
-        if !receipts.is_empty() {
-            items.push(packed(ItemKind::Receipts, receipts_to_bytes(&receipts), &[place]));
+        let receipts_now = packed(ItemKind::Receipts, receipts_to_bytes(&receipts), &[place]);
+        // What was told already, and taken, is no news.
+        if !receipts.is_empty() && !parcels::was_taken(&mut tx, peer, &receipts_now.item.id).await? {
+            items.push(receipts_now);
         }
     }
     items.extend(pack_objects(&mut tx, to).await?);

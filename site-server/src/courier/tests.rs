@@ -3,10 +3,12 @@
 use std::{fs, path::Path};
 
 use packhorse_domain::{
+    Timestamp,
     id::{PackageId, SiteCode},
+    link::ItemId,
     parcel::ParcelState,
 };
-use packhorse_parcel::ParcelId;
+use packhorse_parcel::{Identity, ParcelId};
 use packhorse_runtime::SystemClock;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -169,7 +171,7 @@ async fn volumes_come_in_any_order_and_what_is_missing_is_named() {
         fs::copy(all.path().join(id.directory()).join("001.PHV"), some.path().join("one.PHV")).unwrap();
     }
     let received = receive(&child, all.path()).await;
-    assert_eq!(received[0].missing.len(), 2, "{received:?}");
+    assert_eq!(received[0].missing, [3], "the last one came before: {received:?}");
     let again = tempfile::tempdir().unwrap();
     outgoing::write(&central.site, id, again.path().to_owned(), vec![3], listener()).await.unwrap();
     let received = receive(&child, again.path()).await;
@@ -179,6 +181,71 @@ async fn volumes_come_in_any_order_and_what_is_missing_is_named() {
     // Once more is nothing new.
     let received = receive(&child, again.path()).await;
     assert_eq!((received[0].left, received[0].faults.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_medium_completes_what_the_line_has_begun() {
+    let (central, child) = sites().await;
+    carry(&child, &central, None).await;
+    let content = noise(3 * MIB as usize, 5);
+    let package = package(&central, &child, &content).await;
+    let mut tx = central.site.store.read().await.unwrap();
+    let bundle = bundles::list(&mut tx).await.unwrap().remove(0);
+    drop(tx);
+    let item = ItemId::of(&bundle.digest);
+    let bytes = fs::read(central.site.directories.bundle(&bundle.digest)).unwrap();
+    // More than the first volume brings of it, and a line that still has it.
+    fs::write(child.site.directories.arrival(&item), &bytes[..3 * MIB as usize / 2]).unwrap();
+    let claim = child.site.courier.claims.claim(item).unwrap();
+    let medium = tempfile::tempdir().unwrap();
+    let id = create(&central, &child, Some(MIB)).await;
+    write(&central, id, medium.path()).await;
+    fs::remove_file(medium.path().join(id.directory()).join("001.PHV")).unwrap();
+
+    let received = receive(&child, medium.path()).await;
+    assert!(received[0].faults.iter().any(|fault| fault.contains("the line is bringing it")), "{received:?}");
+    assert!(claim.is_wanted(), "the line is asked to give it up");
+    drop(claim);
+    let received = receive(&child, medium.path()).await;
+
+    // The first volume has the objects too, and those are missing.
+    assert_eq!(received[0].missing, [1]);
+    let mut tx = child.site.store.read().await.unwrap();
+    let taken = parcels::taken(&mut tx, &id).await.unwrap();
+    assert!(taken.iter().any(|(_, taken)| *taken == item), "{received:?}");
+    drop(tx);
+    let again = tempfile::tempdir().unwrap();
+    outgoing::write(&central.site, id, again.path().to_owned(), vec![1], listener()).await.unwrap();
+    assert_eq!(receive(&child, again.path()).await[0].left, 0);
+    lies_in_hall(&child, &package, &content).await;
+}
+
+#[tokio::test]
+async fn an_older_word_of_a_key_changes_nothing() {
+    let (central, child) = sites().await;
+    let at = |seconds: i64| Timestamp(central.site.now().0 + seconds * 1_000_000);
+    let (newer, older) = (Identity::generate().recipient(), Identity::generate().recipient());
+    let mut tx = central.site.store.begin().await.unwrap();
+    trust(&mut tx, child.code(), (&newer, at(10))).await.unwrap();
+    trust(&mut tx, child.code(), (&older, at(5))).await.unwrap();
+    assert_eq!(known(&mut tx, child.code()).await.unwrap(), Some(newer));
+}
+
+#[tokio::test]
+async fn nothing_is_written_twice_unasked_and_nothing_is_sent_before_it_is_written() {
+    let (central, child) = sites().await;
+    let id = create(&child, &central, None).await;
+    let medium = tempfile::tempdir().unwrap();
+    let mut tx = child.site.store.begin().await.unwrap();
+    let early = custody::step(&child.site, &mut tx, &id, (central.code(), ParcelState::Sent)).await;
+    assert!(early.unwrap_err().to_string().contains("packhorse courier write"));
+    drop(tx);
+    write(&child, id, medium.path()).await;
+    let again = outgoing::write(&child.site, id, medium.path().to_owned(), Vec::new(), listener()).await;
+    assert!(again.unwrap_err().to_string().contains("--volume"));
+    let (whole, faults) =
+        outgoing::verify(&child.site, id, medium.path().to_owned(), listener()).await.unwrap();
+    assert_eq!((whole, faults), (vec![1], Vec::new()));
 }
 
 #[tokio::test]
@@ -220,7 +287,8 @@ async fn parcels_of_strangers_and_for_others_are_refused() {
     // Another hierarchy, whose centre has the same name: it knows the key of PAR, and nobody trusts it.
     let _other_child = stranger.child("PAR", SystemClock::shared()).await;
     let mut tx = stranger.site.store.begin().await.unwrap();
-    trust(&mut tx, child.code(), &child.site.courier.recipient()).await.unwrap();
+    let key = (&child.site.courier.recipient(), stranger.site.now());
+    trust(&mut tx, child.code(), key).await.unwrap();
     tx.commit().await.unwrap();
     let forged = tempfile::tempdir().unwrap();
     let id = create(&stranger, &child, None).await;
@@ -269,7 +337,8 @@ async fn without_a_key_or_anything_to_carry_there_is_no_parcel() {
 
     // Of a child that joined with an older version.
     let mut tx = central.site.store.begin().await.unwrap();
-    parcels::put_key(&mut tx, child.code(), "").await.unwrap();
+    let now = central.site.now();
+    parcels::put_key(&mut tx, child.code(), "", now).await.unwrap();
     tx.commit().await.unwrap();
     let unknown = outgoing::create(&central.site, &to, None, false).await.map_err(refused).unwrap_err();
     assert!(unknown.contains("packhorse courier trust PAR"), "{unknown}");

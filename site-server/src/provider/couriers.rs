@@ -232,7 +232,7 @@ impl CourierService for Couriers {
         let site: SiteCode = parsed("site", &asked.site)?;
         let recipient: Recipient = parsed("recipient", asked.recipient.trim())?;
         let mut change = Change::begin(&self.site, &who).await?;
-        courier::trust(&mut change.tx, &site, &recipient).await?;
+        courier::trust(&mut change.tx, &site, (&recipient, self.site.now())).await?;
         change.finish(site.as_str(), "gave the key that parcels for it are encrypted to").await?;
         Ok(Response::new(TrustKeyResponse {}))
     }
@@ -339,6 +339,7 @@ impl CourierService for Couriers {
         let rows = parcels::list(&mut tx).await.map_err(Error::from)?;
         drop(tx);
         let mut parcels = Vec::with_capacity(rows.len());
+        custody::tidy(&self.site).await?;
         for row in rows {
             custody::look(&self.site, &row).await?;
             parcels.push(shown(&self.site, &row.id, false).await?);

@@ -169,22 +169,42 @@ pub(crate) async fn take(
     Ok(())
 }
 
-/// The text of what parcels for a site are encrypted to, as it was told with a parcel or by somebody.
-pub(crate) async fn key(tx: &mut Tx, site: &SiteCode) -> Result<Option<String>, StoreError> {
-    sqlx::query_scalar("SELECT recipient FROM courier_key WHERE site = $1")
+/// Whether a destination has taken an item of any parcel.
+pub(crate) async fn was_taken(tx: &mut Tx, site: &SiteCode, item: &ItemId) -> Result<bool, StoreError> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM parcel_taken WHERE site = $1 AND item = $2)")
         .bind(site.as_str())
-        .fetch_optional(tx.connection())
+        .bind(item.0.as_slice())
+        .fetch_one(tx.connection())
         .await
-        .map_err(failed("read a courier key"))
+        .map_err(failed("look for what was taken of parcels"))
 }
 
-pub(crate) async fn put_key(tx: &mut Tx, site: &SiteCode, recipient: &str) -> Result<(), StoreError> {
+/// The text of what parcels for a site are encrypted to, as it was told with a parcel or by somebody, and when.
+pub(crate) async fn key(tx: &mut Tx, site: &SiteCode) -> Result<Option<(String, Timestamp)>, StoreError> {
+    let row: Option<(String, i64)> =
+        sqlx::query_as("SELECT recipient, told_at FROM courier_key WHERE site = $1")
+            .bind(site.as_str())
+            .fetch_optional(tx.connection())
+            .await
+            .map_err(failed("read a courier key"))?;
+    Ok(row.map(|(recipient, at)| (recipient, Timestamp(at))))
+}
+
+/// Takes note of it, unless a newer one is known.
+pub(crate) async fn put_key(
+    tx: &mut Tx,
+    site: &SiteCode,
+    recipient: &str,
+    told_at: Timestamp,
+) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO courier_key (site, recipient) VALUES ($1, $2)
-         ON CONFLICT (site) DO UPDATE SET recipient = excluded.recipient",
+        "INSERT INTO courier_key (site, recipient, told_at) VALUES ($1, $2, $3)
+         ON CONFLICT (site) DO UPDATE SET recipient = excluded.recipient, told_at = excluded.told_at
+         WHERE courier_key.told_at <= excluded.told_at",
     )
     .bind(site.as_str())
     .bind(recipient)
+    .bind(told_at.0)
     .execute(tx.connection())
     .await
     .map_err(failed("write a courier key"))?;

@@ -32,11 +32,17 @@ fn kept(site: &Site, id: &ParcelId) -> PathBuf {
 
 pub(super) async fn open(site: &Arc<Site>, id: &ParcelId, parcel: &FoundParcel) -> Result<Opening, Error> {
     let opening = site.clone();
+    let names_us = parcel.volumes.values().flatten().any(|one| one.head.destinations.contains(site.code()));
     let (id, paths) =
         (*id, parcel.volumes.values().flatten().map(|one| one.path.clone()).collect::<Vec<_>>());
     let found = tokio::task::spawn_blocking(move || find(&opening, &id, &paths)).await??;
     let contents = match found {
         Ok(contents) => contents,
+        Err(LookError::NotForUs) if names_us => {
+            let text = "it is encrypted to another key of this site: tell the sender the one that `packhorse courier keys` \
+                        shows, and ask for another parcel";
+            return Ok(Opening::Refused(text.to_owned()));
+        }
         Err(LookError::NotForUs) => return Ok(Opening::ForOthers),
         Err(refused) => return Ok(Opening::Refused(refused.to_string())),
     };

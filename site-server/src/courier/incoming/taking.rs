@@ -1,6 +1,7 @@
 //! Reading volumes, and handing what is whole to those who take in what the line brings.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     io,
     path::PathBuf,
@@ -9,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use packhorse_domain::link::Ranges;
 use packhorse_parcel::{Contents, FoundParcel, FoundVolume, Item, Piece, Volume};
 use packhorse_runtime::error_chain;
 
@@ -41,6 +43,17 @@ pub(super) struct Reader {
     /// Places of the items that are still to be taken.
     pub(super) wanted: BTreeSet<usize>,
     pub(super) listener: Listener,
+    /// Places of bundles that the line would not give up: it is not asked again.
+    pub(super) left_to_line: RefCell<BTreeSet<usize>>,
+}
+
+/// What came of it.
+pub(super) struct Read {
+    /// Places of the items that are whole now.
+    pub(super) whole: BTreeSet<usize>,
+    /// Volumes that were not there and bring what is still lacking.
+    pub(super) missing: Vec<u16>,
+    pub(super) faults: Vec<String>,
 }
 
 /// The item that pieces are written to now. They come item by item.
@@ -52,8 +65,8 @@ struct Hand {
 }
 
 impl Reader {
-    /// Puts what is whole into files. Gives the items that are whole now, and what is wrong.
-    pub(super) fn read(self, parcel: &FoundParcel) -> Result<(BTreeSet<usize>, Vec<String>), Error> {
+    /// Puts what is whole into files.
+    pub(super) fn read(self, parcel: &FoundParcel) -> Result<Read, Error> {
         let mut faults = Vec::new();
         for (number, copies) in parcel.twice() {
             if !copies {
@@ -72,15 +85,29 @@ impl Reader {
                 faults.push(format!("volume {number}: {}", damaged.join("; ")));
             }
         }
-        let mut whole = BTreeSet::new();
+        let (mut whole, mut lacking) = (BTreeSet::new(), BTreeMap::new());
         for place in &self.wanted {
             match self.gather(*place) {
                 Ok(Some(gathering)) if gathering.is_whole() => drop(whole.insert(*place)),
-                Ok(_) => {}
-                Err(error) => faults.push(error),
+                Ok(gathering) => {
+                    drop(lacking.insert(*place, gathering.map(Gathering::here).unwrap_or_default()))
+                }
+                Err(error) => {
+                    lacking.insert(*place, Ranges::default());
+                    if !faults.contains(&error) {
+                        faults.push(error);
+                    }
+                }
             }
         }
-        Ok((whole, faults))
+        let lacks = |piece: Piece| {
+            let length = u64::from(piece.length);
+            let here = lacking.get(&piece.item);
+            here.is_some_and(|here| here.bytes_within(&(piece.offset..piece.offset + length)) < length)
+        };
+        let not_found = (1..=self.contents.volumes()).filter(|number| !parcel.volumes.contains_key(number));
+        let missing = not_found.filter(|number| self.contents.pieces(*number).any(lacks)).collect();
+        Ok(Read { whole, missing, faults })
     }
 
     /// What is wrong with it; the rest of it was read.
@@ -156,7 +183,8 @@ impl Reader {
         let reserve = self.site.settings.content.reserve;
         room::check(reserve, &self.site.directories.incoming(), item.length)
             .map_err(|error| of(error_chain(&error)))?;
-        for _ in 0..CLAIM_TRIES {
+        let is_left = self.left_to_line.borrow().contains(&place);
+        for _ in 0..if is_left { 0 } else { CLAIM_TRIES } {
             if let Some(claim) = self.site.courier.claims.claim(item.id) {
                 let spool = Spool::of(&self.site.directories, &item.id);
                 return Gathering::open(spool, item, Some(claim))
@@ -166,6 +194,7 @@ impl Reader {
             self.site.courier.claims.want(&item.id);
             thread::sleep(CLAIM_WAIT);
         }
+        self.left_to_line.borrow_mut().insert(place);
         Err(of("the line is bringing it just now; it is left to it".to_owned()))
     }
 }
@@ -219,7 +248,8 @@ async fn take(
         ItemKind::Key => match std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()) {
             None => malformed(),
             Some(recipient) => {
-                keys::trust(&mut tx, sender, &recipient).await?;
+                let told_at = incoming.contents.info().created;
+                keys::trust(&mut tx, sender, (&recipient, told_at)).await?;
                 None
             }
         },
