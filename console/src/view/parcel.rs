@@ -195,8 +195,15 @@ impl Parcel {
             ("expected", self.expected()),
             ("volumes", self.volumes_text()),
             ("holds", format!("{} in {} item(s)", amount(self.bytes), self.items_count)),
-            ("left out, not whole here yet", self.left_out.join(", ")),
+            ("left out", self.left_out_text()),
         ])
+    }
+
+    fn left_out_text(&self) -> String {
+        match &self.left_out[..] {
+            [] => String::new(),
+            packages => format!("{}: not whole here yet", packages.join(", ")),
+        }
     }
 
     /// What somebody has to do with it now.

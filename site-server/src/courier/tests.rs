@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 use super::{Listener, custody, incoming, known, outgoing, trust};
 use crate::{
     error::Error,
-    store::{bundles, parcels},
+    scheduler,
+    store::{bundles, neighbours::Relation, parcels},
     testing::{Node, noise, until},
 };
 
@@ -218,6 +219,29 @@ async fn a_medium_completes_what_the_line_has_begun() {
     outgoing::write(&central.site, id, again.path().to_owned(), vec![1], listener()).await.unwrap();
     assert_eq!(receive(&child, again.path()).await[0].left, 0);
     lies_in_hall(&child, &package, &content).await;
+}
+
+#[tokio::test]
+async fn a_parcel_may_hold_its_bundles_on_the_line_until_it_arrives_or_is_lost() {
+    let (central, child) = sites().await;
+    carry(&child, &central, None).await;
+    package(&central, &child, &noise(MIB as usize, 6)).await;
+    let to = [child.code().clone()];
+    let admitted = async || {
+        let admitted = scheduler::admit(&central.site, child.code(), Relation::Child).await.unwrap();
+        let bundles =
+            admitted.jobs.iter().filter(|job| job.item.kind == packhorse_domain::link::ItemKind::Bundle);
+        bundles.count()
+    };
+    assert_eq!(admitted().await, 1);
+    let (parcel, _) = outgoing::create(&central.site, &to, None, true).await.unwrap();
+    assert_eq!(admitted().await, 0);
+
+    let mut tx = central.site.store.begin().await.unwrap();
+    custody::step(&central.site, &mut tx, &parcel.id, (child.code(), ParcelState::Lost)).await.unwrap();
+    tx.commit().await.unwrap();
+
+    assert_eq!(admitted().await, 1);
 }
 
 #[tokio::test]
