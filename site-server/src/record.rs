@@ -27,6 +27,14 @@ use crate::{
     trace,
 };
 
+/// An object out of what is sent on, and whether that is an envelope with a signature; whose it is is not asked here.
+pub(crate) fn object_in(content: &[u8]) -> Result<(Object, bool), ConvertError> {
+    // No object decodes as an envelope: where that has its type, an object has a number.
+    let signed = wire::Signed::decode(content).ok().filter(|signed| !signed.r#type.is_empty());
+    let payload = signed.as_ref().map_or(content, |signed| &signed.payload);
+    Ok((convert::decode::<wire::Object, Object>(payload)?, signed.is_some()))
+}
+
 pub(crate) fn digest(bytes: &[u8]) -> Digest {
     Digest(*blake3::hash(bytes).as_bytes())
 }

@@ -70,6 +70,11 @@ impl Contents {
         self.list.items().iter().enumerate().filter(|(_, item)| self.is_ours(item))
     }
 
+    /// The item at a place, if it is ours.
+    pub fn get(&self, place: usize) -> Option<&Item> {
+        self.list.items().get(place).filter(|item| self.is_ours(item))
+    }
+
     /// The pieces of our items on a volume, in order. An item without bytes has none.
     pub fn pieces(&self, number: u16) -> impl Iterator<Item = Piece> {
         self.list.pieces(number).filter(|piece| self.is_ours(&self.list.items()[piece.item]))

@@ -9,6 +9,8 @@ use packhorse_proto::{
 };
 use prost::Message as _;
 
+use crate::record;
+
 /// What an item is, as its head says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ItemKind {
@@ -83,9 +85,7 @@ pub(super) fn objects_from_bytes(bytes: &[u8]) -> Option<Vec<bytes::Bytes>> {
 
 /// An object out of what the link would carry; who may say it is not asked here.
 pub(super) fn object_of(content: &[u8]) -> Option<Object> {
-    let signed = object_wire::Signed::decode(content).ok().filter(|signed| !signed.r#type.is_empty());
-    let payload = signed.as_ref().map_or(content, |signed| &signed.payload);
-    convert::decode::<object_wire::Object, Object>(payload).ok()
+    record::object_in(content).ok().map(|(object, _)| object)
 }
 
 pub(super) fn receipts_to_bytes(receipts: &[Receipt]) -> Vec<u8> {

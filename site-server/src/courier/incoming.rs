@@ -185,10 +185,6 @@ impl Incoming<'_> {
         Ok(wanted)
     }
 
-    fn item(&self, place: usize) -> Option<&Item> {
-        self.contents.items().find(|(known, _)| *known == place).map(|(_, item)| item)
-    }
-
     /// Bundles are taken when Despooler has put them into the library.
     async fn await_despooler(
         &self,
@@ -196,7 +192,7 @@ impl Incoming<'_> {
         received: &mut Received,
     ) -> Result<(), Error> {
         let bundles = wanted.iter().filter_map(|(place, kind)| match kind {
-            ItemKind::Bundle(bundle) => Some((self.item(*place)?, bundle)),
+            ItemKind::Bundle(bundle) => Some((self.contents.get(*place)?, bundle)),
             _ => None,
         });
         let mut waiting: Vec<_> = bundles.collect();

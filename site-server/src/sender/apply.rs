@@ -155,10 +155,7 @@ async fn open(
     relation: Relation,
     content: &[u8],
 ) -> Result<Object, Rejection> {
-    // No object decodes as an envelope: where that has its type, an object has a number.
-    let signed = wire::Signed::decode(content).ok().filter(|signed| !signed.r#type.is_empty());
-    let payload = signed.as_ref().map_or(content, |signed| &signed.payload);
-    let object: Object = convert::decode::<wire::Object, Object>(payload).map_err(Rejection::Decode)?;
+    let (object, is_signed) = record::object_in(content).map_err(Rejection::Decode)?;
     let direction = object.kind.direction();
     let owner = std::slice::from_ref(&object.owner);
     let from = match relation {
@@ -169,13 +166,13 @@ async fn open(
         Relation::Child => From::Child(&[]),
     };
     admit(object.kind, &object.owner, &from, site.path())?;
-    match (direction, signed) {
+    match (direction, is_signed) {
         (Direction::Down, _) => {
             site.trust(|trust| trust.open_by_site(SignedType::Object, content, &object.owner, site.now()))
                 .map_err(Rejection::Signature)?;
         }
-        (Direction::Up, None) => {}
-        (Direction::Up, Some(_)) => return Err(Rejection::OtherName),
+        (Direction::Up, false) => {}
+        (Direction::Up, true) => return Err(Rejection::OtherName),
     }
     Ok(object)
 }

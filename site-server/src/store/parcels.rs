@@ -65,7 +65,16 @@ pub(crate) async fn list(tx: &mut Tx) -> Result<Vec<ParcelRow>, StoreError> {
 }
 
 pub(crate) async fn get(tx: &mut Tx, id: &ParcelId) -> Result<Option<ParcelRow>, StoreError> {
-    Ok(list(tx).await?.into_iter().find(|parcel| parcel.id == *id))
+    sqlx::query_as::<_, Row>(
+        "SELECT id, sender, created_at, carrier, tracking, sent_at, expected_at, volumes, holds_line FROM parcel
+         WHERE id = $1",
+    )
+    .bind(id.0.as_slice())
+    .fetch_optional(tx.connection())
+    .await
+    .map_err(failed("read a parcel"))?
+    .map(TryInto::try_into)
+    .transpose()
 }
 
 pub(crate) async fn put(tx: &mut Tx, parcel: &ParcelRow) -> Result<(), StoreError> {

@@ -172,7 +172,7 @@ impl Reader {
 
     /// The file of an item; `None`: it came otherwise meanwhile.
     fn gather(&self, place: usize) -> Result<Option<Gathering>, String> {
-        let Some((_, item)) = self.contents.items().find(|(known, _)| *known == place) else {
+        let Some(item) = self.contents.get(place) else {
             return Ok(None);
         };
         let Some(ItemKind::Bundle(bundle)) = ItemKind::decode(&item.head) else {
@@ -206,7 +206,7 @@ pub(super) async fn small(
     received: &mut Received,
 ) -> Result<(), Error> {
     for (place, kind) in wanted {
-        let Some(item) = incoming.item(*place) else { continue };
+        let Some(item) = incoming.contents.get(*place) else { continue };
         if matches!(kind, ItemKind::Bundle(_)) {
             continue;
         }
@@ -278,7 +278,7 @@ pub(super) async fn bundles(
 ) -> Result<(), Error> {
     let site = incoming.site;
     for (place, kind) in wanted {
-        let (Some(item), ItemKind::Bundle(bundle)) = (incoming.item(*place), kind) else { continue };
+        let (Some(item), ItemKind::Bundle(bundle)) = (incoming.contents.get(*place), kind) else { continue };
         let mut tx = site.store.begin().await?;
         let before = arrivals::get(&mut tx, &item.id).await?;
         if before.as_ref().is_some_and(|before| before.state == ArrivalState::Complete) {
