@@ -1,6 +1,11 @@
 //! For tests: real sites in directories of their own, made, joined and served as the program does it.
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use packhorse_domain::{
     id::{PackageId, SiteCode},
@@ -47,7 +52,7 @@ impl Node {
 
     /// As [`Node::central`], with other settings.
     pub(crate) async fn central_with(clock: Arc<dyn Clock>, change: impl FnOnce(&mut Settings)) -> Node {
-        Node::make("CEN", None, clock, change).await
+        Node::make(&env::temp_dir(), "CEN", None, clock, change).await
     }
 
     /// A child that joined over the parent's own enrolment service.
@@ -62,22 +67,34 @@ impl Node {
         clock: Arc<dyn Clock>,
         change: impl FnOnce(&mut Settings),
     ) -> Node {
+        self.child_on(&env::temp_dir(), code, clock, change).await
+    }
+
+    /// As [`Node::child_with`], with its directory in another one than most have.
+    pub(crate) async fn child_on(
+        &self,
+        root: &Path,
+        code: &str,
+        clock: Arc<dyn Clock>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Node {
         let request = CreateSiteTokenRequest { code: code.to_owned(), valid_s: 0 };
         let sites = provider::Sites::new(self.site.clone());
         let token = sites.create_site_token(self.asked(request)).await.expect("a token").into_inner().token;
         let path = self.path("token");
         fs::write(&path, token).expect("written");
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
-        Node::make(code, Some(path), clock, change).await
+        Node::make(root, code, Some(path), clock, change).await
     }
 
     async fn make(
+        root: &Path,
         code: &str,
         join: Option<PathBuf>,
         clock: Arc<dyn Clock>,
         change: impl FnOnce(&mut Settings),
     ) -> Node {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = tempfile::tempdir_in(root).expect("a directory");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let plan = Plan {

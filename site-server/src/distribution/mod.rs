@@ -68,6 +68,8 @@ pub(crate) struct DistributionManager {
 /// What should be where, as the database has it.
 pub(crate) struct View {
     pub(crate) packages: Vec<(PackageRecord, Distribution)>,
+    /// Packages of which it has come who wants them, be it nobody.
+    distributed: HashSet<PackageId>,
     pub(crate) contents: Vec<Content>,
     pub(crate) points: Vec<PointRow>,
     /// This site and all below it.
@@ -78,9 +80,13 @@ pub(crate) struct View {
 
 impl View {
     pub(crate) async fn load(site: &Site, tx: &mut Tx) -> Result<View, Error> {
-        let mut packages = Vec::new();
+        let (mut packages, mut distributed) = (Vec::new(), HashSet::new());
         for package in record::packages(tx).await? {
-            let distribution = record::distribution(tx, &package.definition.id).await?;
+            let id = &package.definition.id;
+            if objects::held(tx, ObjectKind::Distribution, id.as_str()).await?.is_some() {
+                distributed.insert(id.clone());
+            }
+            let distribution = record::distribution(tx, id).await?;
             packages.push((package, distribution));
         }
         let parents = parents(tx).await?;
@@ -96,6 +102,7 @@ impl View {
         all.extend(children.iter().flat_map(|(_, below)| below.clone()));
         Ok(View {
             packages,
+            distributed,
             contents: contents::list(tx).await?,
             points: crate::store::points::list(tx).await?,
             subtree: all,
@@ -189,7 +196,7 @@ async fn report_libraries(site: &Site, view: &View) -> Result<(), Error> {
         if is_own_library
             && !held.contains(&status.package)
             && !wanted.contains(&status.package)
-            && is_known(&mut tx, &status.package).await?
+            && is_known(&mut tx, view, &status.package).await?
         {
             gone.push(object.id);
         }
@@ -208,13 +215,13 @@ async fn report_libraries(site: &Site, view: &View) -> Result<(), Error> {
     Ok(tx.commit().await?)
 }
 
-/// Whether the objects that say who wants a package have come. What is said of a bundle that came before them stays.
-async fn is_known(tx: &mut Tx, package: &PackageId) -> Result<bool, Error> {
-    Ok(match objects::get(tx, ObjectKind::Package, package.as_str()).await? {
-        None => false,
-        Some(object) if object.deleted => true,
-        Some(_) => objects::held(tx, ObjectKind::Distribution, package.as_str()).await?.is_some(),
-    })
+/// Whether the view was taken with the objects that say who wants a package. What is said of a bundle that came before
+/// them stays.
+async fn is_known(tx: &mut Tx, view: &View, package: &PackageId) -> Result<bool, Error> {
+    if view.distributed.contains(package) {
+        return Ok(true);
+    }
+    Ok(objects::get(tx, ObjectKind::Package, package.as_str()).await?.is_some_and(|object| object.deleted))
 }
 
 /// Writes how this site's library stands with a package, unless a failure was noted that still holds.

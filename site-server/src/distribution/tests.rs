@@ -23,6 +23,7 @@ use packhorse_runtime::{SystemClock, Worker as _};
 use super::{
     DistributionManager, View, cleanup,
     intake::{SourceFrom, snapshot_source},
+    report_libraries, report_library,
 };
 use crate::{
     record::Body,
@@ -355,4 +356,21 @@ async fn what_is_altered_by_hand_in_a_directory_is_found_by_a_look() {
     DistributionManager::new(central.site.clone()).step().await.unwrap();
     assert!(file.exists());
     assert_eq!(altered(&central.events_about(package.as_str()).await), 1);
+}
+
+/// What is said of a bundle that came while a step looks around is not taken back by that step.
+#[tokio::test]
+async fn a_status_outlives_the_step_that_looked_before_its_package_came() {
+    let central = Node::central(SystemClock::shared()).await;
+    let before = View::load(&central.site, &mut central.site.store.read().await.unwrap()).await.unwrap();
+    let package = central.package(&noise(50_000, 1)).await;
+    central.hall().await;
+    central.send(&package, central.code()).await;
+    let mut tx = central.site.store.begin().await.unwrap();
+    report_library(&central.site, &mut tx, &package).await.unwrap();
+    tx.commit().await.unwrap();
+
+    report_libraries(&central.site, &before).await.unwrap();
+
+    assert!(central.status(&package, central.code()).await.is_some());
 }
