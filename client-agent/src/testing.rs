@@ -164,6 +164,7 @@ impl Organisation {
             name: "editor".into(),
             description: String::new(),
             priority: Priority::Medium,
+            sender: None,
             signed_version,
         })
     }

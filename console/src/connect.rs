@@ -8,7 +8,8 @@ use std::{
 use packhorse_domain::id::SiteCode;
 use packhorse_proto::provider::v1::{
     address_service_client::AddressServiceClient, advertisement_service_client::AdvertisementServiceClient,
-    collection_service_client::CollectionServiceClient, courier_service_client::CourierServiceClient,
+    collection_service_client::CollectionServiceClient,
+    courier_route_service_client::CourierRouteServiceClient, courier_service_client::CourierServiceClient,
     distribution_point_service_client::DistributionPointServiceClient,
     library_service_client::LibraryServiceClient, package_service_client::PackageServiceClient,
     queue_service_client::QueueServiceClient, site_service_client::SiteServiceClient,
@@ -90,6 +91,10 @@ impl Session {
 
     pub(crate) fn courier(&self) -> CourierServiceClient<Channel> {
         CourierServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn courier_routes(&self) -> CourierRouteServiceClient<Channel> {
+        CourierRouteServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(crate) fn status(&self) -> StatusServiceClient<Channel> {

@@ -38,6 +38,7 @@ use crate::{
     provider,
     record::{self, Body},
     replication::ReplicationManager,
+    scheduler::ways::SenderChoice,
     sender::{LinkServer, MESSAGE_BYTES_MAX, QUIC_OPTIONS, dial_parent, serve_lanes},
     site::Site,
 };
@@ -61,6 +62,7 @@ pub(crate) const RULES: Rules = &[
     ("/packhorse.provider.v1.QueueService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.LibraryService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.CourierService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.CourierRouteService/*", &[Role::Admin]),
 ];
 
 /// Reads and checks the settings of the site in a directory.
@@ -115,6 +117,7 @@ pub(crate) fn start_components(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: 
     lifecycle.spawn_worker_with(CollectionEvaluator::new(site.clone()), wakers.collection.clone());
     lifecycle.spawn_worker_with(OfferManager::new(site.clone()), wakers.offer.clone());
     lifecycle.spawn_worker_with(ReplicationManager::new(site.clone()), wakers.replication.clone());
+    lifecycle.spawn_worker_with(SenderChoice::new(site.clone()), wakers.ways.clone());
     lifecycle.spawn_worker_with(Despooler::new(site.clone()), wakers.despooler.clone());
 }
 
@@ -155,6 +158,9 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
             site.clone(),
             lifecycle.clone(),
         )))
+        .add_service(api::courier_route_service_server::CourierRouteServiceServer::new(
+            provider::CourierRoutes::new(site.clone()),
+        ))
         .add_service(api::queue_service_server::QueueServiceServer::new(provider::Queue::new(site.clone())))
         .add_service(api::status_service_server::StatusServiceServer::new(provider::Statuses::new(
             site.clone(),

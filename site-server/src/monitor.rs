@@ -20,6 +20,7 @@ pub(crate) struct Wakers {
     pub(crate) offer: Waker,
     pub(crate) replication: Waker,
     pub(crate) despooler: Waker,
+    pub(crate) ways: Waker,
     /// The sessions: each waits for it by itself.
     pub(crate) link: Shared,
     /// The CAP feeds.
@@ -61,6 +62,7 @@ fn wake(topic: &str, wakers: &Wakers) {
             wakers.replication.wake();
         }
         "bundle" => {
+            wakers.ways.wake();
             wakers.replication.wake();
             wakers.link.wake();
         }
@@ -70,7 +72,11 @@ fn wake(topic: &str, wakers: &Wakers) {
             wakers.link.wake();
         }
         "membership" => wakers.offer.wake(),
-        "address" => wakers.link.wake(),
+        "address" => {
+            wakers.link.wake();
+            wakers.ways.wake();
+        }
+        "courier_route" => wakers.ways.wake(),
         "cap_file" => wakers.feed.wake(),
         _ => {}
     }

@@ -60,6 +60,7 @@ pub(crate) struct Site {
     /// What Despooler has laid out beforehand for Distribution Manager.
     pub(crate) staged: StagedTrees,
     pub(crate) courier: Courier,
+    pub(crate) opened_at: Timestamp,
 }
 
 /// Why a site cannot start.
@@ -113,6 +114,7 @@ impl Site {
         let courier = Courier::open(&directories.courier_key()).map_err(step("read the key for parcels"))?;
         Ok(Site {
             courier,
+            opened_at: clock.now(),
             authority: Authority::load(&directories.authority())
                 .map_err(step("load the site's authority"))?,
             credentials: Credentials::load(&directories.credentials())

@@ -6,6 +6,7 @@ use packhorse_domain::id::SiteCode;
 use crate::cli::{
     parcel::{self, Expected, VolumeSize},
     parse,
+    route::{RouteCommand, Take},
 };
 
 #[derive(Debug, Subcommand)]
@@ -86,6 +87,18 @@ if the volumes came on several.")]
         #[arg(value_name = "PATH", value_parser = parse::server_directory)]
         path: String,
     },
+    /// The courier as a way to a neighbour: when it leaves, how long it takes, what goes by it
+    #[command(subcommand)]
+    Route(RouteCommand),
+    /// Give bundles that wait to the courier, whatever the line could do
+    #[command(after_help = "\
+Examples:
+  packhorse courier take CEN00001 --site PAR
+  packhorse courier take 149f7550 b49cdae8
+  packhorse courier take CEN00001 --undo
+
+They wait until a parcel brings them, or until `packhorse queue release ITEM` gives them to the line.")]
+    Take(Take),
     /// List the keys that parcels are encrypted to: this site's and its neighbours'
     #[command(after_help = "Examples:\n  packhorse courier keys\n  packhorse -o json courier keys")]
     Keys,

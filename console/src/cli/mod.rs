@@ -10,6 +10,7 @@ pub(crate) mod parcel;
 pub(crate) mod parse;
 pub(crate) mod program;
 pub(crate) mod queue;
+pub(crate) mod route;
 pub(crate) mod site;
 pub(crate) mod status;
 

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use packhorse_domain::{Priority, id::PackageId};
 use packhorse_proto::object::v1::{Program, distribution::Target};
 
-use crate::cli::parse;
+use crate::cli::{parse, route::Sender};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PackageCommand {
@@ -31,6 +31,14 @@ Examples:
         #[command(flatten)]
         source: Source,
     },
+    /// Say how the bundles of a package go to sites that have a line and a courier
+    #[command(after_help = "\
+Examples:
+  packhorse package sender CEN00001 courier
+  packhorse package sender CEN00001 any
+
+Where there is no courier, as `packhorse courier route list` shows them, all goes over the line.")]
+    Sender { package: PackageId, sender: Sender },
     /// Delete a package here and everywhere below; refused while an advertisement names it
     #[command(after_help = "Examples:\n  packhorse package delete CEN00001")]
     Delete { package: PackageId },
@@ -76,6 +84,9 @@ pub(crate) struct Create {
     /// high, medium or low on the links
     #[arg(long, default_value = "medium")]
     pub(crate) priority: Priority,
+    /// How its bundles go to sites that have a line and a courier
+    #[arg(long, default_value = "any")]
+    pub(crate) sender: Sender,
     /// A program and its command line
     #[arg(long, value_name = "NAME=COMMAND", value_parser = parse::program)]
     pub(crate) program: Vec<Program>,

@@ -9,6 +9,7 @@ use crate::{
     commands::{
         now,
         progress::{Step, follow},
+        route,
     },
     connect::Session,
     error::ConsoleError,
@@ -36,6 +37,8 @@ pub(crate) async fn courier(session: &Session, command: CourierCommand) -> Resul
             show(&Parcels::from(answer), session.format)
         }
         CourierCommand::Show(asked) => self::show_one(session, asked).await,
+        CourierCommand::Route(command) => route::route(session, command).await,
+        CourierCommand::Take(asked) => route::take(session, asked).await,
         CourierCommand::Receive { path } => receive(session, path).await,
         CourierCommand::Keys => {
             let answer = session.courier().list_keys(wire::ListKeysRequest {}).await?.into_inner();

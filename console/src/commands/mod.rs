@@ -9,6 +9,7 @@ mod events;
 mod package;
 mod progress;
 mod queue;
+mod route;
 mod site;
 mod status;
 pub(crate) mod upload;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use packhorse_domain::id::PackageId;
 use packhorse_proto::{
+    convert::courier::sender_on_wire,
     object::v1::Program,
     provider::v1::{self as wire, source::From as SourceFrom},
 };
@@ -30,6 +31,11 @@ pub(crate) async fn package(session: &Session, command: PackageCommand) -> Resul
     match command {
         PackageCommand::Create(create) => show_package(session, create_package(session, create).await?),
         PackageCommand::Update { package, source } => update(session, &package, source).await,
+        PackageCommand::Sender { package, sender } => {
+            let sender = sender_on_wire(sender.way());
+            let request = wire::SetSenderRequest { package: package.to_string(), sender };
+            show_package(session, packages.set_sender(request).await?.into_inner().package)
+        }
         PackageCommand::Delete { package } => {
             packages.delete_package(wire::DeletePackageRequest { package: package.to_string() }).await?;
             show(&Done::new("package", package.as_str(), "deleted"), session.format)
@@ -94,6 +100,7 @@ async fn create_package(session: &Session, create: Create) -> Result<Option<wire
         source: provide(session, create.source).await?,
         programs: create.program,
         targets: create.to,
+        sender: sender_on_wire(create.sender.way()),
     };
     let mut packages = session.packages();
     Ok(taking_in(packages.create_package(request)).await?.into_inner().package)

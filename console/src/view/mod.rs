@@ -17,6 +17,7 @@ pub(crate) mod package;
 pub(crate) mod package_progress;
 pub(crate) mod parcel;
 pub(crate) mod queue;
+pub(crate) mod route;
 pub(crate) mod site;
 pub(crate) mod transfer;
 

@@ -1,6 +1,8 @@
 //! Packages, their programs and their targets.
 
+use packhorse_domain::courier::Way;
 use packhorse_proto::{
+    convert,
     object::v1::{Priority, Program as WireProgram},
     provider::v1 as wire,
 };
@@ -23,6 +25,8 @@ pub(crate) struct Package {
     description: String,
     owner: String,
     priority: String,
+    /// Of its bundles: any, line or courier.
+    sender: &'static str,
     source_version: u64,
     release: u64,
     manifest: Option<String>,
@@ -79,6 +83,8 @@ impl From<wire::Package> for Package {
             description: definition.description,
             owner: package.owner,
             priority: priority(definition.priority),
+            sender: convert::courier::sender("sender", definition.preferred_sender)
+                .map_or("unknown", |way| way.map_or("any", Way::as_str)),
             source_version: version.source_version,
             release: version.release,
             manifest: Some(hex::encode(&version.manifest)).filter(|digest| !digest.is_empty()),
@@ -199,6 +205,7 @@ impl View for Package {
             ("Description", self.description.clone()),
             ("Owner", self.owner.clone()),
             ("Priority", self.priority.clone()),
+            ("Sender", if self.sender == "any" { String::new() } else { self.sender.to_owned() }),
             ("Version", format!("{} (release {})", self.source_version, self.release)),
             ("Content", content),
             ("Manifest", self.manifest.clone().unwrap_or_default()),

@@ -8,6 +8,7 @@ pub mod advertisement;
 pub mod care;
 pub mod client;
 pub mod collection;
+pub mod courier;
 pub mod digest;
 pub mod distribution;
 pub mod id;

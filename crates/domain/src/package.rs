@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Digest, Priority,
+    courier::Way,
     id::{PackageId, ProgramName},
 };
 
@@ -14,6 +15,8 @@ pub struct PackageDefinition {
     pub name: String,
     pub description: String,
     pub priority: Priority,
+    /// How its bundles go to a neighbour that has a courier; `None`: as its route says.
+    pub sender: Option<Way>,
     pub signed_version: Vec<u8>,
 }
 

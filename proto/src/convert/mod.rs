@@ -6,6 +6,7 @@
 mod address;
 mod advertisement;
 mod collection;
+pub mod courier;
 mod fact;
 mod instruction;
 mod link;

@@ -7,7 +7,11 @@ use packhorse_domain::{
     package::{PROGRAMS_MAX, PackageDefinition, PackageState, PackageVersion, Program, TIME_LIMIT_DEFAULT},
 };
 
-use super::{ConvertError, digest, digest_bytes, invalid, limited, parse, priority};
+use super::{
+    ConvertError,
+    courier::{sender, sender_on_wire},
+    digest, digest_bytes, invalid, limited, parse, priority,
+};
 use crate::object::v1 as wire;
 
 impl From<&PackageDefinition> for wire::PackageDefinition {
@@ -18,6 +22,7 @@ impl From<&PackageDefinition> for wire::PackageDefinition {
             description: package.description.clone(),
             priority: wire::Priority::from(package.priority).into(),
             signed_version: package.signed_version.clone().into(),
+            preferred_sender: sender_on_wire(package.sender),
         }
     }
 }
@@ -31,6 +36,7 @@ impl TryFrom<wire::PackageDefinition> for PackageDefinition {
             name: package.name,
             description: package.description,
             priority: priority("priority", package.priority)?,
+            sender: sender("preferred_sender", package.preferred_sender)?,
             signed_version: package.signed_version.into(),
         };
         definition.check().map_err(|source| invalid("definition", source))?;

@@ -9,6 +9,7 @@ use packhorse_domain::{
     advertisement::Advertisement,
     client::ClientFact,
     collection::Collection,
+    courier::Route,
     distribution::Distribution,
     instruction::{Instruction, PointList},
     link::Frame,
@@ -66,6 +67,7 @@ comes_back! {
         wire::AdvertisementStatus => AdvertisementStatus, strategies::advertisement_status();
     an_event_comes_back: wire::Event => Event, strategies::event();
     an_address_comes_back: provider::Address => Address, strategies::address();
+    a_courier_comes_back: provider::CourierRoute => Route, strategies::route();
     an_object_comes_back: wire::Object => Object, strategies::object();
 }
 
@@ -87,6 +89,7 @@ fn read_everything(bytes: &[u8]) {
     drop(decode::<wire::Event, Event>(bytes));
     drop(decode::<wire::Object, Object>(bytes));
     drop(decode::<provider::Address, Address>(bytes));
+    drop(decode::<provider::CourierRoute, Route>(bytes));
     drop(decode::<link::Frame, Frame>(bytes));
 }
 

@@ -8,6 +8,7 @@ use packhorse_domain::{
     advertisement::{Acceptance, Advertisement, Delivery},
     client::ClientFact,
     collection::{Collection, Condition},
+    courier::{Departures, Policy, Route, TRANSIT_LONGEST, Way},
     distribution::{Distribution, PointKind, Target},
     id::{AddressName, AdvertisementId, ClientId, CollectionId, PackageId, PointName, ProgramName, SiteCode},
     instruction::{FileReference, Instruction, Point, PointList},
@@ -78,17 +79,36 @@ fn priority() -> impl Strategy<Value = Priority> {
     select(vec![Priority::High, Priority::Medium, Priority::Low])
 }
 
+fn sender() -> impl Strategy<Value = Option<Way>> {
+    select(vec![None, Some(Way::Line), Some(Way::Courier)])
+}
+
+pub(super) fn route() -> impl Strategy<Value = Route> {
+    let policies = select(vec![Policy::Sooner, Policy::Always, Policy::Asked]);
+    let zones = select(vec!["UTC".to_owned(), "Europe/Paris".to_owned()]);
+    (site(), policies, vec(0..168u32, 0..9), zones, 1..=TRANSIT_LONGEST.as_secs()).prop_map(
+        |(peer, policy, hours, time_zone, transit)| Route {
+            peer,
+            policy,
+            departures: Departures::of(hours).expect("hours of a week"),
+            time_zone,
+            transit: Duration::from_secs(transit),
+        },
+    )
+}
+
 fn bytes(longest: usize) -> impl Strategy<Value = Vec<u8>> {
     vec(any::<u8>(), 0..=longest)
 }
 
 pub(super) fn definition() -> impl Strategy<Value = PackageDefinition> {
-    (package(), name(), ".{0,80}", priority(), bytes(300)).prop_map(
-        |(id, name, description, priority, signed_version)| PackageDefinition {
+    (package(), name(), ".{0,80}", priority(), sender(), bytes(300)).prop_map(
+        |(id, name, description, priority, sender, signed_version)| PackageDefinition {
             id,
             name,
             description,
             priority,
+            sender,
             signed_version,
         },
     )

@@ -120,7 +120,7 @@ pub(super) async fn receipted(
 }
 
 /// The items of a parcel that are for a destination.
-pub(super) fn ours<'a>(plan: &'a Plan, peer: &'a SiteCode) -> impl Iterator<Item = &'a Item> {
+pub(crate) fn ours<'a>(plan: &'a Plan, peer: &'a SiteCode) -> impl Iterator<Item = &'a Item> {
     let list = plan.list();
     let place = list.info().destinations.iter().position(|one| one.site == *peer);
     let place = place.and_then(|place| u16::try_from(place).ok());

@@ -103,7 +103,7 @@ fn name(given: &str) -> Result<AddressName, Error> {
 }
 
 /// Only a neighbour has addresses: others are reached by way of it.
-async fn neighbour(site: &Site, tx: &mut Tx, peer: &str) -> Result<SiteCode, Error> {
+pub(super) async fn neighbour(site: &Site, tx: &mut Tx, peer: &str) -> Result<SiteCode, Error> {
     let peer: SiteCode = parsed("peer", peer)?;
     let known: Vec<SiteCode> = neighbours::list(tx).await?.into_iter().map(|one| one.code).collect();
     if known.contains(&peer) {
@@ -123,6 +123,11 @@ async fn neighbour(site: &Site, tx: &mut Tx, peer: &str) -> Result<SiteCode, Err
     ))
 }
 
+/// The name of a time zone as it is written.
+pub(super) fn zone(given: &str) -> Result<String, Error> {
+    scheduler::zone_name(given).ok_or_else(|| no_such_zone(given))
+}
+
 /// Changes what was given, and checks what came of it.
 fn apply(address: &mut Address, asked: SetAddressRequest) -> Result<(), Error> {
     if let Some(order) = asked.order {
@@ -132,7 +137,7 @@ fn apply(address: &mut Address, asked: SetAddressRequest) -> Result<(), Error> {
         address.endpoint = (!endpoint.is_empty()).then_some(endpoint);
     }
     if let Some(zone) = asked.time_zone {
-        address.time_zone = scheduler::zone_name(&zone).ok_or_else(|| no_such_zone(&zone))?;
+        address.time_zone = self::zone(&zone)?;
     }
     if let Some(calendar) = asked.calendar {
         address.calendar = Calendar::try_from(calendar)?;

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use packhorse_domain::{
+    courier::Way,
     distribution::{Distribution, Target},
     id::PackageId,
     object::ObjectKind,
@@ -15,9 +16,9 @@ use packhorse_proto::{
         AddTargetsRequest, AddTargetsResponse, CreatePackageRequest, CreatePackageResponse,
         DeletePackageRequest, DeletePackageResponse, GetPackageRequest, GetPackageResponse,
         ListPackagesRequest, ListPackagesResponse, Package, RemoveProgramRequest, RemoveProgramResponse,
-        RemoveTargetsRequest, RemoveTargetsResponse, SetProgramRequest, SetProgramResponse, Source,
-        UpdatePackageRequest, UpdatePackageResponse, UploadSourceRequest, UploadSourceResponse,
-        package_service_server::PackageService, source,
+        RemoveTargetsRequest, RemoveTargetsResponse, SetProgramRequest, SetProgramResponse, SetSenderRequest,
+        SetSenderResponse, Source, UpdatePackageRequest, UpdatePackageResponse, UploadSourceRequest,
+        UploadSourceResponse, package_service_server::PackageService, source,
     },
 };
 use packhorse_runtime::peer;
@@ -51,6 +52,7 @@ struct Draft {
     name: String,
     description: String,
     priority: packhorse_domain::Priority,
+    sender: Option<Way>,
     programs: Vec<Program>,
     targets: Vec<Target>,
 }
@@ -72,6 +74,7 @@ impl Draft {
             name: request.name,
             description: request.description,
             priority: convert::priority("priority", request.priority)?,
+            sender: convert::courier::sender("sender", request.sender)?,
             programs,
             targets: targets::decode(request.targets)?,
         })
@@ -124,6 +127,7 @@ impl Packages {
             name: draft.name,
             description: draft.description,
             priority: draft.priority,
+            sender: draft.sender,
             signed_version: intake::sign_version(site, &version)?,
         };
         change.write::<wire::PackageDefinition, _>(ObjectKind::Package, id.as_str(), &definition).await?;
@@ -210,6 +214,24 @@ impl Packages {
         change.delete(ObjectKind::Package, id).await?;
         contents::set_source(&mut change.tx, checked, None).await?;
         change.finish(id, &format!("deleted package {id} ({})", package.definition.name)).await
+    }
+
+    /// Anybody's bundles of it may be on their way: those that wait are looked at anew.
+    async fn set_sender(&self, who: &Name, request: &SetSenderRequest) -> Result<Package, Error> {
+        let sender = convert::courier::sender("sender", request.sender)?;
+        let mut change = Change::begin(&self.site, who).await?;
+        let mut package = own(&self.site, &mut change.tx, &request.package).await?;
+        let id = package.definition.id.to_string();
+        if package.definition.sender != sender {
+            package.definition.sender = sender;
+            let definition = &package.definition;
+            change.write::<wire::PackageDefinition, _>(ObjectKind::Package, &id, definition).await?;
+        }
+        let package = find(&mut change.tx, &id).await?;
+        let package = view(&mut change.tx, &package).await?;
+        let preferred = sender.map_or("no sender", Way::as_str);
+        change.finish(&id, &format!("package {id} prefers {preferred}")).await?;
+        Ok(package)
     }
 
     fn source(&self, asked: Option<Source>) -> Result<SourceFrom, Error> {
@@ -333,6 +355,15 @@ impl PackageService for Packages {
     ) -> Result<Response<UpdatePackageResponse>, Status> {
         let who = peer(&request)?.clone();
         Ok(Response::new(self.update(&who, request.into_inner()).await?))
+    }
+
+    async fn set_sender(
+        &self,
+        request: Request<SetSenderRequest>,
+    ) -> Result<Response<SetSenderResponse>, Status> {
+        let who = peer(&request)?.clone();
+        let package = Packages::set_sender(self, &who, request.get_ref()).await?;
+        Ok(Response::new(SetSenderResponse { package: Some(package) }))
     }
 
     async fn delete_package(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use packhorse_domain::{
     Priority, Timestamp,
+    courier::Way,
     id::SiteCode,
     link::{ItemId, ItemKind, OutItem},
     queue::{Facts, State},
@@ -22,6 +23,7 @@ use crate::{
         Tx,
         arrivals::{self, Arrival, ArrivalState},
         bundles::{self, Sending, SendingState},
+        couriers::{self, Choice},
         objects::StoredObject,
         queue::{self, QueueOrder},
     },
@@ -45,6 +47,8 @@ pub(super) struct Entry {
     pub(super) queued_at: Timestamp,
     pub(super) retry_at: Option<Timestamp>,
     pub(super) held: bool,
+    /// It waits for a courier.
+    pub(super) by_courier: bool,
     /// The link has it at this moment.
     pub(super) moves: bool,
 }
@@ -54,6 +58,7 @@ pub(super) struct Entry {
 pub(super) struct Board {
     links: BTreeMap<SiteCode, Line>,
     orders: BTreeMap<(SiteCode, ItemId), QueueOrder>,
+    ways: BTreeMap<(SiteCode, ItemId), Choice>,
     now: Timestamp,
 }
 
@@ -89,7 +94,8 @@ impl Board {
             };
             links.iter().map(|(peer, link)| (peer.clone(), line(link))).collect()
         });
-        Ok(Board { links, orders: queue::list(tx).await?, now: site.now() })
+        let (orders, ways) = (queue::list(tx).await?, couriers::choices(tx).await?);
+        Ok(Board { links, orders, ways, now: site.now() })
     }
 
     /// The mini-jobs for bundles, those that are over too.
@@ -158,18 +164,24 @@ impl Board {
         if let Some(given) = given {
             given.order.apply(&mut item);
         }
+        let way = self.ways.get(&(peer.clone(), item.id));
+        let by_courier = way.filter(|way| way.way == Way::Courier);
         let held = given.is_some_and(|given| given.order.held);
         let line = self.links.get(peer);
         let failed = sending.is_some_and(|one| one.state == SendingState::Failed && one.retry_at > self.now);
         let facts = Facts {
-            held,
+            held: held || by_courier.is_some(),
             retries: failed,
             stage: moving.as_ref().map(|one| one.stage),
             link_up: line.is_some_and(|line| line.up),
         };
         let state = facts.state();
         let reason = match (state, given, line) {
-            (State::Held, Some(given), _) => format!("held by {}", given.changed_by),
+            (State::Held, Some(given), _) if held => format!("held by {}", given.changed_by),
+            (State::Held, ..) => {
+                let why = by_courier.map(|way| way.reason.as_str()).unwrap_or_default();
+                format!("waits for a courier: {why}")
+            }
             (State::Paused, _, Some(line)) if !line.last_error.is_empty() => {
                 format!("the link is down: {}", line.last_error)
             }
@@ -192,10 +204,11 @@ impl Board {
             queued_at: item.queued_at,
             retry_at: None,
             held,
+            by_courier: by_courier.is_some(),
             moves: moving.is_some(),
             subject: item.subject,
         };
-        if held {
+        if held || entry.by_courier {
             entry.stop();
         }
         entry
@@ -229,6 +242,7 @@ fn in_motion(peer: &SiteCode, moving: Moving, now: Timestamp) -> Entry {
         queued_at: now,
         retry_at: None,
         held: false,
+        by_courier: false,
         moves: true,
     }
 }
@@ -269,6 +283,7 @@ async fn arriving(site: &Site, arrival: Arrival, moving: Option<Moving>) -> Entr
         queued_at: arrival.changed_at,
         retry_at: None,
         held: false,
+        by_courier: false,
         moves,
     }
 }

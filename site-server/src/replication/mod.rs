@@ -95,7 +95,9 @@ async fn queue(site: &Site, tx: &mut Tx, child: &SiteCode, bundle: &BundleRow) -
         changed_at: site.now(),
     };
     tracing::info!(target: "replication-manager", peer = %child, package = %bundle.package, "a bundle is queued");
-    Ok(bundles::put_sending(tx, &sending).await?)
+    bundles::put_sending(tx, &sending).await?;
+    // The line would begin at once.
+    scheduler::ways::choose_ways(site, tx, child).await
 }
 
 /// Whether the child's status of the package is newer than the delivery: the receipt comes before the status.

@@ -179,9 +179,18 @@ pub(crate) fn zones_like(text: &str) -> Vec<String> {
     known.filter(|name| name.contains('/') && place(name).starts_with(&meant)).take(SUGGESTIONS_MAX).collect()
 }
 
-/// The zone was checked when the address was set; one that is gone since then counts as UTC.
 fn zone_of(address: &Address) -> TimeZone {
-    TimeZone::get(&address.time_zone).unwrap_or(TimeZone::UTC)
+    zone_of_name(&address.time_zone)
+}
+
+/// The zone was checked when it was set; one that is gone since then counts as UTC.
+pub(super) fn zone_of_name(name: &str) -> TimeZone {
+    TimeZone::get(name).unwrap_or(TimeZone::UTC)
+}
+
+/// A time for people, to the minute.
+pub(super) fn text(at: Timestamp) -> String {
+    zoned(&TimeZone::UTC, at).strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
 fn zoned(zone: &TimeZone, at: Timestamp) -> Zoned {
@@ -198,7 +207,7 @@ fn days(zone: &TimeZone, now: Timestamp) -> Days {
     }
 }
 
-fn moment(zone: &TimeZone, at: Timestamp) -> LocalMoment {
+pub(super) fn moment(zone: &TimeZone, at: Timestamp) -> LocalMoment {
     let here = zoned(zone, at);
     let weekday = u8::try_from(here.weekday().to_monday_zero_offset()).unwrap_or_default();
     let hour = u8::try_from(here.hour()).unwrap_or_default();

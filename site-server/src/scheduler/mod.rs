@@ -2,12 +2,14 @@
 
 pub(crate) mod addresses;
 mod sendings;
+pub(crate) mod ways;
 
 use std::collections::{BTreeMap, HashMap};
 
 use packhorse_domain::{
     Digest, Priority, Timestamp,
     advertisement::Advertisement,
+    courier::Way,
     id::SiteCode,
     link::{ItemId, ItemKind, ObjectState, OutItem, limits},
     object::{Direction, ObjectKind},
@@ -24,6 +26,7 @@ use crate::{
         Tx,
         arrivals::{self, Arrival},
         bundles::{self, BundleRow, SendingState},
+        couriers,
         neighbours::Relation,
         objects::{self, StoredObject},
         queue::{self, QueueOrder},
@@ -98,9 +101,12 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
             job.item.deadline = deadlines.get(&job.item.subject).copied();
         }
     }
-    drop(tx);
+    let by_courier = couriers::choices_for(&mut tx, peer).await?;
+    let by_courier = by_courier.iter().filter(|(_, choice)| choice.way == Way::Courier);
+    let held = orders.iter().filter(|(_, given)| given.order.held).map(|(item, _)| item);
     let mut places: HashMap<_, _> =
-        orders.iter().filter(|(_, given)| given.order.held).map(|(item, _)| (*item, None)).collect();
+        held.chain(by_courier.map(|(item, _)| item)).map(|item| (*item, None)).collect();
+    drop(tx);
     jobs.retain(|job| !places.contains_key(&job.item.id));
     for job in &mut jobs {
         if let Some(given) = orders.get(&job.item.id) {

@@ -9,7 +9,7 @@ use sqlx::{
 
 use super::StoreError;
 
-const MIGRATIONS: [(i64, &str, &str); 10] = [
+const MIGRATIONS: [(i64, &str, &str); 12] = [
     (1, "site", include_str!("../../migrations/0001_site.sql")),
     (2, "change log", include_str!("../../migrations/0002_change_log.sqlite.sql")),
     (3, "address", include_str!("../../migrations/0003_address.sql")),
@@ -20,6 +20,8 @@ const MIGRATIONS: [(i64, &str, &str); 10] = [
     (8, "arrival outline", include_str!("../../migrations/0008_arrival_outline.sql")),
     (9, "refusal", include_str!("../../migrations/0009_refusal.sql")),
     (10, "parcel", include_str!("../../migrations/0010_parcel.sql")),
+    (11, "courier route", include_str!("../../migrations/0011_courier_route.sql")),
+    (12, "courier route changes", include_str!("../../migrations/0012_courier_route_changes.sqlite.sql")),
 ];
 
 pub(super) async fn migrate(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {

@@ -16,6 +16,7 @@ pub use calendar::{Calendar, HOURS, Hour, LocalHour, LocalMoment};
 pub use choice::{Candidate, choose};
 pub use eta::{ETA_LONGEST, Load, eta};
 pub use rate::{PulseError, Rate, RateError};
+pub(crate) use rule::{DAYS, day_text, days};
 pub use rule::{Rule, RuleError};
 
 use crate::{

@@ -11,7 +11,7 @@ use crate::link::Open;
 /// Bytes of a rule's text.
 const RULE_LENGTH_MAX: usize = 200;
 
-const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+pub(crate) const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 const CLASSES: [(&str, Open); 4] = [
     ("closed", Open::Nothing),
     ("high", Open::High),
@@ -138,7 +138,7 @@ fn once<T>(place: &mut Option<T>, value: T, what: &'static str, word: &str) -> R
 }
 
 /// `*`, or days and ranges of days between commas. A range may go over the end of the week.
-fn days(text: &str) -> Option<[bool; 7]> {
+pub(crate) fn days(text: &str) -> Option<[bool; 7]> {
     if text == "*" {
         return Some([true; 7]);
     }
@@ -186,7 +186,8 @@ pub(super) fn text(days: &[u8], (from, to): (u8, u8), hour: Hour) -> String {
     words.join(" ")
 }
 
-fn day_text(days: &[u8]) -> String {
+/// Days, ascending, as they are typed.
+pub(crate) fn day_text(days: &[u8]) -> String {
     if days.len() == 7 {
         return "*".to_owned();
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use packhorse_domain::{
+    courier::Way,
     link::{ItemId, ItemKind},
     queue::{Change as OrderChange, ItemPrefix, Order, State},
 };
@@ -182,6 +183,11 @@ async fn apply(change: &mut Change<'_>, entry: &Entry, action: Action) -> Result
     match (action, entry.state) {
         (Action::Cancel, State::Cancelled) => Ok(false),
         (Action::Cancel, _) => cancel(change, entry).await,
+        (Action::Release, _) if entry.by_courier && !entry.held => {
+            let (by, to) = (change.by(), (&entry.peer, &entry.item));
+            scheduler::ways::give(change.site, &mut change.tx, to, Some(Way::Line), &by).await?;
+            Ok(true)
+        }
         (Action::Release, State::Cancelled | State::Retrying) => {
             put(change, entry, SendingState::Queued, String::new()).await?;
             Ok(true)
