@@ -28,6 +28,7 @@ use crate::{
     },
     collection::CollectionEvaluator,
     config::{Config, LaneMode, Settings},
+    courier::CourierSender,
     despooler::Despooler,
     directories::Directories,
     distribution::{ContentCheck, DistributionManager},
@@ -117,6 +118,7 @@ pub(crate) fn start_components(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: 
     lifecycle.spawn_worker_with(CollectionEvaluator::new(site.clone()), wakers.collection.clone());
     lifecycle.spawn_worker_with(OfferManager::new(site.clone()), wakers.offer.clone());
     lifecycle.spawn_worker_with(ReplicationManager::new(site.clone()), wakers.replication.clone());
+    lifecycle.spawn_worker_with(CourierSender::new(site.clone()), wakers.courier.clone());
     lifecycle.spawn_worker_with(SenderChoice::new(site.clone()), wakers.ways.clone());
     lifecycle.spawn_worker_with(Despooler::new(site.clone()), wakers.despooler.clone());
 }

@@ -12,6 +12,7 @@ use packhorse_domain::{
     id::{ClientId, PointName, SiteCode},
     status::{EventType, Severity},
 };
+use packhorse_parcel::Recipient;
 use packhorse_proto::enroll::v1::{EnrollRequest, EnrollResponse, enroll_service_server::EnrollService};
 use packhorse_runtime::error_chain;
 use packhorse_trust::{
@@ -22,13 +23,12 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    courier,
     error::Error,
     init::CERTIFICATE_VALIDITY,
     record,
     site::Site,
     status,
-    store::{Tx, clients, delegations, neighbours, tokens},
+    store::{Tx, clients, delegations, neighbours, parcels, tokens},
 };
 
 const SECRET_LENGTH: usize = 32;
@@ -253,9 +253,9 @@ async fn delegate(
     }
     // With it parcels can go there before a line ever carried anything.
     if !request.courier_key.is_empty() {
-        let recipient =
+        let recipient: Recipient =
             request.courier_key.parse().map_err(|error| Refusal::Invalid(format!("courier_key: {error}")))?;
-        courier::trust(tx, &child, (&recipient, site.now())).await?;
+        parcels::put_key(tx, &child, &recipient.to_string(), site.now()).await?;
     }
     Ok(Delegated { child, delegation })
 }

@@ -14,6 +14,7 @@ use packhorse_domain::{
     object::{Object, ObjectKind},
     site::SitePath,
 };
+use packhorse_parcel::Recipient;
 use packhorse_proto::{
     convert,
     enroll::v1::{EnrollRequest, EnrollResponse, enroll_service_client::EnrollServiceClient},
@@ -27,9 +28,9 @@ use packhorse_trust::{
 
 use crate::{
     config::{Config, Content, Link, Parent, Telemetry},
-    courier::{self, Courier},
+    courier::Courier,
     directories::Directories,
-    store::{Store, Tx, delegations, neighbours, objects, settings},
+    store::{Store, Tx, delegations, neighbours, objects, parcels, settings},
 };
 
 /// Certificates that a site gives. Renewal is by enrolling again.
@@ -248,8 +249,9 @@ async fn join(
         .map_err(step("write the parent"))?;
     // A parent that knows nothing of parcels has none.
     if !answer.courier_key.is_empty() {
-        let recipient = answer.courier_key.parse().map_err(|_| invalid("its courier key is none"))?;
-        courier::trust(&mut tx, &token.site, (&recipient, now))
+        let recipient: Recipient =
+            answer.courier_key.parse().map_err(|_| invalid("its courier key is none"))?;
+        parcels::put_key(&mut tx, &token.site, &recipient.to_string(), now)
             .await
             .map_err(step("write the parent's courier key"))?;
     }

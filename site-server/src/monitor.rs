@@ -21,6 +21,7 @@ pub(crate) struct Wakers {
     pub(crate) replication: Waker,
     pub(crate) despooler: Waker,
     pub(crate) ways: Waker,
+    pub(crate) courier: Waker,
     /// The sessions: each waits for it by itself.
     pub(crate) link: Shared,
     /// The CAP feeds.
@@ -45,6 +46,7 @@ impl Shared {
 fn wake(topic: &str, wakers: &Wakers) {
     match topic {
         "object" => {
+            wakers.courier.wake();
             wakers.distribution.wake();
             wakers.collection.wake();
             wakers.offer.wake();
@@ -76,7 +78,11 @@ fn wake(topic: &str, wakers: &Wakers) {
             wakers.link.wake();
             wakers.ways.wake();
         }
-        "courier_route" => wakers.ways.wake(),
+        "courier_route" => {
+            wakers.ways.wake();
+            wakers.distribution.wake();
+            wakers.replication.wake();
+        }
         "cap_file" => wakers.feed.wake(),
         _ => {}
     }

@@ -16,6 +16,7 @@ pub enum ObjectKind {
     PackageStatus,
     AdvertisementStatus,
     Event,
+    ParcelReceipt,
 }
 
 /// Which way an object travels.
@@ -28,7 +29,7 @@ pub enum Direction {
 }
 
 impl ObjectKind {
-    pub const ALL: [ObjectKind; 11] = [
+    pub const ALL: [ObjectKind; 12] = [
         ObjectKind::Package,
         ObjectKind::Distribution,
         ObjectKind::Collection,
@@ -40,6 +41,7 @@ impl ObjectKind {
         ObjectKind::PackageStatus,
         ObjectKind::AdvertisementStatus,
         ObjectKind::Event,
+        ObjectKind::ParcelReceipt,
     ];
 
     pub fn direction(self) -> Direction {
@@ -54,7 +56,8 @@ impl ObjectKind {
             | ObjectKind::Client
             | ObjectKind::PackageStatus
             | ObjectKind::AdvertisementStatus
-            | ObjectKind::Event => Direction::Up,
+            | ObjectKind::Event
+            | ObjectKind::ParcelReceipt => Direction::Up,
         }
     }
 
@@ -71,6 +74,7 @@ impl ObjectKind {
             ObjectKind::PackageStatus => "package-status",
             ObjectKind::AdvertisementStatus => "advertisement-status",
             ObjectKind::Event => "event",
+            ObjectKind::ParcelReceipt => "parcel-receipt",
         }
     }
 

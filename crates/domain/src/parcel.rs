@@ -1,6 +1,32 @@
-//! How far a parcel on media is with one of its destinations.
+//! How far a parcel on media is with one of its destinations, and what that says of itself.
 
 use std::{fmt, str::FromStr};
+
+use crate::{Timestamp, id::SiteCode, link::ItemId};
+
+/// Items that a receipt names; of a parcel with more, nobody is told more until it is complete.
+pub const RECEIPT_ITEMS_MAX: usize = 16_384;
+
+/// What a site has taken of a parcel from above.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParcelReceipt {
+    pub parcel: [u8; 16],
+    /// The site that made it.
+    pub sender: SiteCode,
+    /// The site that took it in.
+    pub site: SiteCode,
+    /// `None`: all that is for the site.
+    pub items: Option<Vec<ItemId>>,
+    pub changed_at: Timestamp,
+}
+
+impl ParcelReceipt {
+    /// The id of its object.
+    pub fn id(site: &SiteCode, parcel: &[u8; 16]) -> String {
+        let digits: String = parcel.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{site}/{digits}")
+    }
+}
 
 /// It goes forward only, by hand where only a person knows; but what was thought lost may turn up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

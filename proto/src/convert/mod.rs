@@ -13,6 +13,7 @@ mod link;
 mod object;
 mod package;
 mod queue;
+mod receipt;
 mod reconcile;
 mod status;
 

@@ -19,6 +19,7 @@ impl From<ObjectKind> for wire::ObjectKind {
             ObjectKind::PackageStatus => wire::ObjectKind::PackageStatus,
             ObjectKind::AdvertisementStatus => wire::ObjectKind::AdvertisementStatus,
             ObjectKind::Event => wire::ObjectKind::Event,
+            ObjectKind::ParcelReceipt => wire::ObjectKind::ParcelReceipt,
         }
     }
 }

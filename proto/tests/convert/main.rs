@@ -15,6 +15,7 @@ use packhorse_domain::{
     link::Frame,
     object::Object,
     package::{PackageDefinition, PackageVersion, Program},
+    parcel::ParcelReceipt,
     site::SiteFact,
     status::{AdvertisementStatus, Event, PackageStatus, PointFact},
 };
@@ -66,6 +67,7 @@ comes_back! {
     an_advertisement_status_comes_back:
         wire::AdvertisementStatus => AdvertisementStatus, strategies::advertisement_status();
     an_event_comes_back: wire::Event => Event, strategies::event();
+    a_parcel_receipt_comes_back: wire::ParcelReceipt => ParcelReceipt, strategies::parcel_receipt();
     an_address_comes_back: provider::Address => Address, strategies::address();
     a_courier_comes_back: provider::CourierRoute => Route, strategies::route();
     an_object_comes_back: wire::Object => Object, strategies::object();
@@ -89,6 +91,7 @@ fn read_everything(bytes: &[u8]) {
     drop(decode::<wire::Event, Event>(bytes));
     drop(decode::<wire::Object, Object>(bytes));
     drop(decode::<provider::Address, Address>(bytes));
+    drop(decode::<wire::ParcelReceipt, ParcelReceipt>(bytes));
     drop(decode::<provider::CourierRoute, Route>(bytes));
     drop(decode::<link::Frame, Frame>(bytes));
 }

@@ -15,6 +15,7 @@ use packhorse_domain::{
     link::{Frame, Hello, ItemId, ItemKind, LaneOffer, Offer, Open, Outline, Pulse, RefuseReason},
     object::{Direction, Object, ObjectKind},
     package::{PackageDefinition, PackageState, PackageVersion, Program},
+    parcel::ParcelReceipt,
     reconcile::{Compare, Entry, Listing, Node},
     site::SiteFact,
     status::{AdvertisementStatus, Event, EventType, PackageStatus, PointFact, Severity},
@@ -93,6 +94,19 @@ pub(super) fn route() -> impl Strategy<Value = Route> {
             departures: Departures::of(hours).expect("hours of a week"),
             time_zone,
             transit: Duration::from_secs(transit),
+        },
+    )
+}
+
+pub(super) fn parcel_receipt() -> impl Strategy<Value = ParcelReceipt> {
+    let items = option::of(vec(any::<[u8; 16]>().prop_map(ItemId), 0..5));
+    (any::<[u8; 16]>(), site(), site(), items, any::<i64>()).prop_map(
+        |(parcel, sender, site, items, changed_at)| ParcelReceipt {
+            parcel,
+            sender,
+            site,
+            items,
+            changed_at: Timestamp(changed_at),
         },
     )
 }

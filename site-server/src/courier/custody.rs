@@ -1,25 +1,26 @@
 //! Where parcels are: what receipts, the line and people say of them.
 
-use std::fs;
+use std::{collections::HashMap, fs};
 
 use packhorse_domain::{
-    id::SiteCode,
+    Digest,
+    id::{PackageId, SiteCode},
     link::ItemId,
     object::ObjectKind,
-    parcel::ParcelState,
+    parcel::{ParcelReceipt, ParcelState, RECEIPT_ITEMS_MAX},
     queue::Order,
     status::{EventType, PackageStatus, Severity},
 };
-use packhorse_parcel::{Item, ParcelId, Plan};
+use packhorse_parcel::{Contents, Item, ParcelId, Plan};
 use packhorse_proto::object::v1 as wire;
 
 use super::{
-    contents::{BundleHead, ItemKind, object_of, objects_from_bytes},
+    contents::{ItemKind, object_of, objects_from_bytes},
     outgoing, packing,
 };
 use crate::{
     error::Error,
-    record,
+    record::{self, Body},
     site::Site,
     status,
     store::{
@@ -98,12 +99,81 @@ pub(crate) async fn step(
     status::report(site, tx, "courier-sender", (severity, EventType::Milestone), peer.as_str(), &text).await
 }
 
-/// A destination has taken items of a parcel of ours: the line need not bring them any more.
+/// Tells the site above that made a parcel what was taken of it, by whatever way other objects go up.
+pub(super) async fn receipt(
+    site: &Site,
+    tx: &mut Tx,
+    contents: &Contents,
+    taken: &[(SiteCode, ItemId)],
+) -> Result<(), Error> {
+    let mut items = contents.items().map(|(_, item)| item.id).collect::<Vec<_>>();
+    let all = items.len();
+    items.retain(|item| taken.iter().any(|(_, taken)| taken == item));
+    let is_complete = items.len() == all;
+    items.truncate(RECEIPT_ITEMS_MAX);
+    let info = contents.info();
+    let id = ParcelReceipt::id(site.code(), &info.id.0);
+    let receipt = ParcelReceipt {
+        parcel: info.id.0,
+        sender: info.sender.clone(),
+        site: site.code().clone(),
+        items: (!is_complete).then_some(items),
+        changed_at: site.now(),
+    };
+    let known =
+        record::find::<wire::ParcelReceipt, ParcelReceipt>(tx, ObjectKind::ParcelReceipt, &id).await?;
+    if known.is_none_or(|(_, known)| known.items != receipt.items) {
+        let body = Body::of::<wire::ParcelReceipt, _>(&receipt);
+        record::write(site, tx, ObjectKind::ParcelReceipt, &id, body).await?;
+    }
+    Ok(())
+}
+
+/// What receipts that came up say of our parcels. `heard` has the versions that were looked at before.
+pub(super) async fn hear(site: &Site, heard: &mut HashMap<String, u64>) -> Result<(), Error> {
+    let mut tx = site.store.read().await?;
+    let unsettled = parcels::unsettled(&mut tx, site.code()).await?;
+    drop(tx);
+    for parcel in unsettled {
+        hear_of(site, &parcel, heard).await?;
+    }
+    Ok(())
+}
+
+async fn hear_of(site: &Site, parcel: &ParcelRow, heard: &mut HashMap<String, u64>) -> Result<(), Error> {
+    let mut tx = site.store.read().await?;
+    let mut news = Vec::new();
+    for (peer, (state, _)) in parcels::sites(&mut tx, &parcel.id).await? {
+        // What was given up may turn up.
+        if state == ParcelState::Confirmed {
+            continue;
+        }
+        let id = ParcelReceipt::id(&peer, &parcel.id.0);
+        let Some(held) = objects::held(&mut tx, ObjectKind::ParcelReceipt, &id).await? else { continue };
+        if held.owner == peer && heard.get(&id) != Some(&held.version) {
+            news.push((id, peer));
+        }
+    }
+    drop(tx);
+    for (id, peer) in news {
+        let mut tx = site.store.begin().await?;
+        let found =
+            record::find::<wire::ParcelReceipt, ParcelReceipt>(&mut tx, ObjectKind::ParcelReceipt, &id);
+        if let Some((object, receipt)) = found.await? {
+            receipted(site, &mut tx, (&peer, &parcel.id), receipt.items.as_deref()).await?;
+            tx.commit().await?;
+            heard.insert(id, object.version);
+        }
+    }
+    Ok(())
+}
+
+/// A destination has taken items of a parcel of ours, or all: the line need not bring them any more.
 pub(super) async fn receipted(
     site: &Site,
     tx: &mut Tx,
     (peer, id): (&SiteCode, &ParcelId),
-    items: &[ItemId],
+    items: Option<&[ItemId]>,
 ) -> Result<(), Error> {
     let Some(parcel) = parcels::get(tx, id).await?.filter(|one| one.sender == *site.code()) else {
         return Ok(());
@@ -112,7 +182,7 @@ pub(super) async fn receipted(
         return Ok(());
     }
     let plan = outgoing::plan(site, &parcel.id)?;
-    for item in ours(&plan, peer).filter(|item| items.contains(&item.id)) {
+    for item in ours(&plan, peer).filter(|item| items.is_none_or(|items| items.contains(&item.id))) {
         parcels::take(tx, id, peer, &item.id).await?;
         acknowledge(site, tx, (peer, id), item).await?;
     }
@@ -201,22 +271,19 @@ pub(crate) async fn look(site: &Site, parcel: &ParcelRow) -> Result<(), Error> {
     let plan = outgoing::plan(site, &parcel.id)?;
     for (peer, _) in states.iter().filter(|(_, (state, _))| state.is_open()) {
         let taken = parcels::taken(&mut tx, &parcel.id).await?;
-        let mut missing = ours(&plan, peer).filter(|item| !taken.contains(&(peer.clone(), item.id)));
-        let mut all = true;
-        let mut found = Vec::new();
-        for item in &mut missing {
-            match has(site, &mut tx, (peer, &parcel.id), item).await? {
-                true => found.push(item.id),
-                false => all = false,
-            }
+        // What is no content a line does not bring, and it is not what a parcel is made for.
+        let lacking = ours(&plan, peer)
+            .filter(|item| carries(item) && !taken.contains(&(peer.clone(), item.id)))
+            .collect::<Vec<_>>();
+        let mut all = ours(&plan, peer).any(carries);
+        for item in &lacking {
+            all = all && has(site, &mut tx, (peer, &parcel.id), item).await?;
         }
-        // Key and receipts are never acknowledged by themselves: they come with the rest.
-        let is_news = ours(&plan, peer).any(|item| carries(item) && found.contains(&item.id));
-        if all && is_news {
-            for item in found {
-                parcels::take(&mut tx, &parcel.id, peer, &item).await?;
+        if all {
+            for item in lacking {
+                parcels::take(&mut tx, &parcel.id, peer, &item.id).await?;
             }
-            settle(site, &mut tx, &plan, peer).await?;
+            step(site, &mut tx, &parcel.id, (peer, ParcelState::Confirmed)).await?;
         }
     }
     Ok(tx.commit().await?)
@@ -241,16 +308,20 @@ async fn has(
         Some(ItemKind::Bundle(bundle)) => {
             let sending = bundles::sending(tx, peer, &item.digest).await?;
             sending.is_some_and(|sending| sending.state == SendingState::Done)
-                || holds(tx, peer, &bundle).await?
+                || holds(tx, peer, (&bundle.package, &bundle.target)).await?
         }
         _ => true,
     })
 }
 
 /// Whether a child says itself that it holds what a bundle leads to: then its mini-job is gone.
-async fn holds(tx: &mut Tx, peer: &SiteCode, bundle: &BundleHead) -> Result<bool, Error> {
-    let id = format!("{}/{peer}/", bundle.package);
+pub(crate) async fn holds(
+    tx: &mut Tx,
+    peer: &SiteCode,
+    (package, target): (&PackageId, &Digest),
+) -> Result<bool, Error> {
+    let id = format!("{package}/{peer}/");
     let status =
         record::find::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus, &id).await?;
-    Ok(status.is_some_and(|(_, status)| status.held.contains(&bundle.target)))
+    Ok(status.is_some_and(|(_, status)| status.held.contains(target)))
 }

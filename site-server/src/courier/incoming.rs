@@ -5,7 +5,7 @@ mod taking;
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -102,6 +102,7 @@ pub(crate) async fn receive(
         received.id = Some(id);
         all.push(received);
     }
+    custody::hear(site, &mut HashMap::new()).await?;
     custody::tidy(site).await?;
     Ok(all)
 }
@@ -261,6 +262,9 @@ impl Incoming<'_> {
             let severity = if received.left == 0 { Severity::Info } else { Severity::Warning };
             let class = (severity, EventType::Milestone);
             status::report(self.site, &mut tx, "courier-sender", class, sender.as_str(), &text).await?;
+        }
+        if self.relation == Relation::Parent && received.taken > 0 {
+            custody::receipt(self.site, &mut tx, &self.contents, &taken).await?;
         }
         tx.commit().await?;
         if received.left == 0 {

@@ -11,10 +11,12 @@ use packhorse_parcel::{Identity, KeyError, Recipient};
 use packhorse_proto::object::v1 as wire;
 use packhorse_runtime::durable::{DurableError, write_file_durable};
 
+use super::kin;
 use crate::{
     error::Error,
     record,
-    store::{Tx, neighbours, parcels},
+    site::Site,
+    store::{Tx, parcels},
 };
 
 /// The key in a file cannot be used.
@@ -58,15 +60,16 @@ pub(crate) async fn known(tx: &mut Tx, site: &SiteCode) -> Result<Option<Recipie
     Ok(known.max_by_key(|(_, at)| *at).and_then(|(text, _)| text.parse().ok()))
 }
 
-/// Takes note of a neighbour's key, unless a newer one is known.
+/// Takes note of a key of a site above or below, unless a newer one is known.
 pub(crate) async fn trust(
+    own: &Site,
     tx: &mut Tx,
     site: &SiteCode,
     (recipient, told_at): (&Recipient, Timestamp),
 ) -> Result<(), Error> {
-    if !neighbours::list(tx).await?.iter().any(|one| one.code == *site) {
+    if kin::relation(own, tx, site).await?.is_none() {
         return Err(Error::Precondition(format!(
-            "site {site} is neither the parent nor a child of this one; parcels go from neighbour to neighbour"
+            "site {site} is neither above nor below this one: no parcels go there, nor come from there"
         )));
     }
     Ok(parcels::put_key(tx, site, &recipient.to_string(), told_at).await?)

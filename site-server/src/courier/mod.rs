@@ -12,10 +12,12 @@ mod envelope;
 mod gathering;
 pub(crate) mod incoming;
 mod keys;
+pub(crate) mod kin;
 pub(crate) mod outgoing;
 mod packing;
 #[cfg(test)]
 mod tests;
+mod watching;
 
 use std::path::Path;
 
@@ -26,6 +28,7 @@ pub(crate) use claims::{Claim, Claims};
 pub(crate) use contents::ItemKind;
 use gathering::Gathering;
 pub(crate) use keys::{KeyFileError, known, trust};
+pub(crate) use watching::CourierSender;
 
 /// What a site that sends and takes parcels has for it.
 #[derive(Debug)]

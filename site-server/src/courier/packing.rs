@@ -18,7 +18,7 @@ use packhorse_parcel::{Destination, Item};
 
 use super::{
     contents::{BundleHead, ItemKind, Receipt, objects_to_bytes, receipts_to_bytes},
-    keys,
+    custody, keys, kin,
 };
 use crate::{
     distribution::{Need, View, needs},
@@ -28,7 +28,9 @@ use crate::{
     store::{
         Tx,
         bundles::{self, BundleRow},
-        neighbours, objects, parcels,
+        couriers,
+        neighbours::{self, Relation},
+        objects, parcels,
     },
 };
 
@@ -73,6 +75,10 @@ pub(super) async fn pack(site: &Site, to: &[SiteCode]) -> Result<Packing, Error>
     let key = site.courier.recipient().to_string().into_bytes();
     let mut items = vec![packed(ItemKind::Key, key, &everybody)];
     for (place, peer) in (0..).zip(to) {
+        // Up they go as objects.
+        if site.path().parent() == Some(peer) {
+            continue;
+        }
         let receipts = receipts(&mut tx, peer).await?;
         let receipts_now = packed(ItemKind::Receipts, receipts_to_bytes(&receipts), &[place]);
         // What was told already, and taken, is no news.
@@ -123,11 +129,7 @@ async fn destinations(site: &Site, tx: &mut Tx, to: &[SiteCode]) -> Result<Vec<D
     let mut destinations: Vec<Destination> = Vec::new();
     for code in to {
         if !neighbours.iter().any(|one| one.code == *code) {
-            return Err(Error::Precondition(format!(
-                "site {code} is neither the parent nor a child of site {}: a parcel for a site further down goes to the child \
-                 above it, which passes it on",
-                site.code()
-            )));
+            far(site, tx, code).await?;
         }
         if destinations.iter().any(|known| known.site == *code) {
             return Err(Error::Invalid(format!("field `to`: site {code} is named twice: name it once")));
@@ -141,6 +143,24 @@ async fn destinations(site: &Site, tx: &mut Tx, to: &[SiteCode]) -> Result<Vec<D
         destinations.push(Destination { site: code.clone(), recipient });
     }
     Ok(destinations)
+}
+
+/// A site that is no neighbour: one further down, with a courier from here.
+async fn far(site: &Site, tx: &mut Tx, code: &SiteCode) -> Result<(), Error> {
+    match kin::relation(site, tx, code).await? {
+        Some(Relation::Child) if couriers::route(tx, code).await?.is_some() => Ok(()),
+        Some(Relation::Child) => Err(Error::Precondition(format!(
+            "site {code} is further down: its parent passes on what it takes in; to send it parcels from here, give it a \
+             courier with `packhorse courier route set {code} --transit 2d`"
+        ))),
+        Some(Relation::Parent) => Err(Error::Precondition(format!(
+            "site {code} is further up: what is for it goes to the parent, which passes it on"
+        ))),
+        None => Err(Error::Precondition(format!(
+            "site {code} is not known to site {}, or neither above nor below it: `packhorse site list` shows the sites below",
+            site.code()
+        ))),
+    }
 }
 
 /// What we have taken of parcels of a site, the oldest first.
@@ -163,8 +183,9 @@ async fn pack_objects(tx: &mut Tx, to: &[SiteCode]) -> Result<Vec<Packed>, Error
     let (mut order, mut lacking) = (Vec::new(), HashMap::<Digest, (Vec<u8>, Places)>::new());
     let neighbours = neighbours::list(tx).await?;
     for (place, peer) in (0..).zip(to) {
-        let Some(neighbour) = neighbours.iter().find(|one| one.code == *peer) else { continue };
-        let direction = scheduler::direction(neighbour.relation);
+        // What is no neighbour is further down.
+        let relation = neighbours.iter().find(|one| one.code == *peer).map(|neighbour| neighbour.relation);
+        let direction = scheduler::direction(relation.unwrap_or(Relation::Child));
         for object in objects::lacking(tx, peer, direction, usize::MAX).await? {
             let known = lacking.entry(object.digest).or_insert_with(|| {
                 order.push((object.kind != ObjectKind::Trust, object.digest));
@@ -231,6 +252,10 @@ async fn bundles_lacking(
                 coming.extend(scheduler::bundle_of(tx, &sending.digest).await?.map(|bundle| bundle.package));
                 continue;
             };
+            // No line tells us that the site further down has it from its parent.
+            if custody::holds(tx, peer, (&bundle.package, &bundle.target)).await? {
+                continue;
+            }
             let priority = scheduler::bundle_priority(tx, &bundle).await?;
             let head = BundleHead {
                 package: bundle.package.clone(),

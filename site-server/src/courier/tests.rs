@@ -1,5 +1,7 @@
 //! Parcels between real sites, without a line but where one is meant.
 
+mod far;
+
 use std::{fs, path::Path};
 
 use packhorse_domain::{
@@ -250,8 +252,8 @@ async fn an_older_word_of_a_key_changes_nothing() {
     let at = |seconds: i64| Timestamp(central.site.now().0 + seconds * 1_000_000);
     let (newer, older) = (Identity::generate().recipient(), Identity::generate().recipient());
     let mut tx = central.site.store.begin().await.unwrap();
-    trust(&mut tx, child.code(), (&newer, at(10))).await.unwrap();
-    trust(&mut tx, child.code(), (&older, at(5))).await.unwrap();
+    trust(&central.site, &mut tx, child.code(), (&newer, at(10))).await.unwrap();
+    trust(&central.site, &mut tx, child.code(), (&older, at(5))).await.unwrap();
     assert_eq!(known(&mut tx, child.code()).await.unwrap(), Some(newer));
 }
 
@@ -312,7 +314,7 @@ async fn parcels_of_strangers_and_for_others_are_refused() {
     let _other_child = stranger.child("PAR", SystemClock::shared()).await;
     let mut tx = stranger.site.store.begin().await.unwrap();
     let key = (&child.site.courier.recipient(), stranger.site.now());
-    trust(&mut tx, child.code(), key).await.unwrap();
+    trust(&stranger.site, &mut tx, child.code(), key).await.unwrap();
     tx.commit().await.unwrap();
     let forged = tempfile::tempdir().unwrap();
     let id = create(&stranger, &child, None).await;
@@ -367,7 +369,7 @@ async fn without_a_key_or_anything_to_carry_there_is_no_parcel() {
     let unknown = outgoing::create(&central.site, &to, None, false).await.map_err(refused).unwrap_err();
     assert!(unknown.contains("packhorse courier trust PAR"), "{unknown}");
     let nobody = outgoing::create(&central.site, &["XXX".parse().unwrap()], None, false).await;
-    assert!(nobody.map_err(refused).unwrap_err().contains("neither the parent nor a child"));
+    assert!(nobody.map_err(refused).unwrap_err().contains("neither above nor below it"));
     // Over a line the key comes by itself.
     child.tell(&central, packhorse_domain::object::ObjectKind::Site, "PAR").await;
     let mut tx = central.site.store.read().await.unwrap();

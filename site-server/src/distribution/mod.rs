@@ -41,7 +41,7 @@ use crate::{
     store::{
         Tx,
         contents::{self, Content},
-        neighbours, objects,
+        couriers, neighbours, objects,
         points::PointRow,
     },
 };
@@ -74,8 +74,9 @@ pub(crate) struct View {
     pub(crate) points: Vec<PointRow>,
     /// This site and all below it.
     pub(crate) subtree: Vec<SiteCode>,
-    /// Each child with the sites of its own subtree, itself included.
-    pub(crate) children: Vec<(SiteCode, Vec<SiteCode>)>,
+    /// Those that are sent bundles from here, each with the sites of its own subtree, itself included: the children, and
+    /// sites further down that have a courier.
+    pub(crate) served: Vec<(SiteCode, Vec<SiteCode>)>,
 }
 
 impl View {
@@ -90,23 +91,21 @@ impl View {
             packages.push((package, distribution));
         }
         let parents = parents(tx).await?;
-        let children: Vec<_> = neighbours::children(tx)
-            .await?
-            .into_iter()
-            .map(|child| {
-                let below = subtree(&child, &parents);
-                (child, below)
-            })
-            .collect();
+        let mut served = neighbours::children(tx).await?;
         let mut all = vec![site.code().clone()];
-        all.extend(children.iter().flat_map(|(_, below)| below.clone()));
+        all.extend(served.iter().flat_map(|child| subtree(child, &parents)));
+        let by_courier = couriers::routes(tx).await?.into_iter().map(|route| route.peer);
+        served.extend(
+            by_courier.filter(|peer| all.contains(peer) && !served.contains(peer)).collect::<Vec<_>>(),
+        );
+        let served = served.into_iter().map(|one| (one.clone(), subtree(&one, &parents))).collect();
         Ok(View {
             packages,
             distributed,
             contents: contents::list(tx).await?,
             points: crate::store::points::list(tx).await?,
             subtree: all,
-            children,
+            served,
         })
     }
 

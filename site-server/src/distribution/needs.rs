@@ -1,4 +1,4 @@
-//! What the children lack: a plan for each package and child, from what the child is known to hold.
+//! What those who are served from here lack: a plan for each package and site, from what the site is known to hold.
 
 use std::collections::{HashMap, HashSet};
 
@@ -39,7 +39,7 @@ type Reported = HashMap<SiteCode, Vec<(PackageId, Vec<Digest>)>>;
 
 /// Everything that the children need, what is urgent first. The statuses are read once, however many needs there are.
 pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Result<Vec<Need<'a>>, Error> {
-    if view.children.is_empty() {
+    if view.served.is_empty() {
         return Ok(Vec::new());
     }
     let reported = reported(tx, view).await?;
@@ -50,7 +50,7 @@ pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Resul
         let Some(target) = package.version.manifest else {
             continue;
         };
-        for (child, below) in &view.children {
+        for (child, below) in &view.served {
             if !distribution.reaches(below) {
                 continue;
             }
@@ -75,7 +75,7 @@ pub(super) fn ahead<'a>(site: &Site, view: &'a View) -> Vec<(&'a PackageRecord, 
     let reached = view
         .packages
         .iter()
-        .filter(|(_, distribution)| view.children.iter().any(|(_, below)| distribution.reaches(below)));
+        .filter(|(_, distribution)| view.served.iter().any(|(_, below)| distribution.reaches(below)));
     let mut plans = Vec::new();
     for (package, _) in reached {
         let Some(target) = package.version.manifest else { continue };
@@ -93,7 +93,7 @@ pub(super) fn ahead<'a>(site: &Site, view: &'a View) -> Vec<(&'a PackageRecord, 
 }
 
 async fn reported(tx: &mut Tx, view: &View) -> Result<Reported, Error> {
-    let mut reported: Reported = view.children.iter().map(|(child, _)| (child.clone(), Vec::new())).collect();
+    let mut reported: Reported = view.served.iter().map(|(child, _)| (child.clone(), Vec::new())).collect();
     for (_, status) in
         record::list::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus).await?
     {

@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status};
 
 use super::{addresses, change::Change, invalid, missing, parsed};
 use crate::{
+    courier::kin,
     error::Error,
     scheduler::ways,
     site::Site,
@@ -29,7 +30,6 @@ use crate::{
         Tx,
         bundles::BundleRow,
         couriers::{self, Choice},
-        neighbours,
     },
 };
 
@@ -72,7 +72,7 @@ impl CourierRoutes {
 
     async fn set(&self, who: &Name, asked: SetRouteRequest) -> Result<Route, Error> {
         let mut change = Change::begin(&self.site, who).await?;
-        let peer = addresses::neighbour(&self.site, &mut change.tx, &asked.peer).await?;
+        let peer = relative(&self.site, &mut change.tx, &asked.peer).await?;
         let before = couriers::route(&mut change.tx, &peer).await?;
         let transit = asked.transit_s.map(|seconds| convert::courier::transit("transit_s", seconds));
         let mut route = match (before.clone(), transit.transpose()?) {
@@ -125,8 +125,8 @@ impl CourierRoutes {
         let way = convert::courier::sender("way", asked.way)?;
         let mut change = Change::begin(&self.site, who).await?;
         let peers = match asked.peer.is_empty() {
-            true => neighbours::children(&mut change.tx).await?,
-            false => vec![addresses::neighbour(&self.site, &mut change.tx, &asked.peer).await?],
+            true => kin::below(&self.site, &mut change.tx).await?,
+            false => vec![relative(&self.site, &mut change.tx, &asked.peer).await?],
         };
         let mut found = Vec::new();
         for name in &names {
@@ -153,6 +153,15 @@ impl CourierRoutes {
         }
         change.tx.commit().await?;
         Ok(chosen)
+    }
+}
+
+/// A neighbour, or a site further down: that is served from here then, beside its parent.
+async fn relative(site: &Site, tx: &mut Tx, peer: &str) -> Result<SiteCode, Error> {
+    let code: SiteCode = parsed("peer", peer)?;
+    match kin::below(site, tx).await?.contains(&code) {
+        true => Ok(code),
+        false => addresses::neighbour(site, tx, peer).await,
     }
 }
 

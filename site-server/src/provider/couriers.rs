@@ -232,7 +232,7 @@ impl CourierService for Couriers {
         let site: SiteCode = parsed("site", &asked.site)?;
         let recipient: Recipient = parsed("recipient", asked.recipient.trim())?;
         let mut change = Change::begin(&self.site, &who).await?;
-        courier::trust(&mut change.tx, &site, (&recipient, self.site.now())).await?;
+        courier::trust(&self.site, &mut change.tx, &site, (&recipient, self.site.now())).await?;
         change.finish(site.as_str(), "gave the key that parcels for it are encrypted to").await?;
         Ok(Response::new(TrustKeyResponse {}))
     }

@@ -9,6 +9,7 @@ use packhorse_domain::{id::SiteCode, link::ItemId};
 use packhorse_runtime::{Next, Worker};
 
 use crate::{
+    courier,
     distribution::{Need, View, needs},
     error::Error,
     scheduler,
@@ -62,6 +63,7 @@ impl Worker for ReplicationManager {
             }
             tx.commit().await?;
         }
+        finish_far(&self.site).await?;
         forget_orders(&self.site).await?;
         Ok(Next::Idle)
     }
@@ -111,6 +113,32 @@ async fn child_spoke_after(
     let status =
         crate::store::objects::get(tx, packhorse_domain::object::ObjectKind::PackageStatus, &id).await?;
     Ok(status.is_some_and(|status| status.changed_at > at))
+}
+
+/// No line tells that a site further down has by now what a bundle leads to: its status does.
+async fn finish_far(site: &Site) -> Result<(), Error> {
+    let mut tx = site.store.read().await?;
+    let children = neighbours::children(&mut tx).await?;
+    let mut done = Vec::new();
+    for sending in bundles::sendings(&mut tx).await? {
+        if sending.state.is_waiting()
+            && !children.contains(&sending.peer)
+            && let Some(bundle) = bundles::get(&mut tx, &sending.digest).await?
+            && courier::custody::holds(&mut tx, &sending.peer, (&bundle.package, &bundle.target)).await?
+        {
+            done.push(sending);
+        }
+    }
+    drop(tx);
+    if done.is_empty() {
+        return Ok(());
+    }
+    let mut tx = site.store.begin().await?;
+    for sending in done {
+        let sending = Sending { state: SendingState::Done, changed_at: site.now(), ..sending };
+        bundles::put_sending(&mut tx, &sending).await?;
+    }
+    Ok(tx.commit().await?)
 }
 
 /// Forgets what administrators wanted of items that are gone: delivered, overtaken by a newer state, or not needed.

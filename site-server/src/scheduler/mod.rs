@@ -254,7 +254,8 @@ fn object_priority(object: &StoredObject) -> Result<Priority, Error> {
         | ObjectKind::DistributionPoint
         | ObjectKind::Client
         | ObjectKind::PackageStatus
-        | ObjectKind::AdvertisementStatus => Priority::Medium,
+        | ObjectKind::AdvertisementStatus
+        | ObjectKind::ParcelReceipt => Priority::Medium,
     })
 }
 

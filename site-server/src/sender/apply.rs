@@ -9,6 +9,7 @@ use packhorse_domain::{
     link::RefuseReason,
     object::{Direction, From, Merge, NotAllowed, Object, ObjectKind, admit, merge},
     package::PackageDefinition,
+    parcel::ParcelReceipt,
     site::{SiteFact, SitePath},
     status::{AdvertisementStatus, Event, PackageStatus, PointFact},
 };
@@ -185,7 +186,10 @@ async fn lies_under(site: &Site, tx: &mut Tx, child: &SiteCode, object: &Object)
         _ => None,
     };
     if object.owner == *child {
-        return Ok(fact.is_none_or(|fact| fact.parent.as_ref() == Some(site.code())));
+        let Some(fact) = fact else { return Ok(true) };
+        // One further down that speaks for itself, with a parcel, hangs where it did.
+        let known = parent_of(tx, child).await?.unwrap_or_else(|| site.code().clone());
+        return Ok(fact.parent == Some(known));
     }
     // Nobody below speaks for this site, for one above it or for another child.
     if site.path().is_under(&object.owner) || neighbours::children(tx).await?.contains(&object.owner) {
@@ -275,6 +279,10 @@ fn check_body(site: &Site, object: &Object) -> Result<(), Rejection> {
             let event = decode::<wire::Event, Event>(body)?;
             format!("{}/{:012}", owned(owner, event.site)?, event.sequence)
         }
+        ObjectKind::ParcelReceipt => {
+            let receipt = decode::<wire::ParcelReceipt, ParcelReceipt>(body)?;
+            ParcelReceipt::id(&owned(owner, receipt.site)?, &receipt.parcel)
+        }
     };
     let made_by_owner = object.kind != ObjectKind::Site || name == owner.as_str();
     if name == object.id && made_by_owner { Ok(()) } else { Err(Rejection::OtherName) }
@@ -284,7 +292,9 @@ fn check_body(site: &Site, object: &Object) -> Result<(), Rejection> {
 fn names_owner(object: &Object) -> bool {
     let mut parts = object.id.split('/');
     let site = match object.kind {
-        ObjectKind::Site | ObjectKind::DistributionPoint | ObjectKind::Event => parts.next(),
+        ObjectKind::Site | ObjectKind::DistributionPoint | ObjectKind::Event | ObjectKind::ParcelReceipt => {
+            parts.next()
+        }
         ObjectKind::PackageStatus => parts.nth(1),
         ObjectKind::Package
         | ObjectKind::Distribution

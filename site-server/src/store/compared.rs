@@ -47,7 +47,9 @@ pub(crate) async fn list(
             compared!("'package', 'distribution', 'collection', 'advertisement', 'trust'")
         }
         Direction::Up => {
-            compared!("'site', 'distribution-point', 'client', 'package-status', 'advertisement-status'")
+            compared!(
+                "'site', 'distribution-point', 'client', 'package-status', 'advertisement-status', 'parcel-receipt'"
+            )
         }
     };
     sqlx::query_as::<_, Row>(statement)

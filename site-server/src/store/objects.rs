@@ -173,7 +173,8 @@ macro_rules! lacking {
     };
     (up, $order:literal) => {
         lacking!(
-            "'site', 'distribution-point', 'client', 'package-status', 'advertisement-status', 'event'",
+            "'site', 'distribution-point', 'client', 'package-status', 'advertisement-status', 'event',
+             'parcel-receipt'",
             $order
         )
     };

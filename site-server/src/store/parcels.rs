@@ -77,6 +77,23 @@ pub(crate) async fn get(tx: &mut Tx, id: &ParcelId) -> Result<Option<ParcelRow>,
     .transpose()
 }
 
+/// Those of a sender of which not every destination has confirmed all, the newest first.
+pub(crate) async fn unsettled(tx: &mut Tx, sender: &SiteCode) -> Result<Vec<ParcelRow>, StoreError> {
+    sqlx::query_as::<_, Row>(
+        "SELECT id, sender, created_at, carrier, tracking, sent_at, expected_at, volumes, holds_line FROM parcel p
+         WHERE sender = $1
+             AND EXISTS (SELECT 1 FROM parcel_site s WHERE s.parcel = p.id AND s.state <> 'confirmed')
+         ORDER BY created_at DESC, id",
+    )
+    .bind(sender.as_str())
+    .fetch_all(tx.connection())
+    .await
+    .map_err(failed("list parcels that are under way"))?
+    .into_iter()
+    .map(TryInto::try_into)
+    .collect()
+}
+
 pub(crate) async fn put(tx: &mut Tx, parcel: &ParcelRow) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO parcel (id, sender, created_at, carrier, tracking, sent_at, expected_at, volumes, holds_line)

@@ -8,10 +8,10 @@ use packhorse_parcel::{
 use packhorse_runtime::{durable::write_file_durable, error_chain};
 
 use crate::{
-    courier::envelope::unseal,
+    courier::{envelope::unseal, kin},
     error::Error,
     site::Site,
-    store::neighbours::{self, Relation},
+    store::neighbours::Relation,
 };
 
 /// What became of it.
@@ -51,12 +51,11 @@ pub(super) async fn open(site: &Arc<Site>, id: &ParcelId, parcel: &FoundParcel) 
     }
     let sender = &contents.info().sender;
     let mut tx = site.store.read().await?;
-    let relation = neighbours::list(&mut tx).await?.into_iter().find(|one| one.code == *sender);
-    Ok(match relation {
-        Some(neighbour) => Opening::Ours { contents: Box::new(contents), relation: neighbour.relation },
-        None => Opening::Refused(format!(
-            "it is from site {sender}, which is neither the parent nor a child of this one"
-        )),
+    Ok(match kin::relation(site, &mut tx, sender).await? {
+        Some(relation) => Opening::Ours { contents: Box::new(contents), relation },
+        None => {
+            Opening::Refused(format!("it is from site {sender}, which is neither above nor below this one"))
+        }
     })
 }
 

@@ -249,7 +249,7 @@ async fn take(
             None => malformed(),
             Some(recipient) => {
                 let told_at = incoming.contents.info().created;
-                keys::trust(&mut tx, sender, (&recipient, told_at)).await?;
+                keys::trust(site, &mut tx, sender, (&recipient, told_at)).await?;
                 None
             }
         },
@@ -257,7 +257,8 @@ async fn take(
             None => malformed(),
             Some(receipts) => {
                 for receipt in receipts {
-                    custody::receipted(site, &mut tx, (sender, &receipt.parcel), &receipt.items).await?;
+                    let items = Some(receipt.items.as_slice());
+                    custody::receipted(site, &mut tx, (sender, &receipt.parcel), items).await?;
                 }
                 None
             }
