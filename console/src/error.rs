@@ -58,6 +58,10 @@ pub(crate) enum ConsoleError {
     NotTaken,
     #[error("no parcel for this site lies there")]
     NoParcel,
+    #[error("no request of a site lies there")]
+    NoRequest,
+    #[error("{0} site(s) were not admitted")]
+    NotAdmitted(usize),
     #[error("the answer cannot be written")]
     Output(#[source] io::Error),
 }
@@ -92,6 +96,8 @@ impl ConsoleError {
             | ConsoleError::NoVolume
             | ConsoleError::NotTaken
             | ConsoleError::NoParcel
+            | ConsoleError::NoRequest
+            | ConsoleError::NotAdmitted(_)
             | ConsoleError::Output(_) => 1,
             ConsoleError::NotWritten { source, .. } => source.exit_code(),
         }
@@ -163,6 +169,12 @@ impl ConsoleError {
             }
             ConsoleError::NoParcel => {
                 "check on the site server that the medium is mounted at that directory: parcels lie below PARCELS in it"
+            }
+            ConsoleError::NoRequest => {
+                "check on the site server that the medium is mounted at that directory: requests lie below JOINING in it"
+            }
+            ConsoleError::NotAdmitted(_) => {
+                "correct what is named above, and give the same command again: those that were admitted stay so"
             }
             ConsoleError::Upload { .. } | ConsoleError::Output(_) => return None,
         };

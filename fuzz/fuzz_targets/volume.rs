@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use packhorse_content::Outliner;
 use packhorse_domain::{Timestamp, link::ItemId};
 use packhorse_parcel::{
-    Contents, Destination, Draft, Identity, Item, Limits, ParcelId, Plan, Source, Volume, scan,
+    Contents, Destination, Draft, Identity, Item, Limits, Medium, ParcelId, Plan, Source, Volume, scan,
 };
 
 mod common;
@@ -67,7 +67,10 @@ impl World {
             volume_bytes: None,
         };
         let mut plan = Plan::make(draft, &stock, &|list| Ok(list.to_vec())).expect("it is a parcel");
-        plan.write(1, &stock, directory.path(), &mut |_| ControlFlow::Continue(())).expect("it is written");
+        plan.write(1, &stock, &Medium::at(directory.path()).expect("it is there"), &mut |_| {
+            ControlFlow::Continue(())
+        })
+        .expect("it is written");
         let path = directory.path().join(ParcelId([1; 16]).directory()).join("001.PHV");
         let good = fs::read(path).expect("it is there");
         let envelope = plan.envelope().to_vec();

@@ -74,58 +74,62 @@ impl Enrollment {
     pub(crate) fn new(site: Arc<Site>) -> Self {
         Enrollment { site, rate: Mutex::new(Rate::new(Instant::now())) }
     }
+}
 
-    async fn enroll(&self, request: &EnrollRequest) -> Result<EnrollResponse, Refusal> {
-        let site = &*self.site;
-        let key = check(request)?;
-        let mut tx = site.store.begin().await?;
-        let bearer = Bearer::of_token(site, &mut tx, request, &key).await?;
-        let certificate = site
-            .authority
-            .issue(&request.certificate_request, &bearer.name, CERTIFICATE_VALIDITY, site.now())
-            .map_err(refused_request)?;
-        let answer = match bearer.name.role {
-            Role::Site => Some(delegate(site, &mut tx, &bearer, request).await?),
-            Role::Client => {
-                let client: ClientId = bearer.name.id.parse().map_err(Error::from)?;
-                clients::seen(&mut tx, &client, "", site.now()).await?;
-                None
-            }
-            Role::Cap | Role::Admin => None,
-        };
-        if !bearer.again {
-            tokens::use_by(&mut tx, &bearer.token, &key).await?;
+/// Answers a request that came on a medium as one that came over a line.
+pub(crate) async fn answer(site: &Site, request: &EnrollRequest) -> Result<EnrollResponse, Status> {
+    enroll(site, request).await.map_err(Status::from)
+}
+
+async fn enroll(site: &Site, request: &EnrollRequest) -> Result<EnrollResponse, Refusal> {
+    let key = check(request)?;
+    let mut tx = site.store.begin().await?;
+    let bearer = Bearer::of_token(site, &mut tx, request, &key).await?;
+    let certificate = site
+        .authority
+        .issue(&request.certificate_request, &bearer.name, CERTIFICATE_VALIDITY, site.now())
+        .map_err(refused_request)?;
+    let answer = match bearer.name.role {
+        Role::Site => Some(delegate(site, &mut tx, &bearer, request).await?),
+        Role::Client => {
+            let client: ClientId = bearer.name.id.parse().map_err(Error::from)?;
+            clients::seen(&mut tx, &client, "", site.now()).await?;
+            None
         }
-        let how = if bearer.again { "enrolled again" } else { "enrolled" };
-        let text = format!(
-            "{} {} {how} from {:?} with key {}",
-            bearer.name.role,
-            bearer.name.id,
-            request.hostname,
-            key.short()
-        );
-        let class = (Severity::Info, EventType::Audit);
-        status::report(site, &mut tx, "provider", class, &bearer.name.id, &text).await?;
-        tx.commit().await?;
-
-        let delegations = match answer {
-            // On disk, so that what is believed now is believed after a restart too.
-            Some(Delegated { child, delegation }) => site.change_trust(|trust| {
-                trust.add_delegation(&delegation)?;
-                delegations_to(trust, &child)
-            })?,
-            None => site.trust(|trust| delegations_to(trust, site.code()))?,
-        };
-        Ok(EnrollResponse {
-            certificate,
-            authority: site.authority.certificate_pem().to_owned(),
-            id: bearer.name.id,
-            site: site.code().to_string(),
-            delegations,
-            trust_file: site.trust(|trust| trust.trust_file_bytes().to_vec()).into(),
-            courier_key: site.courier.recipient().to_string(),
-        })
+        Role::Cap | Role::Admin => None,
+    };
+    if !bearer.again {
+        tokens::use_by(&mut tx, &bearer.token, &key).await?;
     }
+    let how = if bearer.again { "enrolled again" } else { "enrolled" };
+    let text = format!(
+        "{} {} {how} from {:?} with key {}",
+        bearer.name.role,
+        bearer.name.id,
+        request.hostname,
+        key.short()
+    );
+    let class = (Severity::Info, EventType::Audit);
+    status::report(site, &mut tx, "provider", class, &bearer.name.id, &text).await?;
+    tx.commit().await?;
+
+    let delegations = match answer {
+        // On disk, so that what is believed now is believed after a restart too.
+        Some(Delegated { child, delegation }) => site.change_trust(|trust| {
+            trust.add_delegation(&delegation)?;
+            delegations_to(trust, &child)
+        })?,
+        None => site.trust(|trust| delegations_to(trust, site.code()))?,
+    };
+    Ok(EnrollResponse {
+        certificate,
+        authority: site.authority.certificate_pem().to_owned(),
+        id: bearer.name.id,
+        site: site.code().to_string(),
+        delegations,
+        trust_file: site.trust(|trust| trust.trust_file_bytes().to_vec()).into(),
+        courier_key: site.courier.recipient().to_string(),
+    })
 }
 
 fn delegations_to(trust: &TrustStore, site: &SiteCode) -> Result<Vec<bytes::Bytes>, TrustError> {
@@ -298,7 +302,7 @@ impl EnrollService for Enrollment {
         if !self.rate.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()) {
             return Err(Status::resource_exhausted("too many enrolments at once: come back in 5 s"));
         }
-        let answer = Enrollment::enroll(self, request.get_ref()).await.map_err(Status::from);
+        let answer = enroll(&self.site, request.get_ref()).await.map_err(Status::from);
         if let Err(status) = &answer {
             tracing::warn!(target: "provider", hostname = ?request.get_ref().hostname, reason = status.message(), "an enrolment was refused");
         }

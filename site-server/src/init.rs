@@ -1,6 +1,8 @@
 //! Makes a site: its keys, its authority, its database. `site.toml` is written last, so that an interrupted attempt
 //! is begun again and a finished one is never overwritten.
 
+mod join;
+
 use std::{
     fs,
     net::SocketAddr,
@@ -12,25 +14,20 @@ use packhorse_domain::{
     Timestamp,
     id::SiteCode,
     object::{Object, ObjectKind},
-    site::SitePath,
 };
-use packhorse_parcel::Recipient;
-use packhorse_proto::{
-    convert,
-    enroll::v1::{EnrollRequest, EnrollResponse, enroll_service_client::EnrollServiceClient},
-    object::v1 as wire,
-};
-use packhorse_runtime::{Caller, ChannelOptions, Clock, ConnectError, connect, durable::write_file_durable};
+use packhorse_proto::{convert, object::v1 as wire};
+use packhorse_runtime::{Clock, ConnectError, durable::write_file_durable};
 use packhorse_trust::{
     Author, Authority, Credentials, Director, Name, PublicKey, Role, SignedType, SigningKey, Token,
-    TrustStore, credentials, make_trust_file, sign,
+    credentials, make_trust_file, sign,
 };
 
+use join::{Joined, join};
+
 use crate::{
-    config::{Config, Content, Link, Parent, Telemetry},
-    courier::Courier,
+    config::{Config, Content, Link, Telemetry},
     directories::Directories,
-    store::{Store, Tx, delegations, neighbours, objects, parcels, settings},
+    store::{Store, Tx, objects, settings},
 };
 
 /// Certificates that a site gives. Renewal is by enrolling again.
@@ -38,7 +35,7 @@ pub(crate) const CERTIFICATE_VALIDITY: Duration = Duration::from_secs(5 * 365 * 
 const ADMIN: &str = "admin";
 
 /// What the operator said of the new site.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Plan {
     pub directory: PathBuf,
     pub code: SiteCode,
@@ -47,6 +44,16 @@ pub struct Plan {
     pub endpoints: Vec<String>,
     /// `None`: a central site.
     pub join: Option<PathBuf>,
+    /// The directory of a medium by which it joins, without a line.
+    pub medium: Option<PathBuf>,
+}
+
+/// What came of it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Made {
+    Site,
+    /// A request lies there, which the parent has to answer; then the same is done again.
+    Asked(PathBuf),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +72,11 @@ pub enum InitError {
     Unreachable(#[source] ConnectError),
     #[error("site {site} does not let us in: {text}")]
     Refused { site: SiteCode, text: String },
+    #[error(
+        "the token does not say to whom the request is encrypted: site {0} is too old for joining by courier; upgrade it and \
+         make a new token"
+    )]
+    NoCourier(SiteCode),
     #[error("the answer of site {site} is not valid: {what}")]
     Answer { site: SiteCode, what: &'static str },
     #[error("cannot {step}")]
@@ -79,7 +91,7 @@ where
 }
 
 /// Makes a central site, or a child that joins its parent.
-pub async fn init(plan: &Plan, clock: &dyn Clock) -> Result<(), InitError> {
+pub async fn init(plan: &Plan, clock: &dyn Clock) -> Result<Made, InitError> {
     let directories = Directories::new(&plan.directory);
     if directories.config().exists() {
         return Err(InitError::Exists(plan.directory.clone()));
@@ -96,7 +108,10 @@ pub async fn init(plan: &Plan, clock: &dyn Clock) -> Result<(), InitError> {
         }
         Some(token) => {
             let token = Token::from_file(token).map_err(step("read the token"))?;
-            Some(join(&directories, plan, &token, &director, clock.now()).await?)
+            match join(&directories, plan, &token, &director, clock.now()).await? {
+                Joined::Parent(parent) => Some(parent),
+                Joined::Asked(path) => return Ok(Made::Asked(path)),
+            }
         }
     };
     own.store(&directories.credentials()).map_err(step("store the site's certificate"))?;
@@ -114,7 +129,8 @@ pub async fn init(plan: &Plan, clock: &dyn Clock) -> Result<(), InitError> {
         telemetry: Telemetry::default(),
     };
     let text = toml::to_string(&config).map_err(step("write site.toml"))?;
-    write_file_durable(&directories.config(), text.as_bytes(), 0o600).map_err(step("write site.toml"))
+    write_file_durable(&directories.config(), text.as_bytes(), 0o600).map_err(step("write site.toml"))?;
+    Ok(Made::Site)
 }
 
 fn kept_key(path: &Path) -> Result<SigningKey, InitError> {
@@ -212,111 +228,4 @@ async fn describe(tx: &mut Tx, plan: &Plan, root: &PublicKey) -> Result<(), Init
         settings::set(tx, setting, value).await.map_err(step("describe the site"))?;
     }
     Ok(())
-}
-
-/// A child: the parent gives it a certificate for the link and delegates to its director.
-async fn join(
-    directories: &Directories,
-    plan: &Plan,
-    token: &Token,
-    director: &SigningKey,
-    now: Timestamp,
-) -> Result<Parent, InitError> {
-    check_token(plan, token, now)?;
-    let (key_pem, request) =
-        credentials::kept_key_and_request(&directories.parent_credentials(), plan.code.as_str())
-            .map_err(step("make the link's key"))?;
-    let courier = Courier::open(&directories.courier_key()).map_err(step("make the key for parcels"))?;
-    let answer = enroll(token, request, (director, &courier)).await?;
-    let invalid = |what| InitError::Answer { site: token.site.clone(), what };
-
-    let own = answer.delegations.iter().map(|bytes| bytes.to_vec()).collect::<Vec<_>>();
-    let trust =
-        TrustStore::new(token.root, &answer.trust_file, &own).map_err(step("check the parent's answer"))?;
-    let path: &SitePath = trust.path_of(&plan.code).ok_or_else(|| invalid("no delegation to this site"))?;
-    if path.parent() != Some(&token.site) {
-        return Err(invalid("the delegation is not by the parent"));
-    }
-    Credentials { key_pem, cert_pem: answer.certificate.clone(), authority_pem: answer.authority.clone() }
-        .store(&directories.parent_credentials())
-        .map_err(step("store the link's certificate"))?;
-
-    let store = Store::open(&directories.database()).await.map_err(step("make the database"))?;
-    let mut tx = store.begin().await.map_err(step("make the database"))?;
-    describe(&mut tx, plan, &token.root).await?;
-    neighbours::add(&mut tx, &token.site, neighbours::Relation::Parent)
-        .await
-        .map_err(step("write the parent"))?;
-    // A parent that knows nothing of parcels has none.
-    if !answer.courier_key.is_empty() {
-        let recipient: Recipient =
-            answer.courier_key.parse().map_err(|_| invalid("its courier key is none"))?;
-        parcels::put_key(&mut tx, &token.site, &recipient.to_string(), now)
-            .await
-            .map_err(step("write the parent's courier key"))?;
-    }
-    let chain = trust.delegations_to(&plan.code).map_err(step("read the delegations"))?;
-    for (site, delegation) in path.sites()[1..].iter().zip(chain) {
-        delegations::put(&mut tx, site, delegation).await.map_err(step("write the delegations"))?;
-    }
-    settings::set(&mut tx, settings::TRUST_FILE, &answer.trust_file)
-        .await
-        .map_err(step("write the trust file"))?;
-    tx.commit().await.map_err(step("make the database"))?;
-    store.close().await;
-    Ok(Parent { site: token.site.to_string(), endpoints: token.endpoints.clone() })
-}
-
-fn check_token(plan: &Plan, token: &Token, now: Timestamp) -> Result<(), InitError> {
-    if token.role != Role::Site {
-        return Err(InitError::OtherRole(token.role));
-    }
-    if token.name.as_deref() != Some(plan.code.as_str()) {
-        return Err(InitError::OtherCode {
-            token: token.name.clone().unwrap_or_default(),
-            given: plan.code.clone(),
-        });
-    }
-    if token.expired(now) {
-        return Err(InitError::Expired(token.site.clone()));
-    }
-    Ok(())
-}
-
-async fn enroll(
-    token: &Token,
-    request: String,
-    (director, courier): (&SigningKey, &Courier),
-) -> Result<EnrollResponse, InitError> {
-    let server = Name::of_site(token.site.clone(), &token.site);
-    let mut failure = None;
-    for endpoint in &token.endpoints {
-        let caller = Caller::Anonymous { authority_pem: &token.authority_pem };
-        let channel = match connect(endpoint, &server, caller, ChannelOptions::default()).await {
-            Ok(channel) => channel,
-            Err(error) => {
-                failure = Some(error);
-                continue;
-            }
-        };
-        let request = EnrollRequest {
-            secret: token.secret.as_bytes().to_vec().into(),
-            certificate_request: request,
-            director_key: director.public().as_bytes().to_vec().into(),
-            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            courier_key: courier.recipient().to_string(),
-        };
-        return EnrollServiceClient::new(channel)
-            .enroll(request)
-            .await
-            .map(tonic::Response::into_inner)
-            .map_err(|status| InitError::Refused {
-                site: token.site.clone(),
-                text: status.message().to_owned(),
-            });
-    }
-    Err(failure.map_or_else(
-        || InitError::Answer { site: token.site.clone(), what: "the token names no endpoint" },
-        InitError::Unreachable,
-    ))
 }

@@ -14,7 +14,7 @@ use packhorse_runtime::{SystemClock, error_chain};
 use packhorse_site_server::{
     app,
     config::Config,
-    init::{Plan, init},
+    init::{Made, Plan, init},
 };
 
 /// Site server of Packhorse: a site's database, its content, and its links to the parent and the children.
@@ -43,8 +43,11 @@ Examples:
   site-server init --dir /var/lib/packhorse --code CEN --name Central --endpoint cen.example.org:7443
   site-server init --dir /var/lib/packhorse --code PAR --name Paris --endpoint par.example.org:7443 --join par.token
 
+  site-server init --dir /var/lib/packhorse --code LYO --name Lyon --join lyo.token --medium /media/usb
+
 The parent's administrator makes the token with `packhorse site token PAR --out par.token`. An attempt that was cut \
-is repeated with the same command. The directory's `admin` holds what the console needs. The central site's \
+is repeated with the same command. With --medium nothing goes over a line: the first run leaves a request on the \
+medium, `packhorse site admit DIR` at the parent answers it, and the same command again makes the site. The directory's `admin` holds what the console needs. The central site's \
 `keys/root.pem` signs the trust file: keep a copy offline.")]
     Init(Init),
     /// Run the site server
@@ -82,6 +85,9 @@ struct Init {
     /// The token file of the parent site; without it the site is a central one
     #[arg(long, value_name = "TOKENFILE")]
     join: Option<PathBuf>,
+    /// Join by courier: the directory of a medium, for the request, and then for the answer
+    #[arg(long, value_name = "DIR", requires = "join")]
+    medium: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -104,8 +110,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Init(asked) => {
             let plan = plan(asked);
-            runtime.block_on(init(&plan, &SystemClock))?;
             let mut out = io::stdout();
+            if let Made::Asked(path) = runtime.block_on(init(&plan, &SystemClock))? {
+                writeln!(out, "the request to join lies in {}", path.display())?;
+                writeln!(out, "at the parent: packhorse site admit DIR, where the medium is mounted")?;
+                writeln!(out, "then here:     the same command again, with the medium")?;
+                return Ok(ExitCode::SUCCESS);
+            }
             writeln!(out, "made site {} in {}", plan.code, plan.directory.display())?;
             writeln!(out, "start it:      site-server serve --dir {}", plan.directory.display())?;
             writeln!(out, "the console's: {}", plan.directory.join("admin").display())?;
@@ -130,6 +141,7 @@ fn plan(asked: Init) -> Plan {
         listen: asked.listen,
         endpoints,
         join: asked.join,
+        medium: asked.medium,
     }
 }
 

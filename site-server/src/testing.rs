@@ -104,8 +104,25 @@ impl Node {
             listen: address,
             endpoints: vec![address.to_string()],
             join,
+            medium: None,
         };
         init(&plan, &*clock).await.expect("a site");
+        Node::serving(&plan, (directory, listener), clock, change).await
+    }
+
+    /// A site that was made already.
+    pub(crate) async fn opened(plan: &Plan, directory: TempDir, clock: Arc<dyn Clock>) -> Node {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        Node::serving(plan, (directory, listener), clock, |_| {}).await
+    }
+
+    async fn serving(
+        plan: &Plan,
+        (directory, listener): (TempDir, TcpListener),
+        clock: Arc<dyn Clock>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Node {
+        let address = listener.local_addr().expect("an address");
         let mut settings = Config::load(&plan.directory.join("site.toml")).expect("settings");
         change(&mut settings);
         let site = Arc::new(Site::open(&plan.directory, settings, clock.clone()).await.expect("opened"));

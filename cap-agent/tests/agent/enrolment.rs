@@ -27,6 +27,7 @@ fn token(setting: &Setting) -> Token {
         root: SigningKey::generate().public(),
         secret: Secret::generate(),
         expires: soon(),
+        courier_key: None,
     }
 }
 

@@ -102,6 +102,7 @@ impl World {
             root: organisation.root.public(),
             secret: Secret::generate(),
             expires: now.plus(DAY),
+            courier_key: None,
         }
         .create_file(&token)
         .unwrap();

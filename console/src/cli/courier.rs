@@ -77,16 +77,13 @@ Examples:
     #[command(after_help = "\
 Examples:
   packhorse courier receive /media/usb
+  packhorse courier receive /media/usb --receipt-to /media/usb
   packhorse courier receive /media/usb/PARCELS/3FA2BC91/001.PHV
 
 PATH is a directory on the site server where the medium is mounted, or one volume in it. Nothing is \
 lost on Ctrl-C: what was taken stays, and the same command goes on. Give it again with each medium \
 if the volumes came on several.")]
-    Receive {
-        /// A directory on the site server, or one volume
-        #[arg(value_name = "PATH", value_parser = parse::server_directory)]
-        path: String,
-    },
+    Receive(Receive),
     /// The courier as a way to a neighbour: when it leaves, how long it takes, what goes by it
     #[command(subcommand)]
     Route(RouteCommand),
@@ -183,6 +180,17 @@ pub(crate) struct Sent {
     /// When it is expected there, as 3d, 2027-01-31 (the end of that day in UTC) or 2027-01-31T22:00:00Z
     #[arg(long, value_name = "TIME", value_parser = parcel::expected)]
     pub(crate) expect: Option<Expected>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Receive {
+    /// A directory on the site server, or one volume
+    #[arg(value_name = "PATH", value_parser = parse::server_directory)]
+    pub(crate) path: String,
+    /// Then write a parcel with the receipt, and all else that waits to go back, to this directory on
+    /// the site server [default: the receipt goes by the line, or with the next parcel]
+    #[arg(long, value_name = "DIR", value_parser = parse::server_directory)]
+    pub(crate) receipt_to: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -15,6 +15,18 @@ pub(crate) enum SiteCommand {
     /// Show this site's links, queues, agents and components
     #[command(after_help = "Examples:\n  packhorse site status\n  packhorse status site --watch")]
     Status,
+    /// Answer the requests of new child sites that join by courier
+    #[command(after_help = "\
+Examples:
+  packhorse site admit /media/usb
+
+DIR is a directory on the site server where the medium is mounted: `site-server init --medium` left a \
+request there, and the answer is written beside it. Exit code 1 if one was refused, or none lies there.")]
+    Admit {
+        /// A directory on the site server
+        #[arg(value_name = "DIR", value_parser = parse::server_directory)]
+        path: String,
+    },
     /// Make a one-time token with which a new child site joins this site
     #[command(after_help = "\
 Examples:

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use packhorse_proto::provider::v1::{self as wire, mark_parcel_request::As};
 
 use crate::{
-    cli::courier::{Contents, CourierCommand, Create, OnMedium, Sent, Show, Write},
+    cli::courier::{Contents, CourierCommand, Create, OnMedium, Receive, Sent, Show, Write},
     commands::{
         now,
         progress::{Step, follow},
@@ -39,7 +39,7 @@ pub(crate) async fn courier(session: &Session, command: CourierCommand) -> Resul
         CourierCommand::Show(asked) => self::show_one(session, asked).await,
         CourierCommand::Route(command) => route::route(session, command).await,
         CourierCommand::Take(asked) => route::take(session, asked).await,
-        CourierCommand::Receive { path } => receive(session, path).await,
+        CourierCommand::Receive(asked) => receive(session, asked).await,
         CourierCommand::Keys => {
             let answer = session.courier().list_keys(wire::ListKeysRequest {}).await?.into_inner();
             show(&Keys::from(answer), session.format)
@@ -65,9 +65,29 @@ async fn create(session: &Session, asked: Create) -> Result<(), ConsoleError> {
         hold_line: asked.hold_line,
     };
     let parcel = whole(session.courier().create_parcel(request).await?.into_inner().parcel)?;
-    let Some(medium) = asked.medium else {
-        return show(&Parcel::from(parcel), session.format);
-    };
+    match asked.medium {
+        None => show(&Parcel::from(parcel), session.format),
+        Some(medium) => show(&Brief(to_medium(session, parcel, medium).await?.into()), session.format),
+    }
+}
+
+/// A parcel of all that waits for some sites, on a medium.
+async fn laid_and_written(
+    session: &Session,
+    to: Vec<String>,
+    medium: &str,
+) -> Result<wire::Parcel, ConsoleError> {
+    let request = wire::CreateParcelRequest { to, ..wire::CreateParcelRequest::default() };
+    let parcel = whole(session.courier().create_parcel(request).await?.into_inner().parcel)?;
+    to_medium(session, parcel, medium.to_owned()).await
+}
+
+/// Writes all of a parcel that has just been laid out.
+async fn to_medium(
+    session: &Session,
+    parcel: wire::Parcel,
+    medium: String,
+) -> Result<wire::Parcel, ConsoleError> {
     let digits = short(&parcel.id);
     // Whoever leaves it now must know the name, and nothing is on standard output yet.
     let note = format!(
@@ -76,10 +96,11 @@ async fn create(session: &Session, asked: Create) -> Result<(), ConsoleError> {
     // There is nowhere else to say it.
     let _ = writeln!(io::stderr(), "{}", crate::view::clean(&note));
     let request = wire::WriteParcelRequest { parcel: parcel.id, path: medium.clone(), volumes: Vec::new() };
-    match written(session, request).await {
-        Ok(parcel) => show(&Brief(parcel.into()), session.format),
-        Err(source) => Err(ConsoleError::NotWritten { parcel: digits, medium, source: Box::new(source) }),
-    }
+    written(session, request).await.map_err(|source| ConsoleError::NotWritten {
+        parcel: digits,
+        medium,
+        source: Box::new(source),
+    })
 }
 
 async fn write(session: &Session, asked: Write) -> Result<(), ConsoleError> {
@@ -147,8 +168,8 @@ async fn show_one(session: &Session, asked: Show) -> Result<(), ConsoleError> {
     }
 }
 
-async fn receive(session: &Session, path: String) -> Result<(), ConsoleError> {
-    let request = wire::ReceiveParcelsRequest { path };
+async fn receive(session: &Session, asked: Receive) -> Result<(), ConsoleError> {
+    let request = wire::ReceiveParcelsRequest { path: asked.path };
     let messages = session.courier().receive_parcels(request).await?.into_inner();
     let last = follow(messages, |message| Step {
         text: message.step.clone(),
@@ -156,8 +177,19 @@ async fn receive(session: &Session, path: String) -> Result<(), ConsoleError> {
         bytes_total: message.bytes_total,
     })
     .await?;
-    let received = Received::from(last);
+    let mut received = Received::from(last);
+    let mut answered = Ok(());
+    if let Some(medium) = asked.receipt_to {
+        for site in received.receipts_to() {
+            match laid_and_written(session, vec![site], &medium).await {
+                Ok(parcel) => received.answer(parcel),
+                // What was taken is taken, and has to be shown.
+                Err(error) => answered = Err(error),
+            }
+        }
+    }
     show(&received, session.format)?;
+    answered?;
     match received.is_everything() {
         Some(true) => Ok(()),
         Some(false) => Err(ConsoleError::NotTaken),

@@ -18,7 +18,7 @@ use crate::{
         client::Clients,
         done::{self, Done},
         show,
-        site::{Points, Sites},
+        site::{Admitted, Points, Sites},
     },
 };
 
@@ -29,12 +29,24 @@ pub(crate) async fn site(session: &Session, command: SiteCommand) -> Result<(), 
             show(&Sites::from(answer), session.format)
         }
         SiteCommand::Status => status::site(session).await,
+        SiteCommand::Admit { path } => admit(session, path).await,
         SiteCommand::Token { code, token } => {
             let request =
                 wire::CreateSiteTokenRequest { code: code.to_string(), valid_s: whole_seconds(token.valid) };
             let answer = session.sites().create_site_token(request).await?.into_inner();
             hand_over(session, &token, answer.token)
         }
+    }
+}
+
+async fn admit(session: &Session, path: String) -> Result<(), ConsoleError> {
+    let answer = session.sites().admit_sites(wire::AdmitSitesRequest { path }).await?.into_inner();
+    let admitted = Admitted::from(answer);
+    show(&admitted, session.format)?;
+    match admitted.refused() {
+        _ if admitted.is_empty() => Err(ConsoleError::NoRequest),
+        0 => Ok(()),
+        refused => Err(ConsoleError::NotAdmitted(refused)),
     }
 }
 

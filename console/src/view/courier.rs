@@ -20,6 +20,8 @@ pub(crate) struct Verified {
 #[derive(Debug, Serialize)]
 pub(crate) struct Received {
     parcels: Vec<ReceivedParcel>,
+    /// Parcels with receipts that were written.
+    answers: Vec<Parcel>,
 }
 
 #[derive(Debug, Serialize)]
@@ -31,6 +33,8 @@ struct ReceivedParcel {
     faults: Vec<String>,
     refused: String,
     for_others: bool,
+    #[serde(skip)]
+    receipt_to: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -56,8 +60,9 @@ impl From<wire::ReceiveParcelsResponse> for Received {
             faults: received.faults,
             refused: received.refused,
             for_others: received.for_others,
+            receipt_to: Some(received.receipt_to).filter(|site| !site.is_empty()),
         };
-        Received { parcels: answer.parcels.into_iter().map(one).collect() }
+        Received { parcels: answer.parcels.into_iter().map(one).collect(), answers: Vec::new() }
     }
 }
 
@@ -87,6 +92,17 @@ impl Verified {
 }
 
 impl Received {
+    /// The sites to which receipts of these go, each once.
+    pub(crate) fn receipts_to(&self) -> Vec<String> {
+        let all = self.parcels.iter().filter_map(|one| one.receipt_to.clone());
+        all.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// A parcel with receipts was written.
+    pub(crate) fn answer(&mut self, parcel: wire::Parcel) {
+        self.answers.push(Parcel::summary(parcel));
+    }
+
     /// Whether nothing is left to take; `None`: there was nothing.
     pub(crate) fn is_everything(&self) -> Option<bool> {
         let taken = |one: &ReceivedParcel| one.items_left == 0 && one.refused.is_empty();
@@ -139,7 +155,12 @@ impl View for Received {
         if self.parcels.is_empty() {
             return "nothing was found".to_owned();
         }
-        self.parcels.iter().map(ReceivedParcel::text).collect::<Vec<_>>().join("\n")
+        let answer = |parcel: &Parcel| {
+            let digits = parcel.short();
+            clean(&format!("receipt written: parcel {digits} to {}", parcel.sites()))
+        };
+        let received = self.parcels.iter().map(ReceivedParcel::text);
+        received.chain(self.answers.iter().map(answer)).collect::<Vec<_>>().join("\n")
     }
 }
 

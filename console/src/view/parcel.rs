@@ -141,7 +141,7 @@ impl Parcel {
         self.volumes
     }
 
-    fn sites(&self) -> String {
+    pub(crate) fn sites(&self) -> String {
         self.to.iter().map(|to| to.site.as_str()).collect::<Vec<_>>().join(", ")
     }
 

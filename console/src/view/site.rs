@@ -7,7 +7,7 @@ use packhorse_proto::{
 use serde::Serialize;
 
 use crate::view::{
-    Screen, View, amount, clock, or_dash, section, table, time, transfer::Transfer, word, yes,
+    Screen, View, amount, clean, clock, or_dash, section, table, time, transfer::Transfer, word, yes,
 };
 
 #[derive(Debug, Serialize)]
@@ -105,6 +105,53 @@ impl View for Sites {
         };
         let rows: Vec<_> = self.sites.iter().map(row).collect();
         table(screen, ["SITE", "PARENT", "NAME", "LINK", "HEARD OF", "SOFTWARE"], &rows, "no sites")
+    }
+}
+
+/// What became of the requests of new sites on a medium.
+#[derive(Debug, Serialize)]
+pub(crate) struct Admitted {
+    sites: Vec<OneAdmitted>,
+}
+
+#[derive(Debug, Serialize)]
+struct OneAdmitted {
+    code: String,
+    admitted: bool,
+    reason: String,
+}
+
+impl From<wire::AdmitSitesResponse> for Admitted {
+    fn from(answer: wire::AdmitSitesResponse) -> Self {
+        let one = |site: wire::SiteAdmitted| OneAdmitted {
+            code: site.code,
+            admitted: site.admitted,
+            reason: site.reason,
+        };
+        Admitted { sites: answer.sites.into_iter().map(one).collect() }
+    }
+}
+
+impl Admitted {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sites.is_empty()
+    }
+
+    pub(crate) fn refused(&self) -> usize {
+        self.sites.iter().filter(|site| !site.admitted).count()
+    }
+}
+
+impl View for Admitted {
+    fn text(&self, _screen: Screen) -> String {
+        if self.sites.is_empty() {
+            return "nothing was found".to_owned();
+        }
+        let line = |site: &OneAdmitted| match site.admitted {
+            true => clean(&format!("site {}: the answer lies on the medium", site.code)),
+            false => clean(&format!("site {}: refused: {}", site.code, site.reason)),
+        };
+        self.sites.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 }
 

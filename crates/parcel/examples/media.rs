@@ -23,8 +23,8 @@ use std::{
 use packhorse_content::Outline;
 use packhorse_domain::{Timestamp, link::ItemId};
 use packhorse_parcel::{
-    Contents, Destination, Draft, Identity, Item, Limits, OpenError, ParcelId, Plan, Progress, Source,
-    Volume, scan,
+    Contents, Destination, Draft, Identity, Item, Limits, Medium, OpenError, ParcelId, Plan, Progress,
+    Source, Volume, scan,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -87,9 +87,10 @@ fn write(state: &Path, root: &Path, numbers: &[String]) -> Result<()> {
     for item in plan.list().items() {
         files.insert(item.id, File::open(String::from_utf8(item.head.clone())?)?);
     }
+    let medium = Medium::at(root)?;
     let (files, began, mut bytes) = (Files(files), Instant::now(), 0);
     for number in numbers {
-        bytes += plan.write(number.parse()?, &files, root, &mut carry_on)?.length;
+        bytes += plan.write(number.parse()?, &files, &medium, &mut carry_on)?.length;
         fs::write(state.join("plan"), plan.to_bytes())?;
     }
     say("write_s", format!("{:.2}", began.elapsed().as_secs_f64()))?;

@@ -25,6 +25,7 @@ mod head;
 mod id;
 mod key;
 mod layout;
+mod letter;
 mod limits;
 mod list;
 mod medium;
@@ -43,12 +44,13 @@ pub use head::{Head, HeadError};
 pub use id::{PARCELS, ParcelId, ParcelIdError};
 pub use key::{Identity, KeyError, Recipient};
 pub use layout::Piece;
+pub use letter::{LetterError, open_letter, seal_letter};
 pub use limits::{
     DESTINATIONS_MAX, ENVELOPE_BYTES_MAX, HEAD_BYTES_MAX, Limits, PIECE_BYTES_MAX, VOLUME_BYTES_MAX,
     VOLUME_BYTES_MIN, VOLUMES_MAX,
 };
 pub use list::{Destination, Item, ListError, PackingList, ParcelInfo};
-pub use medium::MediumError;
+pub use medium::{Medium, MediumError};
 pub use plan::{Draft, Plan, PlanError, Source, Written};
 pub use scan::{FoundParcel, FoundVolume, Scan, scan};
 pub use volume::{Damage, OpenError, PieceDamaged, ReadError, Reading, Volume};

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -32,6 +32,8 @@ pub enum MediumError {
         #[source]
         source: io::Error,
     },
+    #[error("the medium at {} was removed", path.display())]
+    Removed { path: PathBuf },
     #[error("another file is in the way: {}", path.display())]
     InTheWay { path: PathBuf },
     #[error("cannot {operation} {}", path.display())]
@@ -43,7 +45,46 @@ pub enum MediumError {
     },
 }
 
+/// A directory on a medium, as it was when somebody began to write there. Once the medium is removed, its path may name a
+/// directory on another disk.
+#[derive(Debug)]
+pub struct Medium {
+    root: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Medium {
+    /// # Errors
+    /// There is nothing at that path.
+    pub fn at(root: &Path) -> Result<Medium, MediumError> {
+        let facts = fs::metadata(root).map_err(MediumError::of("look at", root))?;
+        Ok(Medium { root: root.to_owned(), device: facts.dev(), inode: facts.ino() })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether it is still there.
+    pub(crate) fn check(&self) -> Result<(), MediumError> {
+        let removed = || MediumError::Removed { path: self.root.clone() };
+        let facts = fs::metadata(&self.root).map_err(|_| removed())?;
+        if (facts.dev(), facts.ino()) == (self.device, self.inode) { Ok(()) } else { Err(removed()) }
+    }
+}
+
 impl MediumError {
+    /// Of a medium that could be written a moment ago: it is not write-protected, it fails.
+    pub(crate) fn midway(self) -> MediumError {
+        match self {
+            MediumError::ReadOnly { path, source } => {
+                MediumError::Failed { operation: "go on writing", path, source }
+            }
+            other => other,
+        }
+    }
+
     /// For `map_err`: an operation on a path failed.
     pub(crate) fn of(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> MediumError {
         move |source| {
@@ -78,7 +119,7 @@ impl MediumError {
 
 /// `None` if the file system does not say.
 fn free_bytes(directory: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(directory).ok()?;
+    let stat = rustix::fs::statvfs(directory).ok().filter(|stat| stat.f_blocks > 0)?;
     stat.f_bavail.checked_mul(stat.f_frsize)
 }
 

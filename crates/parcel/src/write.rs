@@ -21,7 +21,7 @@ use crate::{
     head::{Front, Head},
     id::volume_name,
     list::PackingList,
-    medium::{self, MediumError},
+    medium::{self, Medium, MediumError},
     plan::{Plan, Source, Written},
     readme,
     seal::Sealer,
@@ -70,10 +70,32 @@ pub enum WriteError {
 }
 
 impl Plan {
-    /// Writes a volume below `root`, a directory on a medium, and records it. If it is there already and whole, it is
-    /// recorded; so what was interrupted is simply done again. A volume that failed leaves nothing under its name.
+    /// Writes a volume to a medium, and records it. If it is there already and whole, it is recorded; so what was
+    /// interrupted is simply done again. A volume that failed leaves nothing under its name.
     pub fn write(
         &mut self,
+        number: u16,
+        source: &dyn Source,
+        medium: &Medium,
+        progress: &mut OnProgress<'_>,
+    ) -> Result<Written, WriteError> {
+        medium.check().map_err(WriteError::Medium)?;
+        let written = self.write_below(number, source, medium.root(), progress);
+        // Whatever went wrong, it did because of that; and what seemed to go well lies on another disk.
+        if let Err(removed) = medium.check() {
+            if written.is_ok() {
+                let directory = medium.root().join(self.list.info().id.directory());
+                drop(fs::remove_file(directory.join(volume_name(number))));
+            }
+            return Err(WriteError::Medium(removed));
+        }
+        let written = written?;
+        self.record(number, Some(written));
+        Ok(written)
+    }
+
+    fn write_below(
+        &self,
         number: u16,
         source: &dyn Source,
         root: &Path,
@@ -86,12 +108,10 @@ impl Plan {
         let directory = medium::make_directories(root, &self.list.info().id.directory());
         let directory = directory.map_err(WriteError::Medium)?;
         let path = directory.join(volume_name(number));
-        let written = match fs::symlink_metadata(&path) {
-            Ok(_) => self.take_over(number, &path, progress)?,
-            Err(_) => self.write_anew(number, source, &path, progress)?,
-        };
-        self.record(number, Some(written));
-        Ok(written)
+        match fs::symlink_metadata(&path) {
+            Ok(_) => self.take_over(number, &path, progress),
+            Err(_) => self.write_anew(number, source, &path, progress),
+        }
     }
 
     /// The run that wrote it ended before it was recorded, or it was copied there.
@@ -180,7 +200,7 @@ fn fill(
         drop(send);
         (fed, sink.join().expect("it does not panic"))
     });
-    let failed = |error| WriteError::Medium(MediumError::of_write("write", path, length)(error));
+    let failed = |error| WriteError::Medium(MediumError::of_write("write", path, length)(error).midway());
     // If the medium failed, the feeding ended because of it.
     let mut hasher = sunk.map_err(failed)?;
     fed?;
@@ -234,7 +254,11 @@ fn write_readme(path: &Path, head: &Head) -> Result<(), WriteError> {
         (1..=head.count).filter(|number| directory.join(volume_name(*number)).exists()).collect();
     let temporary = directory.join("README.TMP");
     let text = readme::text(head, &here);
-    medium::write_over(&temporary, &directory.join(readme::NAME), text.as_bytes()).map_err(WriteError::Medium)
+    match medium::write_over(&temporary, &directory.join(readme::NAME), text.as_bytes()) {
+        // It is for whoever finds the medium: a volume that fills it to the last byte is whole without.
+        Ok(()) | Err(MediumError::Full { .. }) => Ok(()),
+        Err(error) => Err(WriteError::Medium(error.midway())),
+    }
 }
 
 impl Written {

@@ -12,6 +12,10 @@ use packhorse_domain::Timestamp;
 use super::*;
 use crate::{Destination, Draft, Identity, Item, ParcelId};
 
+fn at(root: &Path) -> Medium {
+    Medium::at(root).unwrap()
+}
+
 /// One item of 3 MB, from a source that can be made to fail.
 struct Lump {
     bytes: Vec<u8>,
@@ -84,22 +88,22 @@ fn an_item_that_changed_ends_it_and_nothing_is_left() {
     let mut plan = plan(&good);
     let mut changed = lump();
     changed.bytes[2_500_000] ^= 1;
-    let error = plan.write(1, &changed, root.path(), &mut carry_on).unwrap_err();
+    let error = plan.write(1, &changed, &at(root.path()), &mut carry_on).unwrap_err();
     assert!(matches!(error, WriteError::Changed { offset: 2_097_152, .. }), "{error:?}");
     changed.bytes.truncate(2_500_000);
-    let error = plan.write(1, &changed, root.path(), &mut carry_on).unwrap_err();
+    let error = plan.write(1, &changed, &at(root.path()), &mut carry_on).unwrap_err();
     assert!(matches!(error, WriteError::Short { .. }), "{error:?}");
     let failing = Lump { kind: Some(io::ErrorKind::PermissionDenied), ..lump() };
-    let error = plan.write(1, &failing, root.path(), &mut carry_on).unwrap_err();
+    let error = plan.write(1, &failing, &at(root.path()), &mut carry_on).unwrap_err();
     assert!(matches!(error, WriteError::Source { .. }), "{error:?}");
     assert!(matches!(
-        plan.write(2, &good, root.path(), &mut carry_on),
+        plan.write(2, &good, &at(root.path()), &mut carry_on),
         Err(WriteError::NoSuchVolume { number: 2, count: 1 })
     ));
 
     assert!(names(&plan, root.path()).is_empty());
     assert_eq!(plan.written(), [None]);
-    plan.write(1, &good, root.path(), &mut carry_on).unwrap();
+    plan.write(1, &good, &at(root.path()), &mut carry_on).unwrap();
     assert_eq!(names(&plan, root.path()), ["001.PHV", "README.TXT"]);
 }
 
@@ -109,7 +113,7 @@ fn progress_grows_to_the_end_and_may_cancel_anywhere() {
     let lump = lump();
     let mut plan = plan(&lump);
     let mut seen = Vec::new();
-    plan.write(1, &lump, root.path(), &mut |progress| {
+    plan.write(1, &lump, &at(root.path()), &mut |progress| {
         seen.push(progress);
         ControlFlow::Continue(())
     })
@@ -123,7 +127,7 @@ fn progress_grows_to_the_end_and_may_cancel_anywhere() {
         let root = memory();
         plan.forget(1);
         let mut left = calls;
-        let written = plan.write(1, &lump, root.path(), &mut |_| match left.checked_sub(1) {
+        let written = plan.write(1, &lump, &at(root.path()), &mut |_| match left.checked_sub(1) {
             Some(fewer) => {
                 left = fewer;
                 ControlFlow::Continue(())
@@ -143,12 +147,12 @@ fn what_a_run_left_is_replaced_and_what_it_finished_is_taken_over() {
     let directory = root.path().join(plan.list.info().id.directory());
     fs::create_dir_all(&directory).unwrap();
     fs::write(directory.join("001.TMP"), vec![1; 9_000_000]).unwrap();
-    let written = plan.write(1, &lump, root.path(), &mut carry_on).unwrap();
+    let written = plan.write(1, &lump, &at(root.path()), &mut carry_on).unwrap();
     assert_eq!(names(&plan, root.path()), ["001.PHV", "README.TXT"]);
     // Killed before the record was kept.
     plan.forget(1);
     let stamp = fs::metadata(directory.join("001.PHV")).unwrap().modified().unwrap();
-    assert_eq!(plan.write(1, &lump, root.path(), &mut carry_on).unwrap(), written);
+    assert_eq!(plan.write(1, &lump, &at(root.path()), &mut carry_on).unwrap(), written);
     assert_eq!(
         fs::metadata(directory.join("001.PHV")).unwrap().modified().unwrap(),
         stamp,
@@ -162,13 +166,13 @@ fn what_a_run_left_is_replaced_and_what_it_finished_is_taken_over() {
     file.sync_all().unwrap();
     assert!(matches!(written.verify(&path, &mut carry_on), Err(WriteError::Misread { .. })));
     let in_the_way = |error| matches!(error, Err(WriteError::Medium(MediumError::InTheWay { .. })));
-    assert!(in_the_way(plan.write(1, &lump, root.path(), &mut carry_on)), "it is damaged");
+    assert!(in_the_way(plan.write(1, &lump, &at(root.path()), &mut carry_on)), "it is damaged");
     fs::write(&path, "something else").unwrap();
-    assert!(in_the_way(plan.write(1, &lump, root.path(), &mut carry_on)));
+    assert!(in_the_way(plan.write(1, &lump, &at(root.path()), &mut carry_on)));
     assert_eq!(fs::read(&path).unwrap(), b"something else");
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink("/dev/null", &path).unwrap();
-    assert!(in_the_way(plan.write(1, &lump, root.path(), &mut carry_on)));
+    assert!(in_the_way(plan.write(1, &lump, &at(root.path()), &mut carry_on)));
 }
 
 #[test]
@@ -201,14 +205,47 @@ fn a_medium_that_is_gone_or_full_is_told() {
     let root = memory();
     let lump = lump();
     let mut plan = plan(&lump);
-    let gone = root.path().join("gone");
-    let error = plan.write(1, &lump, &gone, &mut carry_on).unwrap_err();
-    assert!(matches!(error, WriteError::Medium(MediumError::Io { .. })), "{error:?}");
+    assert!(matches!(Medium::at(&root.path().join("gone")), Err(MediumError::Io { .. })));
     let error = medium::check_room(&root.path().join("file"), u64::MAX).unwrap_err();
     assert!(matches!(error, MediumError::Full { needed: u64::MAX, free: 1.., .. }), "{error:?}");
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o500)).unwrap();
     // Whoever runs as root may write there all the same.
-    if let Err(error) = plan.write(1, &lump, root.path(), &mut carry_on) {
+    if let Err(error) = plan.write(1, &lump, &at(root.path()), &mut carry_on) {
         assert!(matches!(error, WriteError::Medium(MediumError::ReadOnly { .. })), "{error:?}");
+    }
+}
+
+/// Once it is unmounted, its path names a directory of the machine's own disk.
+#[test]
+fn what_lies_elsewhere_after_the_medium_was_removed_does_not_count() {
+    let root = memory();
+    let (mounted, beside) = (root.path().join("mounted"), root.path().join("beside"));
+    let own = |root: &Path, plan: &Plan| root.join(plan.list().info().id.directory()).join("001.PHV");
+    let lump = lump();
+    for early in [true, false] {
+        fs::create_dir(&mounted).unwrap();
+        let medium = at(&mounted);
+        let mut plan = plan(&lump);
+        let remove = || {
+            fs::rename(&mounted, &beside).unwrap();
+            fs::create_dir(&mounted).unwrap();
+        };
+        if early {
+            remove();
+        }
+        let mut is_removed = early;
+        let written = plan.write(1, &lump, &medium, &mut |progress| {
+            // While the first half is written.
+            if !is_removed && progress.done > progress.total / 4 {
+                remove();
+                is_removed = true;
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(matches!(written, Err(WriteError::Medium(MediumError::Removed { .. }))), "{written:?}");
+        assert!(!own(&mounted, &plan).exists());
+        assert_eq!(plan.unwritten().count(), usize::from(plan.list().volumes()));
+        fs::remove_dir_all(&beside).unwrap();
+        fs::remove_dir_all(&mounted).unwrap();
     }
 }

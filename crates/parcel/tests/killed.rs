@@ -8,7 +8,7 @@ use std::{
     process::{Command, ExitStatus},
 };
 
-use packhorse_parcel::{MediumError, Plan, Volume, WriteError, scan};
+use packhorse_parcel::{Medium, MediumError, Plan, Volume, WriteError, scan};
 
 #[expect(dead_code, reason = "others use the rest of it")]
 mod kit;
@@ -52,8 +52,9 @@ fn writes_where_it_is_told_to() {
     let directory = Path::new(&directory);
     let (stock, _) = stock();
     let mut plan = kept(directory);
+    let medium = Medium::at(&directory.join("medium")).unwrap();
     for number in plan.unwritten().collect::<Vec<_>>() {
-        let written = plan.write(number, &stock, &directory.join("medium"), &mut |_| {
+        let written = plan.write(number, &stock, &medium, &mut |_| {
             step();
             ControlFlow::Continue(())
         });

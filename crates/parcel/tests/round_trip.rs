@@ -4,7 +4,7 @@ use std::fs;
 
 use packhorse_domain::link::ItemId;
 use packhorse_parcel::{
-    Contents, ContentsError, Limits, OpenError, ParcelId, Plan, PlanError, ReadError, Volume, scan,
+    Contents, ContentsError, Limits, Medium, OpenError, ParcelId, Plan, PlanError, ReadError, Volume, scan,
 };
 
 mod kit;
@@ -67,7 +67,7 @@ fn volumes_come_in_any_order_on_any_media_and_what_is_missing_is_named() {
     let mut paths = Vec::new();
     for number in (1..=count).rev() {
         let root = if number % 2 == 0 { other.path() } else { medium.path() };
-        let written = plan.write(number, &stock, root, &mut kit::carry_on).unwrap();
+        let written = plan.write(number, &stock, &Medium::at(root).unwrap(), &mut kit::carry_on).unwrap();
         let path = kit::path_of(&plan, root, number);
         assert!(written.length <= MIB as u64 * 3 / 2);
         assert_eq!(fs::metadata(&path).unwrap().len(), written.length);
@@ -105,7 +105,7 @@ fn a_volume_that_is_there_twice_is_told_from_one_that_was_written_twice() {
 
     let aside = kit::memory();
     plan.forget(2);
-    plan.write(2, &stock, aside.path(), &mut kit::carry_on).unwrap();
+    plan.write(2, &stock, &Medium::at(aside.path()).unwrap(), &mut kit::carry_on).unwrap();
     fs::copy(kit::path_of(&plan, aside.path(), 2), &copy).unwrap();
     assert_eq!(twice(&scan(medium.path()).unwrap()), [(2, false)]);
     // It was signed alike: either does.
@@ -125,7 +125,7 @@ fn a_volume_of_another_parcel_is_told_and_so_is_what_is_no_volume() {
     draft.id.0[15] ^= 1;
     let mut second = Plan::make(draft, &stock, &sign).unwrap();
     let path = write_all(&mut first, &stock, medium.path()).remove(0);
-    let error = second.write(1, &stock, medium.path(), &mut kit::carry_on).unwrap_err();
+    let error = second.write(1, &stock, &Medium::at(medium.path()).unwrap(), &mut kit::carry_on).unwrap_err();
     assert!(
         matches!(error, packhorse_parcel::WriteError::Medium(packhorse_parcel::MediumError::InTheWay { .. })),
         "{error:?}"
@@ -262,7 +262,7 @@ fn a_plan_comes_back_from_its_bytes_with_what_was_written() {
     let (sites, (stock, items)) = (sites(1), mixed(&[0]));
     let medium = kit::memory();
     let mut plan = plan(&sites, &stock, items, Some(MIB as u64 * 2));
-    plan.write(2, &stock, medium.path(), &mut kit::carry_on).unwrap();
+    plan.write(2, &stock, &Medium::at(medium.path()).unwrap(), &mut kit::carry_on).unwrap();
     let bytes = plan.to_bytes();
     assert_eq!(Plan::from_bytes(&bytes, &unsign).unwrap(), plan);
     assert!(!plan.unwritten().any(|number| number == 2));

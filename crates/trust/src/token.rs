@@ -104,6 +104,8 @@ pub struct Token {
     pub root: PublicKey,
     pub secret: Secret,
     pub expires: Timestamp,
+    /// For a child site: what it encrypts its request to if it joins by courier, an age recipient.
+    pub courier_key: Option<String>,
 }
 
 impl Token {
@@ -123,6 +125,7 @@ impl Token {
             root: self.root.to_string(),
             secret: Zeroizing::new(hex::encode(self.secret.as_bytes())),
             authority: self.authority_pem.clone(),
+            courier_key: self.courier_key.clone(),
         };
         let body = toml::to_string_pretty(&text)
             .map_err(|error| TokenError::Syntax { reason: error.to_string() })?;
@@ -212,6 +215,8 @@ struct Text {
     #[serde(serialize_with = "serialize_secret", deserialize_with = "deserialize_secret")]
     secret: Zeroizing<String>,
     authority: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    courier_key: Option<String>,
 }
 
 impl Text {
@@ -237,6 +242,7 @@ impl Text {
                 .map_err(|_| wrong("root", "an Ed25519 public key in hexadecimal is expected"))?,
             secret: Secret(secret),
             expires: Timestamp(expires.as_microsecond()),
+            courier_key: self.courier_key,
         };
         token.check()?;
         Ok(token)

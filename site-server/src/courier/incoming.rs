@@ -12,6 +12,7 @@ use std::{
 };
 
 use packhorse_domain::{
+    id::SiteCode,
     link::ItemId,
     parcel::ParcelState,
     status::{EventType, Severity},
@@ -48,6 +49,8 @@ pub(crate) struct Received {
     pub(crate) refused: String,
     /// It is encrypted to others.
     pub(crate) is_for_others: bool,
+    /// The neighbour to whom the receipt goes.
+    pub(crate) receipt_to: Option<SiteCode>,
 }
 
 /// A parcel that is for this site, while it is read.
@@ -245,6 +248,11 @@ impl Incoming<'_> {
         let mut tx = self.site.store.begin().await?;
         let taken = parcels::taken(&mut tx, &self.id).await?;
         let is_taken = |item: &Item| taken.iter().any(|(_, taken)| *taken == item.id);
+        let (sender, parent) = (&self.contents.info().sender, self.site.path().parent());
+        received.receipt_to = match self.relation {
+            Relation::Parent => parent.cloned(),
+            Relation::Child => Some(sender.clone()),
+        };
         received.taken = self.contents.items().filter(|(_, item)| is_taken(item)).count();
         received.left = self.contents.items().filter(|(_, item)| !is_taken(item)).count();
         let state = match (received.left, received.taken) {

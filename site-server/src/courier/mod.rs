@@ -11,6 +11,7 @@ pub(crate) mod custody;
 mod envelope;
 mod gathering;
 pub(crate) mod incoming;
+pub(crate) mod joining;
 mod keys;
 pub(crate) mod kin;
 pub(crate) mod outgoing;

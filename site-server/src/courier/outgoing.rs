@@ -20,7 +20,7 @@ use packhorse_domain::{
     parcel::ParcelState,
     status::{EventType, Severity},
 };
-use packhorse_parcel::{Draft, ParcelId, Plan, PlanError, Source, WriteError};
+use packhorse_parcel::{Draft, Medium, ParcelId, Plan, PlanError, Source, WriteError};
 use packhorse_runtime::{
     durable::{sync_directory, write_file_durable},
     error_chain,
@@ -244,18 +244,13 @@ fn write_volumes(
 ) -> Result<(), Error> {
     let mut plan = plan(site, id)?;
     let volumes = if volumes.is_empty() { plan.unwritten().collect() } else { volumes };
-    if volumes.is_empty() {
-        return Err(Error::Precondition(format!(
-            "all volumes of parcel {} are written; name those that are to be written once more with --volume",
-            id.short()
-        )));
-    }
+    let medium = Medium::at(root).map_err(|error| Error::Medium(error_chain(&error)))?;
     let items = plan.list().items().iter().map(|item| (item.id, Bytes::At(item_path(site, id, &item.id))));
     let sources = Sources::of(items);
     for volume in volumes {
         // What is asked for by its number is written again, if it is not there.
         let mut tell = teller(listener, volume, "writing");
-        let written = plan.write(volume, &sources, root, &mut tell);
+        let written = plan.write(volume, &sources, &medium, &mut tell);
         written.map_err(|error| failed(volume, &error))?;
         write_file_durable(&directory(site, id).join(PLAN), &plan.to_bytes(), 0o600)?;
     }

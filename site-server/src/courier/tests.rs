@@ -1,6 +1,7 @@
 //! Parcels between real sites, without a line but where one is meant.
 
 mod far;
+mod joining;
 
 use std::{fs, path::Path};
 
@@ -267,8 +268,9 @@ async fn nothing_is_written_twice_unasked_and_nothing_is_sent_before_it_is_writt
     assert!(early.unwrap_err().to_string().contains("packhorse courier write"));
     drop(tx);
     write(&child, id, medium.path()).await;
-    let again = outgoing::write(&child.site, id, medium.path().to_owned(), Vec::new(), listener()).await;
-    assert!(again.unwrap_err().to_string().contains("--volume"));
+    let other = tempfile::tempdir().unwrap();
+    write(&child, id, other.path()).await;
+    assert!(!other.path().join(id.directory()).exists(), "all of it is written");
     let (whole, faults) =
         outgoing::verify(&child.site, id, medium.path().to_owned(), listener()).await.unwrap();
     assert_eq!((whole, faults), (vec![1], Vec::new()));

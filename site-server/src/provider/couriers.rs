@@ -163,7 +163,7 @@ fn path_of(site: &Site, path: &str) -> Result<PathBuf, Error> {
     Ok(real)
 }
 
-fn directory_of(site: &Site, path: &str) -> Result<PathBuf, Error> {
+pub(super) fn directory_of(site: &Site, path: &str) -> Result<PathBuf, Error> {
     let real = path_of(site, path)?;
     if real.is_dir() { Ok(real) } else { Err(invalid("path", format!("{path} is no directory"))) }
 }
@@ -397,6 +397,7 @@ impl CourierService for Couriers {
                         faults: one.faults,
                         refused: one.refused,
                         for_others: one.is_for_others,
+                        receipt_to: one.receipt_to.map(|site| site.to_string()).unwrap_or_default(),
                     });
                 }
                 Ok(ReceiveParcelsResponse { parcels, ..ReceiveParcelsResponse::default() })

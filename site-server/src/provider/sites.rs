@@ -6,16 +6,18 @@ use packhorse_domain::{object::ObjectKind, site::SiteFact};
 use packhorse_proto::{
     object::v1 as wire,
     provider::v1::{
-        CreateCapTokenRequest, CreateCapTokenResponse, CreateClientTokenRequest, CreateClientTokenResponse,
-        CreateSiteTokenRequest, CreateSiteTokenResponse, LinkState, ListSitesRequest, ListSitesResponse,
-        Site as Shown, site_service_server::SiteService,
+        AdmitSitesRequest, AdmitSitesResponse, CreateCapTokenRequest, CreateCapTokenResponse,
+        CreateClientTokenRequest, CreateClientTokenResponse, CreateSiteTokenRequest, CreateSiteTokenResponse,
+        LinkState, ListSitesRequest, ListSitesResponse, Site as Shown, SiteAdmitted,
+        site_service_server::SiteService,
     },
 };
 use packhorse_runtime::peer;
 use tonic::{Request, Response, Status};
 
-use super::tokens;
+use super::{couriers, tokens};
 use crate::{
+    courier::joining,
     error::Error,
     record,
     site::Site,
@@ -108,6 +110,20 @@ impl SiteService for Sites {
         let asked = request.get_ref();
         let token = tokens::for_site(&self.site, peer(&request)?, &asked.code, asked.valid_s).await?;
         Ok(Response::new(CreateSiteTokenResponse { token }))
+    }
+
+    async fn admit_sites(
+        &self,
+        request: Request<AdmitSitesRequest>,
+    ) -> Result<Response<AdmitSitesResponse>, Status> {
+        let medium = couriers::directory_of(&self.site, &request.get_ref().path)?;
+        let one = |one: joining::Admitted| SiteAdmitted {
+            code: one.code.to_string(),
+            admitted: one.refused.is_none(),
+            reason: one.refused.unwrap_or_default(),
+        };
+        let sites = joining::admit(&self.site, &medium).await?.into_iter().map(one).collect();
+        Ok(Response::new(AdmitSitesResponse { sites }))
     }
 
     async fn create_cap_token(

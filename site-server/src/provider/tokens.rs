@@ -107,6 +107,7 @@ async fn hand_out(
         root: *site.root(),
         secret: Secret::generate(),
         expires: expiry(site.now(), valid_s)?,
+        courier_key: (role == Role::Site).then(|| site.courier.recipient().to_string()),
     };
     let encoded = token.encode().map_err(|error| {
         Error::Precondition(format!(

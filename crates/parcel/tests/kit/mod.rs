@@ -11,8 +11,8 @@ use std::{
 use packhorse_content::Outliner;
 use packhorse_domain::{Timestamp, link::ItemId};
 use packhorse_parcel::{
-    Contents, Damage, Destination, Draft, Failure, Identity, Item, Limits, ParcelId, Plan, Progress, Source,
-    Volume, scan,
+    Contents, Damage, Destination, Draft, Failure, Identity, Item, Limits, Medium, ParcelId, Plan, Progress,
+    Source, Volume, scan,
 };
 
 const SIGNATURE: &[u8] = b"signed by CEN: ";
@@ -111,7 +111,7 @@ pub(crate) fn path_of(plan: &Plan, root: &Path, number: u16) -> PathBuf {
 pub(crate) fn write_all(plan: &mut Plan, stock: &Stock, root: &Path) -> Vec<PathBuf> {
     let numbers: Vec<u16> = plan.unwritten().collect();
     for number in &numbers {
-        plan.write(*number, stock, root, &mut carry_on).expect("it works");
+        plan.write(*number, stock, &Medium::at(root).expect("it is there"), &mut carry_on).expect("it works");
     }
     numbers.into_iter().map(|number| path_of(plan, root, number)).collect()
 }

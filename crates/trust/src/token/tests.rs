@@ -21,6 +21,7 @@ fn token() -> Token {
         root: SigningKey::generate().public(),
         secret: Secret::generate(),
         expires: NOW,
+        courier_key: None,
     }
 }
 

@@ -60,6 +60,7 @@ impl World {
             listen: "127.0.0.1:7443".parse().expect("an address"),
             endpoints: vec!["127.0.0.1:7443".to_owned()],
             join: None,
+            medium: None,
         };
         init(&plan, &clock).await.expect("a site");
         let mut settings = Config::load(&plan.directory.join("site.toml")).expect("settings");

@@ -1,0 +1,150 @@
+//! How a site joins that has no line: its request and the answer lie on a medium, each encrypted to whom it is for.
+//!
+//! The child's token names the key of the parent, and with the request the parent learns that of the child. A request on a
+//! medium is what it is on a line; it holds the secret of the token, so nobody else may read it.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use packhorse_domain::id::SiteCode;
+use packhorse_parcel::{LetterError, Recipient, open_letter, seal_letter};
+use packhorse_proto::enroll::v1::{EnrollRequest, EnrollResponse};
+use packhorse_runtime::durable::{DurableError, write_file_durable};
+use prost::Message;
+
+use super::Courier;
+use crate::{enroll, error::Error, site::Site};
+
+/// Below the directory where the medium is mounted.
+const DIRECTORY: &str = "JOINING";
+const REQUEST: &str = "ASK";
+const ANSWER: &str = "ANS";
+const REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// A trust file may name many authors.
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What the encryption adds to a letter of 64 KiB chunks, with room to spare.
+const SEAL_BYTES_MAX: usize = 64 * 1024;
+/// Looked at in one directory.
+const REQUESTS_MAX: usize = 256;
+
+/// A letter that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JoiningError {
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} cannot be used", path.display())]
+    Letter { path: PathBuf, source: LetterError },
+    #[error("{} does not say what it should", .0.display())]
+    Senseless(PathBuf),
+    #[error("cannot write to the medium")]
+    Write(#[from] DurableError),
+    #[error("cannot make {}", path.display())]
+    Directory { path: PathBuf, source: io::Error },
+}
+
+fn request_path(medium: &Path, code: &SiteCode) -> PathBuf {
+    medium.join(DIRECTORY).join(format!("{code}.{REQUEST}"))
+}
+
+fn answer_path(medium: &Path, code: &SiteCode) -> PathBuf {
+    medium.join(DIRECTORY).join(format!("{code}.{ANSWER}"))
+}
+
+/// Puts a request onto a medium, for the parent with this key. Gives where it lies.
+pub(crate) fn ask(
+    medium: &Path,
+    code: &SiteCode,
+    parent: &Recipient,
+    request: &EnrollRequest,
+) -> Result<PathBuf, JoiningError> {
+    let path = request_path(medium, code);
+    let directory = medium.join(DIRECTORY);
+    fs::create_dir_all(&directory)
+        .map_err(|source| JoiningError::Directory { path: directory.clone(), source })?;
+    write_file_durable(&path, &seal_letter(parent, &request.encode_to_vec()), 0o644)?;
+    Ok(path)
+}
+
+/// The answer to a request, if it lies on the medium.
+pub(crate) fn answer(
+    medium: &Path,
+    code: &SiteCode,
+    courier: &Courier,
+) -> Result<Option<EnrollResponse>, JoiningError> {
+    let path = answer_path(medium, code);
+    match path.exists() {
+        true => read(&path, courier, ANSWER_BYTES_MAX).map(Some),
+        false => Ok(None),
+    }
+}
+
+fn read<T: Message + Default>(path: &Path, courier: &Courier, bytes_max: usize) -> Result<T, JoiningError> {
+    let failed = |source| JoiningError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let mut sealed = Vec::new();
+    let most = (bytes_max + SEAL_BYTES_MAX) as u64;
+    file.take(most).read_to_end(&mut sealed).map_err(failed)?;
+    let bytes = open_letter(&courier.identity, &sealed, bytes_max)
+        .map_err(|source| JoiningError::Letter { path: path.to_owned(), source })?;
+    T::decode(bytes.as_slice()).map_err(|_| JoiningError::Senseless(path.to_owned()))
+}
+
+/// What became of the request of a site.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) code: SiteCode,
+    /// Why it was not.
+    pub(crate) refused: Option<String>,
+}
+
+/// Answers all requests on a medium.
+pub(crate) async fn admit(site: &Site, medium: &Path) -> Result<Vec<Admitted>, Error> {
+    let mut admitted = Vec::new();
+    for code in requests(&medium.join(DIRECTORY))? {
+        let refused = admit_one(site, medium, &code).await.err();
+        admitted.push(Admitted { code, refused });
+    }
+    Ok(admitted)
+}
+
+fn requests(directory: &Path) -> Result<Vec<SiteCode>, Error> {
+    let failed = |source| Error::File { what: format!("read {}", directory.display()), source };
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut codes = Vec::new();
+    for entry in entries.take(REQUESTS_MAX) {
+        let name = PathBuf::from(entry.map_err(failed)?.file_name());
+        // A FAT may give names back in other letters.
+        let is_request = name.extension().is_some_and(|one| one.eq_ignore_ascii_case(REQUEST));
+        let code = name.file_stem().and_then(|stem| stem.to_str()?.to_ascii_uppercase().parse().ok());
+        codes.extend(code.filter(|_| is_request));
+    }
+    codes.sort_unstable();
+    codes.dedup();
+    Ok(codes)
+}
+
+/// The reason, for people, if there is no answer.
+async fn admit_one(site: &Site, medium: &Path, code: &SiteCode) -> Result<(), String> {
+    let told = |error: JoiningError| packhorse_runtime::error_chain(&error);
+    let path = request_path(medium, code);
+    let request: EnrollRequest = read(&path, &site.courier, REQUEST_BYTES_MAX).map_err(told)?;
+    let child: Recipient = request.courier_key.parse().map_err(|_| {
+        "the request names no key for the answer: make it anew with a newer site server".to_owned()
+    })?;
+    let answer = enroll::answer(site, &request).await.map_err(|status| status.message().to_owned())?;
+    if answer.id != code.as_str() {
+        return Err(format!(
+            "the token in it is for {}: name the file so, or ask for another one",
+            answer.id
+        ));
+    }
+    let sealed = seal_letter(&child, &answer.encode_to_vec());
+    write_file_durable(&answer_path(medium, code), &sealed, 0o644).map_err(|error| told(error.into()))
+}
