@@ -10,6 +10,7 @@ use packhorse_proto::provider::v1::{
     address_service_client::AddressServiceClient, advertisement_service_client::AdvertisementServiceClient,
     collection_service_client::CollectionServiceClient,
     courier_route_service_client::CourierRouteServiceClient, courier_service_client::CourierServiceClient,
+    courier_volume_service_client::CourierVolumeServiceClient,
     distribution_point_service_client::DistributionPointServiceClient,
     library_service_client::LibraryServiceClient, package_service_client::PackageServiceClient,
     queue_service_client::QueueServiceClient, site_service_client::SiteServiceClient,
@@ -33,6 +34,7 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     channel: Channel,
+    site: SiteCode,
     pub(crate) format: Format,
 }
 
@@ -54,7 +56,12 @@ impl Session {
         let channel = connect(endpoint, &server, Caller::Known(&credentials), ChannelOptions::default())
             .await
             .map_err(ConsoleError::Connect)?;
-        Ok(Session { channel, format: settings.format })
+        Ok(Session { channel, site, format: settings.format })
+    }
+
+    /// The site that answers.
+    pub(crate) fn site(&self) -> &str {
+        self.site.as_str()
     }
 
     pub(crate) fn sites(&self) -> SiteServiceClient<Channel> {
@@ -91,6 +98,10 @@ impl Session {
 
     pub(crate) fn courier(&self) -> CourierServiceClient<Channel> {
         CourierServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn courier_volumes(&self) -> CourierVolumeServiceClient<Channel> {
+        CourierVolumeServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(crate) fn courier_routes(&self) -> CourierRouteServiceClient<Channel> {

@@ -8,7 +8,7 @@ use packhorse_runtime::ConnectError;
 use packhorse_trust::CredentialsError;
 use tonic::{Code, Status};
 
-use crate::commands::upload::UploadError;
+use crate::commands::{medium::MediumFault, upload::UploadError};
 
 const COPY_AGAIN: &str = "copy the `admin` directory from the site server again, with its file modes";
 
@@ -50,6 +50,8 @@ pub(crate) enum ConsoleError {
     /// The parcel is there, so that the same command would make another.
     #[error("parcel {parcel} is laid out, but not all of it is written")]
     NotWritten { parcel: String, medium: String, source: Box<ConsoleError> },
+    #[error("the medium at {}", path.display())]
+    MediumHere { path: PathBuf, source: Box<MediumFault> },
     #[error("{0} fault(s) were found on the medium")]
     Medium(usize),
     #[error("no volume of the parcel lies whole on the medium")]
@@ -95,6 +97,7 @@ impl ConsoleError {
             | ConsoleError::Medium(_)
             | ConsoleError::NoVolume
             | ConsoleError::NotTaken
+            | ConsoleError::MediumHere { .. }
             | ConsoleError::NoParcel
             | ConsoleError::NoRequest
             | ConsoleError::NotAdmitted(_)
@@ -169,6 +172,10 @@ impl ConsoleError {
             }
             ConsoleError::NoParcel => {
                 "check on the site server that the medium is mounted at that directory: parcels lie below PARCELS in it"
+            }
+            ConsoleError::MediumHere { .. } => {
+                "what was written or taken in before stays: put it right, or take another medium, and give the same command \
+                 again; `packhorse courier write PARCEL DIR --here` goes on with a parcel"
             }
             ConsoleError::NoRequest => {
                 "check on the site server that the medium is mounted at that directory: requests lie below JOINING in it"

@@ -64,6 +64,7 @@ pub(crate) const RULES: Rules = &[
     ("/packhorse.provider.v1.LibraryService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.CourierService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.CourierRouteService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.CourierVolumeService/*", &[Role::Admin]),
 ];
 
 /// Reads and checks the settings of the site in a directory.
@@ -160,6 +161,12 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
             site.clone(),
             lifecycle.clone(),
         )))
+        .add_service(
+            api::courier_volume_service_server::CourierVolumeServiceServer::new(
+                provider::CourierVolumes::new(site.clone(), lifecycle.clone()),
+            )
+            .max_decoding_message_size(MESSAGE_BYTES_MAX),
+        )
         .add_service(api::courier_route_service_server::CourierRouteServiceServer::new(
             provider::CourierRoutes::new(site.clone()),
         ))

@@ -18,7 +18,7 @@ use packhorse_trust::{Authority, Credentials, PublicKey, SigningKey, TrustStore}
 use crate::{
     care::Care,
     config::Settings,
-    courier::Courier,
+    courier::{Courier, elsewhere},
     despooler::StagedTrees,
     directories::Directories,
     error::Error,
@@ -111,6 +111,7 @@ impl Site {
             true => Some(SigningKey::from_file(&author).map_err(step("read the author's key"))?),
             false => None,
         };
+        elsewhere::sweep(&directories.parcels_in());
         let courier = Courier::open(&directories.courier_key()).map_err(step("read the key for parcels"))?;
         Ok(Site {
             courier,

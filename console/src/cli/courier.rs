@@ -33,8 +33,9 @@ the medium before it counts as written. Nothing is lost on Ctrl-C: the parcel st
 Examples:
   packhorse courier write 3fa2bc91 /media/usb
   packhorse courier write 3fa2bc91 /media/usb-2 --volume 2 --volume 3
+  packhorse courier write 3fa2bc91 /media/usb --here
 
-DIR is a directory on the site server where the medium is mounted. Every volume is read back from \
+DIR is a directory on the site server where the medium is mounted, with --here on this machine. Every volume is read back from \
 the medium before it counts as written. Nothing is lost on Ctrl-C, or when a medium fails: what was \
 read back stays, and the same command goes on. Volumes may lie on several media, and may be written \
 again for one that broke.")]
@@ -78,9 +79,11 @@ Examples:
 Examples:
   packhorse courier receive /media/usb
   packhorse courier receive /media/usb --receipt-to /media/usb
+  packhorse courier receive /media/usb --here
   packhorse courier receive /media/usb/PARCELS/3FA2BC91/001.PHV
 
-PATH is a directory on the site server where the medium is mounted, or one volume in it. Nothing is \
+PATH is a directory on the site server where the medium is mounted, with --here on this machine, or \
+one volume in it. Nothing is \
 lost on Ctrl-C: what was taken stays, and the same command goes on. Give it again with each medium \
 if the volumes came on several.")]
     Receive(Receive),
@@ -139,6 +142,9 @@ pub(crate) struct Create {
     /// Write all volumes to the medium that is mounted at this directory on the site server
     #[arg(long, value_name = "DIR", value_parser = parse::server_directory)]
     pub(crate) medium: Option<String>,
+    /// The medium is in this machine: volumes come over the network
+    #[arg(long, requires = "medium")]
+    pub(crate) here: bool,
 }
 
 /// The parcel that a command is about.
@@ -162,6 +168,9 @@ pub(crate) struct OnMedium {
 pub(crate) struct Write {
     #[command(flatten)]
     pub(crate) on: OnMedium,
+    /// The medium is in this machine: volumes come over the network
+    #[arg(long)]
+    pub(crate) here: bool,
     /// Only this volume, also if it was written before [default: those that are not written yet]
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) volume: Vec<u32>,
@@ -187,6 +196,9 @@ pub(crate) struct Receive {
     /// A directory on the site server, or one volume
     #[arg(value_name = "PATH", value_parser = parse::server_directory)]
     pub(crate) path: String,
+    /// The medium is in this machine: its volumes for this site go over the network
+    #[arg(long)]
+    pub(crate) here: bool,
     /// Then write a parcel with the receipt, and all else that waits to go back, to this directory on
     /// the site server [default: the receipt goes by the line, or with the next parcel]
     #[arg(long, value_name = "DIR", value_parser = parse::server_directory)]

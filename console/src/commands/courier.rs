@@ -1,13 +1,16 @@
 //! Parcels on media: laying out, writing, following and taking in.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    path::Path,
+};
 
 use packhorse_proto::provider::v1::{self as wire, mark_parcel_request::As};
 
 use crate::{
     cli::courier::{Contents, CourierCommand, Create, OnMedium, Receive, Sent, Show, Write},
     commands::{
-        now,
+        medium, now,
         progress::{Step, follow},
         route,
     },
@@ -67,7 +70,10 @@ async fn create(session: &Session, asked: Create) -> Result<(), ConsoleError> {
     let parcel = whole(session.courier().create_parcel(request).await?.into_inner().parcel)?;
     match asked.medium {
         None => show(&Parcel::from(parcel), session.format),
-        Some(medium) => show(&Brief(to_medium(session, parcel, medium).await?.into()), session.format),
+        Some(medium) => {
+            let parcel = to_medium(session, parcel, medium, asked.here).await?;
+            show(&Brief(parcel.into()), session.format)
+        }
     }
 }
 
@@ -75,11 +81,11 @@ async fn create(session: &Session, asked: Create) -> Result<(), ConsoleError> {
 async fn laid_and_written(
     session: &Session,
     to: Vec<String>,
-    medium: &str,
+    (medium, here): (&str, bool),
 ) -> Result<wire::Parcel, ConsoleError> {
     let request = wire::CreateParcelRequest { to, ..wire::CreateParcelRequest::default() };
     let parcel = whole(session.courier().create_parcel(request).await?.into_inner().parcel)?;
-    to_medium(session, parcel, medium.to_owned()).await
+    to_medium(session, parcel, medium.to_owned(), here).await
 }
 
 /// Writes all of a parcel that has just been laid out.
@@ -87,6 +93,7 @@ async fn to_medium(
     session: &Session,
     parcel: wire::Parcel,
     medium: String,
+    here: bool,
 ) -> Result<wire::Parcel, ConsoleError> {
     let digits = short(&parcel.id);
     // Whoever leaves it now must know the name, and nothing is on standard output yet.
@@ -95,15 +102,23 @@ async fn to_medium(
     );
     // There is nowhere else to say it.
     let _ = writeln!(io::stderr(), "{}", crate::view::clean(&note));
-    let request = wire::WriteParcelRequest { parcel: parcel.id, path: medium.clone(), volumes: Vec::new() };
-    written(session, request).await.map_err(|source| ConsoleError::NotWritten {
-        parcel: digits,
-        medium,
-        source: Box::new(source),
-    })
+    let written = match here {
+        true => medium::write(session, &parcel, Path::new(&medium), &[]).await,
+        false => {
+            let (parcel, path) = (parcel.id, medium.clone());
+            written(session, wire::WriteParcelRequest { parcel, path, volumes: Vec::new() }).await
+        }
+    };
+    written.map_err(|source| ConsoleError::NotWritten { parcel: digits, medium, source: Box::new(source) })
 }
 
 async fn write(session: &Session, asked: Write) -> Result<(), ConsoleError> {
+    if asked.here {
+        let request = wire::GetParcelRequest { parcel: asked.on.named.parcel };
+        let parcel = whole(session.courier().get_parcel(request).await?.into_inner().parcel)?;
+        let parcel = medium::write(session, &parcel, Path::new(&asked.on.dir), &asked.volume).await?;
+        return show(&Brief(parcel.into()), session.format);
+    }
     let request =
         wire::WriteParcelRequest { parcel: asked.on.named.parcel, path: asked.on.dir, volumes: asked.volume };
     show(&Brief(written(session, request).await?.into()), session.format)
@@ -169,19 +184,15 @@ async fn show_one(session: &Session, asked: Show) -> Result<(), ConsoleError> {
 }
 
 async fn receive(session: &Session, asked: Receive) -> Result<(), ConsoleError> {
-    let request = wire::ReceiveParcelsRequest { path: asked.path };
-    let messages = session.courier().receive_parcels(request).await?.into_inner();
-    let last = follow(messages, |message| Step {
-        text: message.step.clone(),
-        bytes_done: message.bytes_done,
-        bytes_total: message.bytes_total,
-    })
-    .await?;
+    let last = match asked.here {
+        true => medium::bring(session, asked.path.into()).await?,
+        false => taken_in(session, asked.path).await?,
+    };
     let mut received = Received::from(last);
     let mut answered = Ok(());
     if let Some(medium) = asked.receipt_to {
         for site in received.receipts_to() {
-            match laid_and_written(session, vec![site], &medium).await {
+            match laid_and_written(session, vec![site], (&medium, asked.here)).await {
                 Ok(parcel) => received.answer(parcel),
                 // What was taken is taken, and has to be shown.
                 Err(error) => answered = Err(error),
@@ -195,6 +206,18 @@ async fn receive(session: &Session, asked: Receive) -> Result<(), ConsoleError> 
         Some(false) => Err(ConsoleError::NotTaken),
         None => Err(ConsoleError::NoParcel),
     }
+}
+
+/// What came of a medium in the site server's machine.
+async fn taken_in(session: &Session, path: String) -> Result<wire::ReceiveParcelsResponse, ConsoleError> {
+    let request = wire::ReceiveParcelsRequest { path };
+    let messages = session.courier().receive_parcels(request).await?.into_inner();
+    follow(messages, |message| Step {
+        text: message.step.clone(),
+        bytes_done: message.bytes_done,
+        bytes_total: message.bytes_total,
+    })
+    .await
 }
 
 fn to(contents: &Contents) -> Vec<String> {

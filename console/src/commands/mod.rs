@@ -6,6 +6,7 @@ mod collection;
 mod content;
 mod courier;
 mod events;
+pub(crate) mod medium;
 mod package;
 mod progress;
 mod queue;

@@ -112,6 +112,19 @@ impl Hierarchy {
         })
     }
 
+    /// A site that joins its parent by courier and never has a line to it.
+    pub fn child_by_courier(&mut self, code: &str, parent: &str, medium: &Path) -> Result<()> {
+        let token = self.root.join(format!("{code}.token"));
+        self.console(parent).done(&words(&["site", "token", code, "--out"], &token))?;
+        // Where nobody answers.
+        set_in_toml(&token, "endpoints", vec![format!("127.0.0.1:{}", free_port()?)])?;
+        let (port, init) = self.init(code, &[("--join", &token), ("--medium", medium)])?;
+        run_once(&self.binaries.site_server, &init)?;
+        self.console(parent).done(&words(&["site", "admit"], medium))?;
+        run_once(&self.binaries.site_server, &init)?;
+        self.serve(code, port)
+    }
+
     /// A CAP agent of a site, which is also a distribution point.
     pub fn cap(&mut self, site: &str, name: &str) -> Result<()> {
         let id = format!("{site}/{name}");
@@ -255,6 +268,14 @@ impl Hierarchy {
     }
 
     fn site(&mut self, code: &str, token: Option<&Path>) -> Result<()> {
+        let join: Vec<_> = token.map(|token| ("--join", token)).into_iter().collect();
+        let (port, init) = self.init(code, &join)?;
+        run_once(&self.binaries.site_server, &init)?;
+        self.serve(code, port)
+    }
+
+    /// The port of a site to be, and the arguments that make it.
+    fn init(&self, code: &str, more: &[(&str, &Path)]) -> Result<(u16, Vec<OsString>)> {
         let port = free_port()?;
         let address = format!("127.0.0.1:{port}");
         let directory = self.site_directory(code);
@@ -264,10 +285,12 @@ impl Hierarchy {
             ["--code", code, "--name", &name, "--listen", &address, "--endpoint", &address]
                 .map(OsString::from),
         );
-        if let Some(token) = token {
-            init.extend(words(&["--join"], token));
-        }
-        run_once(&self.binaries.site_server, &init)?;
+        init.extend(more.iter().flat_map(|(word, path)| words(&[word], path)));
+        Ok((port, init))
+    }
+
+    fn serve(&mut self, code: &str, port: u16) -> Result<()> {
+        let directory = self.site_directory(code);
         let process = self.process(&format!("site-{code}"), &self.binaries.site_server, &directory);
         process.start()?;
         let console = Console::new(&self.binaries.packhorse, directory.join("admin"));

@@ -62,6 +62,72 @@ fn same(left: &Path, right: &Path) -> Result<bool> {
     Ok(right.exists() && list_tree(left)? == list_tree(&fs::canonicalize(right)?)?)
 }
 
+/// The medium is in the machine of whoever gives the commands, and neither site server ever sees it.
+#[test]
+fn a_site_that_never_had_a_line_joins_and_is_served_by_courier() -> Result<()> {
+    let mut hierarchy = Hierarchy::for_test()?;
+    hierarchy.central("CEN")?;
+    let (share, medium) = (hierarchy.scratch("share"), hierarchy.scratch("medium"));
+    for directory in [&share, &medium] {
+        fs::create_dir_all(directory)?;
+    }
+    hierarchy.child_by_courier("PAR", "CEN", &medium)?;
+    let path = medium.display().to_string();
+    let (central, child) = (hierarchy.console("CEN"), hierarchy.console("PAR"));
+    child.done(&["dp", "add", "share", "--path", &share.display().to_string()])?;
+    child.done(&["courier", "create", "--to", "CEN", "--medium", &path, "--here"])?;
+    central.done(&["courier", "receive", &path, "--here"])?;
+    hierarchy.wait_for_points("CEN", &["PAR/share"])?;
+
+    // All that goes there waits for the courier by itself, and says so.
+    central.done(&["courier", "route", "set", "PAR", "--takes", "always", "--transit", "2d"])?;
+    let source = hierarchy.scratch("source");
+    make_tree(&source, TreeSpec { files: 60, file_bytes: 50_000, seed: 3 })?;
+    let create =
+        ["package", "create", "Till", "--source", &source.display().to_string(), "--to", "PAR/share"];
+    let package = central.create(&create)?;
+    let reason = hierarchy.wait_for("the bundle in the queue", LIMIT, || {
+        let queue = central.json(&["queue"])?;
+        let mut items = queue["links"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|link| link["items"].as_array().cloned().unwrap_or_default());
+        Ok(items.find(|item| item["subject"] == package.as_str()).map(|item| item["reason"].to_string()))
+    })?;
+    ensure!(reason.contains("waits for a courier: that is how the site is served"), "{reason}");
+    let made = central.json(&[
+        "courier",
+        "create",
+        "--to",
+        "PAR",
+        "--volume-size",
+        "1M",
+        "--medium",
+        &path,
+        "--here",
+    ])?;
+    let id = made["id"].as_str().context("a parcel has an id")?;
+    ensure!(made["state"] == "created" && made["volumes"].as_u64() > Some(1), "{made}");
+    let verified = central.done(&["courier", "verify", id, &path])?;
+    ensure!(verified.contains("whole volume(s): 1"), "{verified}");
+
+    // A volume that another medium brings is asked for, and comes.
+    let first = medium.join("PARCELS").join(id[..8].to_uppercase()).join("001.PHV");
+    let aside = hierarchy.scratch("aside.PHV");
+    fs::rename(&first, &aside)?;
+    let partly = child.run(&["courier", "receive", &path, "--here"])?;
+    ensure!(partly.code == 1 && partly.stdout.contains("volume(s) 1"), "{partly:?}");
+    let back = ["courier", "receive", &aside.display().to_string(), "--here", "--receipt-to", &path];
+    let received = child.done(&back)?;
+    ensure!(received.contains(" 0 left") && received.contains("receipt written"), "{received}");
+    hierarchy.wait_for("the tree", LIMIT, || Ok(same(&source, &share.join(&package))?.then_some(())))?;
+
+    central.done(&["courier", "receive", &path, "--here"])?;
+    ensure!(state(&hierarchy, "CEN", id)? == "confirmed");
+    Ok(())
+}
+
 #[test]
 fn all_travels_on_media_and_the_line_that_comes_up_later_brings_nothing_twice() -> Result<()> {
     let mut hierarchy = Hierarchy::for_test()?;

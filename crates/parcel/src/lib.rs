@@ -20,6 +20,7 @@
 //! Everything here is synchronous, streams, and holds a few MiB besides the packing list.
 
 mod contents;
+mod copying;
 mod envelope;
 mod head;
 mod id;
@@ -39,6 +40,7 @@ mod wire;
 mod write;
 
 pub use contents::{Contents, ContentsError};
+pub use copying::VolumeCopy;
 pub use envelope::{Failure, Open, Sign};
 pub use head::{Head, HeadError};
 pub use id::{PARCELS, ParcelId, ParcelIdError};

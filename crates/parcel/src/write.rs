@@ -248,7 +248,7 @@ fn write_out(
 }
 
 /// Says which volumes of the parcel lie here.
-fn write_readme(path: &Path, head: &Head) -> Result<(), WriteError> {
+pub(crate) fn write_readme(path: &Path, head: &Head) -> Result<(), WriteError> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let here: Vec<u16> =
         (1..=head.count).filter(|number| directory.join(volume_name(*number)).exists()).collect();

@@ -8,6 +8,7 @@
 mod claims;
 mod contents;
 pub(crate) mod custody;
+pub(crate) mod elsewhere;
 mod envelope;
 mod gathering;
 pub(crate) mod incoming;

@@ -20,7 +20,7 @@ use packhorse_domain::{
     parcel::ParcelState,
     status::{EventType, Severity},
 };
-use packhorse_parcel::{Draft, Medium, ParcelId, Plan, PlanError, Source, WriteError};
+use packhorse_parcel::{Draft, Medium, ParcelId, Plan, PlanError, Source, WriteError, Written};
 use packhorse_runtime::{
     durable::{sync_directory, write_file_durable},
     error_chain,
@@ -47,7 +47,7 @@ const PLAN: &str = "plan";
 const MAKING_MAX: Duration = Duration::from_secs(600);
 const LOOK: Duration = Duration::from_millis(50);
 
-fn directory(site: &Site, id: &ParcelId) -> PathBuf {
+pub(super) fn directory(site: &Site, id: &ParcelId) -> PathBuf {
     site.directories.parcels_out().join(id.to_string())
 }
 
@@ -226,10 +226,15 @@ pub(crate) async fn write(
     let _alone = site.courier.at_work.lock().await;
     let writing = site.clone();
     tokio::task::spawn_blocking(move || write_volumes(&writing, &id, &root, volumes, &listener)).await??;
+    note_written(site, &id).await
+}
+
+/// A parcel of which every volume was written is created. One that is further on stays.
+pub(super) async fn note_written(site: &Site, id: &ParcelId) -> Result<(), Error> {
     let mut tx = site.store.begin().await?;
-    if plan(site, &id)?.unwritten().next().is_none() {
-        for peer in parcels::sites(&mut tx, &id).await?.into_keys() {
-            custody::step(site, &mut tx, &id, (&peer, ParcelState::Created)).await?;
+    if plan(site, id)?.unwritten().next().is_none() {
+        for peer in parcels::sites(&mut tx, id).await?.into_keys() {
+            custody::step(site, &mut tx, id, (&peer, ParcelState::Created)).await?;
         }
     }
     Ok(tx.commit().await?)
@@ -245,16 +250,31 @@ fn write_volumes(
     let mut plan = plan(site, id)?;
     let volumes = if volumes.is_empty() { plan.unwritten().collect() } else { volumes };
     let medium = Medium::at(root).map_err(|error| Error::Medium(error_chain(&error)))?;
-    let items = plan.list().items().iter().map(|item| (item.id, Bytes::At(item_path(site, id, &item.id))));
-    let sources = Sources::of(items);
     for volume in volumes {
         // What is asked for by its number is written again, if it is not there.
-        let mut tell = teller(listener, volume, "writing");
-        let written = plan.write(volume, &sources, &medium, &mut tell);
-        written.map_err(|error| failed(volume, &error))?;
-        write_file_durable(&directory(site, id).join(PLAN), &plan.to_bytes(), 0o600)?;
+        write_one(site, &mut plan, &medium, volume, listener)?;
+        keep_plan(site, &plan)?;
     }
     Ok(())
+}
+
+pub(super) fn write_one(
+    site: &Site,
+    plan: &mut Plan,
+    medium: &Medium,
+    volume: u16,
+    listener: &Listener,
+) -> Result<Written, Error> {
+    let id = plan.list().info().id;
+    let items = plan.list().items().iter().map(|item| (item.id, Bytes::At(item_path(site, &id, &item.id))));
+    let sources = Sources::of(items);
+    let written = plan.write(volume, &sources, medium, &mut teller(listener, volume, "writing"));
+    written.map_err(|error| failed(volume, &error))
+}
+
+pub(super) fn keep_plan(site: &Site, plan: &Plan) -> Result<(), Error> {
+    let path = directory(site, &plan.list().info().id).join(PLAN);
+    Ok(write_file_durable(&path, &plan.to_bytes(), 0o600)?)
 }
 
 /// Tells a listener, and breaks off when nobody listens any more.

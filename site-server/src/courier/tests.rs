@@ -2,6 +2,7 @@
 
 mod far;
 mod joining;
+mod offline;
 
 use std::{fs, path::Path};
 

@@ -19,16 +19,16 @@ use packhorse_proto::provider::v1::{
     CourierKey, CreateParcelRequest, CreateParcelResponse, GetParcelRequest, GetParcelResponse,
     ListKeysRequest, ListKeysResponse, ListParcelsRequest, ListParcelsResponse, MarkParcelRequest,
     MarkParcelResponse, Parcel, ParcelSite, PlanParcelRequest, PlanParcelResponse, ReceiveParcelsRequest,
-    ReceiveParcelsResponse, ReceivedParcel, TrustKeyRequest, TrustKeyResponse, VerifyParcelRequest,
-    VerifyParcelResponse, WriteParcelRequest, WriteParcelResponse, courier_service_server::CourierService,
-    mark_parcel_request::As,
+    ReceiveParcelsResponse, TrustKeyRequest, TrustKeyResponse, VerifyParcelRequest, VerifyParcelResponse,
+    WriteParcelRequest, WriteParcelResponse, courier_service_server::CourierService, mark_parcel_request::As,
 };
 use packhorse_runtime::{Lifecycle, peer};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use self::shown::{describe, shown, unknown};
+use self::shown::{describe, unknown};
+pub(super) use self::shown::{received, shown};
 use super::{change::Change, invalid, missing, parsed};
 use crate::{
     courier::{self, Progress, custody, incoming, outgoing},
@@ -102,23 +102,21 @@ impl Couriers {
         }
         Ok(())
     }
+}
 
-    /// The parcel whose id begins so.
-    async fn find(&self, prefix: &str) -> Result<ParcelId, Error> {
-        let prefix = prefix.to_ascii_lowercase();
-        if prefix.is_empty() {
-            return Err(missing("parcel"));
-        }
-        let mut tx = self.site.store.read().await?;
-        let rows = parcels::list(&mut tx).await?;
-        let mut found = rows.iter().filter(|row| row.id.to_string().starts_with(&prefix));
-        match (found.next(), found.next()) {
-            (Some(row), None) => Ok(row.id),
-            (Some(_), Some(_)) => {
-                Err(invalid("parcel", format!("several begin with {prefix}: give more of it")))
-            }
-            (None, _) => Err(unknown(&prefix)),
-        }
+/// The parcel whose id begins so.
+pub(super) async fn find(site: &Site, prefix: &str) -> Result<ParcelId, Error> {
+    let prefix = prefix.to_ascii_lowercase();
+    if prefix.is_empty() {
+        return Err(missing("parcel"));
+    }
+    let mut tx = site.store.read().await?;
+    let rows = parcels::list(&mut tx).await?;
+    let mut found = rows.iter().filter(|row| row.id.to_string().starts_with(&prefix));
+    match (found.next(), found.next()) {
+        (Some(row), None) => Ok(row.id),
+        (Some(_), Some(_)) => Err(invalid("parcel", format!("several begin with {prefix}: give more of it"))),
+        (None, _) => Err(unknown(&prefix)),
     }
 }
 
@@ -279,7 +277,7 @@ impl CourierService for Couriers {
         request: Request<WriteParcelRequest>,
     ) -> Result<Response<Self::WriteParcelStream>, Status> {
         let asked = request.into_inner();
-        let (id, root) = (self.find(&asked.parcel).await?, directory_of(&self.site, &asked.path)?);
+        let (id, root) = (find(&self.site, &asked.parcel).await?, directory_of(&self.site, &asked.path)?);
         let volumes = asked.volumes.iter().map(|number| u16::try_from(*number).unwrap_or(u16::MAX)).collect();
         let site = self.site.clone();
         Ok(answered(
@@ -303,7 +301,7 @@ impl CourierService for Couriers {
         request: Request<VerifyParcelRequest>,
     ) -> Result<Response<Self::VerifyParcelStream>, Status> {
         let asked = request.into_inner();
-        let (id, root) = (self.find(&asked.parcel).await?, directory_of(&self.site, &asked.path)?);
+        let (id, root) = (find(&self.site, &asked.parcel).await?, directory_of(&self.site, &asked.path)?);
         let site = self.site.clone();
         Ok(answered(
             &self.lifecycle,
@@ -326,7 +324,7 @@ impl CourierService for Couriers {
         request: Request<MarkParcelRequest>,
     ) -> Result<Response<MarkParcelResponse>, Status> {
         let asked = request.into_inner();
-        let id = self.find(&asked.parcel).await?;
+        let id = find(&self.site, &asked.parcel).await?;
         self.mark(id, asked.r#as.ok_or_else(|| missing("as"))?).await?;
         Ok(Response::new(MarkParcelResponse { parcel: Some(shown(&self.site, &id, true).await?) }))
     }
@@ -351,7 +349,7 @@ impl CourierService for Couriers {
         &self,
         request: Request<GetParcelRequest>,
     ) -> Result<Response<GetParcelResponse>, Status> {
-        let id = self.find(&request.get_ref().parcel).await?;
+        let id = find(&self.site, &request.get_ref().parcel).await?;
         let mut tx = self.site.store.read().await.map_err(Error::from)?;
         let row = parcels::get(&mut tx, &id).await.map_err(Error::from)?;
         drop(tx);
@@ -376,30 +374,8 @@ impl CourierService for Couriers {
                 parcels: Vec::new(),
             },
             async move |listener| {
-                let received = incoming::receive(&site, path, listener).await?;
-                let mut parcels = Vec::new();
-                for one in received {
-                    let parcel = match one.id {
-                        Some(id) if one.refused.is_empty() && !one.is_for_others => {
-                            shown(&site, &id, false).await?
-                        }
-                        id => Parcel {
-                            id: id.map(|id| id.to_string()).unwrap_or_default(),
-                            incoming: true,
-                            ..Parcel::default()
-                        },
-                    };
-                    parcels.push(ReceivedParcel {
-                        parcel: Some(parcel),
-                        items_taken: u32::try_from(one.taken).unwrap_or(u32::MAX),
-                        items_left: u32::try_from(one.left).unwrap_or(u32::MAX),
-                        volumes_missing: one.missing.into_iter().map(u32::from).collect(),
-                        faults: one.faults,
-                        refused: one.refused,
-                        for_others: one.is_for_others,
-                        receipt_to: one.receipt_to.map(|site| site.to_string()).unwrap_or_default(),
-                    });
-                }
+                let parcels = incoming::receive(&site, path, listener).await?;
+                let parcels = received(&site, parcels).await?;
                 Ok(ReceiveParcelsResponse { parcels, ..ReceiveParcelsResponse::default() })
             },
         ))

@@ -3,18 +3,22 @@
 use packhorse_domain::{Timestamp, id::SiteCode, link::ItemId, parcel::ParcelState};
 use packhorse_parcel::{ParcelId, Plan};
 use packhorse_proto::provider::v1::{
-    Parcel, ParcelItem, ParcelItemKind, ParcelSite, ParcelState as ShownState,
+    Parcel, ParcelItem, ParcelItemKind, ParcelSite, ParcelState as ShownState, ReceivedParcel,
 };
 
 use crate::{
-    courier::{ItemKind, outgoing},
+    courier::{ItemKind, incoming::Received, outgoing},
     error::Error,
     site::Site,
     store::parcels::{self, ParcelRow},
 };
 
 /// A parcel as people see it; in lists without its items.
-pub(super) async fn shown(site: &Site, id: &ParcelId, with_items: bool) -> Result<Parcel, Error> {
+pub(in crate::provider) async fn shown(
+    site: &Site,
+    id: &ParcelId,
+    with_items: bool,
+) -> Result<Parcel, Error> {
     let mut tx = site.store.read().await?;
     let row = parcels::get(&mut tx, id).await?.ok_or_else(|| unknown(&id.to_string()))?;
     let sites = parcels::sites(&mut tx, id).await?;
@@ -107,4 +111,33 @@ pub(super) fn describe(parcel: &mut Parcel, plan: &Plan, taken: &[(SiteCode, Ite
                 .collect(),
         });
     }
+}
+
+/// What came of parcels that were read.
+pub(in crate::provider) async fn received(
+    site: &Site,
+    parcels: Vec<Received>,
+) -> Result<Vec<ReceivedParcel>, Error> {
+    let mut told = Vec::new();
+    for one in parcels {
+        let parcel = match one.id {
+            Some(id) if one.refused.is_empty() && !one.is_for_others => shown(site, &id, false).await?,
+            id => Parcel {
+                id: id.map(|id| id.to_string()).unwrap_or_default(),
+                incoming: true,
+                ..Parcel::default()
+            },
+        };
+        told.push(ReceivedParcel {
+            parcel: Some(parcel),
+            items_taken: u32::try_from(one.taken).unwrap_or(u32::MAX),
+            items_left: u32::try_from(one.left).unwrap_or(u32::MAX),
+            volumes_missing: one.missing.into_iter().map(u32::from).collect(),
+            faults: one.faults,
+            refused: one.refused,
+            for_others: one.is_for_others,
+            receipt_to: one.receipt_to.map(|site| site.to_string()).unwrap_or_default(),
+        });
+    }
+    Ok(told)
 }

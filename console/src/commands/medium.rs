@@ -1,0 +1,272 @@
+//! Media in this machine: volumes come from the site server, or go there, over the network.
+
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use indicatif::{ProgressBar, ProgressStyle};
+use packhorse_domain::Digest;
+use packhorse_parcel::{FoundVolume, Medium, MediumError, ParcelId, VolumeCopy, WriteError, Written, scan};
+use packhorse_proto::provider::v1::{self as wire, ReadVolumeResponse, TakeVolumeRequest};
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use crate::{connect::Session, error::ConsoleError, view::clean};
+
+/// Messages that are ahead of the medium.
+const AHEAD: usize = 8;
+const DATA_BYTES: usize = 256 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MediumFault {
+    #[error("the medium failed")]
+    Medium(#[source] MediumError),
+    #[error("volume {volume} was not written")]
+    Volume {
+        volume: u32,
+        #[source]
+        source: WriteError,
+    },
+    #[error("the site server sent no whole volume {0}")]
+    CutOff(u32),
+    #[error("{} cannot be read", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Writes volumes of a parcel to a medium in this machine, one after the other. Gives the parcel as it stands then.
+pub(crate) async fn write(
+    session: &Session,
+    parcel: &wire::Parcel,
+    medium: &Path,
+    volumes: &[u32],
+) -> Result<wire::Parcel, ConsoleError> {
+    let id: ParcelId = parcel.id.parse().map_err(|_| ConsoleError::Incomplete("parcel"))?;
+    let fault = |source| ConsoleError::MediumHere { path: medium.to_owned(), source: Box::new(source) };
+    // As it is now: what is mounted there later is another medium.
+    Medium::at(medium).map_err(|error| fault(MediumFault::Medium(error)))?;
+    let mut stands = parcel.clone();
+    let missing: Vec<u32> = (1..=parcel.volumes).filter(|one| !parcel.volumes_done.contains(one)).collect();
+    for volume in if volumes.is_empty() { &missing } else { volumes } {
+        let digest = copy(session, (&id, *volume), medium).await?;
+        let request = wire::KeepVolumeRequest {
+            parcel: parcel.id.clone(),
+            volume: *volume,
+            digest: Bytes::copy_from_slice(digest.as_bytes()),
+        };
+        let kept = session.courier_volumes().keep_volume(request).await?.into_inner();
+        stands = kept.parcel.ok_or(ConsoleError::Incomplete("parcel"))?;
+    }
+    Ok(stands)
+}
+
+async fn copy(
+    session: &Session,
+    (id, volume): (&ParcelId, u32),
+    medium: &Path,
+) -> Result<Digest, ConsoleError> {
+    let request = wire::ReadVolumeRequest { parcel: id.to_string(), volume };
+    let mut messages = session.courier_volumes().read_volume(request).await?.into_inner();
+    let bar = bar();
+    let (path, id) = (medium.to_owned(), *id);
+    let fault = |source| ConsoleError::MediumHere { path: path.clone(), source: Box::new(source) };
+    let first =
+        first(&mut messages, volume, &bar).await?.ok_or_else(|| fault(MediumFault::CutOff(volume)))?;
+    let digest = first.digest.as_ref().try_into().map(Digest);
+    let digest = digest.map_err(|_| ConsoleError::Incomplete("digest"))?;
+    let written = Written { length: first.length, digest };
+    bar.set_length(2 * written.length);
+    bar.set_message(format!("volume {volume}: writing"));
+    let (data, arriving) = mpsc::channel(AHEAD);
+    let (root, shown) = (medium.to_owned(), bar.clone());
+    let writer = tokio::task::spawn_blocking(move || put(&root, (&id, volume), written, arriving, &shown));
+    let mut next = Some(first);
+    let mut ended = Ok(());
+    while let Some(message) = next {
+        // A writer that is gone says why.
+        if data.send(message.data).await.is_err() {
+            break;
+        }
+        match messages.message().await {
+            Ok(message) => next = message,
+            Err(status) => {
+                ended = Err(status);
+                break;
+            }
+        }
+    }
+    drop(data);
+    let put = match writer.await {
+        Ok(put) => put,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    };
+    bar.finish_and_clear();
+    ended?;
+    put.map_err(fault)?;
+    Ok(digest)
+}
+
+/// The first message with data. Before that the volume is made.
+async fn first(
+    messages: &mut Streaming<ReadVolumeResponse>,
+    volume: u32,
+    bar: &ProgressBar,
+) -> Result<Option<ReadVolumeResponse>, Status> {
+    bar.set_message(format!("volume {volume}: the site server makes it"));
+    loop {
+        match messages.message().await? {
+            Some(message) if message.data.is_empty() => bar.set_position(message.made_bytes),
+            other => return Ok(other),
+        }
+    }
+}
+
+fn put(
+    root: &Path,
+    (id, volume): (&ParcelId, u32),
+    written: Written,
+    mut arriving: mpsc::Receiver<Bytes>,
+    bar: &ProgressBar,
+) -> Result<(), MediumFault> {
+    let medium = Medium::at(root).map_err(MediumFault::Medium)?;
+    let failed = |source| MediumFault::Volume { volume, source };
+    let number = u16::try_from(volume).unwrap_or(u16::MAX);
+    let mut copy = VolumeCopy::begin(&medium, id, number, written).map_err(failed)?;
+    let mut came = 0;
+    while let Some(data) = arriving.blocking_recv() {
+        copy.push(&data).map_err(failed)?;
+        came += data.len() as u64;
+        bar.set_position(came);
+    }
+    if came < written.length {
+        return Err(MediumFault::CutOff(volume));
+    }
+    bar.set_message(format!("volume {volume}: reading back"));
+    let finished = copy.finish(&mut |progress| {
+        bar.set_position(progress.done);
+        ControlFlow::Continue(())
+    });
+    finished.map_err(failed)
+}
+
+/// Brings the volumes that lie below a path in this machine, and are for this site, to the site server. Gives what came of
+/// each parcel with its last volume.
+pub(crate) async fn bring(
+    session: &Session,
+    path: PathBuf,
+) -> Result<wire::ReceiveParcelsResponse, ConsoleError> {
+    let looked = path.clone();
+    let found = tokio::task::spawn_blocking(move || scan(&looked)).await;
+    let found = match found {
+        Ok(found) => found,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    };
+    let found = found.map_err(|source| ConsoleError::MediumHere {
+        path: path.clone(),
+        source: Box::new(MediumFault::Read { path, source }),
+    })?;
+    let mut parcels: Vec<wire::ReceivedParcel> = Vec::new();
+    for (id, parcel) in found.parcels {
+        let volumes: Vec<FoundVolume> = parcel.volumes.into_values().flatten().collect();
+        let is_ours =
+            |one: &FoundVolume| one.head.destinations.iter().any(|site| site.as_str() == session.site());
+        if !volumes.iter().any(is_ours) {
+            let parcel = wire::Parcel { id: id.to_string(), incoming: true, ..wire::Parcel::default() };
+            let for_others = wire::ReceivedParcel {
+                parcel: Some(parcel),
+                for_others: true,
+                ..wire::ReceivedParcel::default()
+            };
+            parcels.push(for_others);
+            continue;
+        }
+        let mut came = wire::ReceivedParcel::default();
+        for volume in volumes {
+            let answer = bring_one(session, volume.path).await?;
+            for mut one in answer.parcels {
+                // What was wrong with others stays worth knowing.
+                let mut faults = std::mem::take(&mut came.faults);
+                faults.append(&mut one.faults);
+                came = wire::ReceivedParcel { faults, ..one };
+            }
+        }
+        parcels.push(came);
+    }
+    for (path, error) in found.others {
+        let fault = format!("{} is no volume that can be used: {error}", path.display());
+        parcels.push(wire::ReceivedParcel { faults: vec![fault], ..wire::ReceivedParcel::default() });
+    }
+    Ok(wire::ReceiveParcelsResponse { parcels, ..wire::ReceiveParcelsResponse::default() })
+}
+
+async fn bring_one(session: &Session, path: PathBuf) -> Result<wire::TakeVolumeResponse, ConsoleError> {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let (bar, from) = (bar(), path.clone());
+    bar.set_message(clean(&path.display().to_string()));
+    let shown = bar.clone();
+    let mut reader = tokio::task::spawn_blocking(move || read(&from, &sender, &shown));
+    let mut volumes = session.courier_volumes();
+    let requests = futures::stream::unfold(receiver, |mut receiver| async move {
+        match receiver.recv().await {
+            Some(Some(request)) => Some((request, receiver)),
+            Some(None) => None,
+            // The caller sees the failure and drops the call, so that the server learns that it was cut.
+            None => std::future::pending().await,
+        }
+    });
+    let mut call = std::pin::pin!(volumes.take_volume(requests));
+    let answer = tokio::select! {
+        // It answers early only to refuse.
+        answer = &mut call => answer,
+        read = &mut reader => match read {
+            Ok(Ok(())) => call.await,
+            Ok(Err(source)) => {
+                bar.finish_and_clear();
+                let source = Box::new(MediumFault::Read { path: path.clone(), source });
+                return Err(ConsoleError::MediumHere { path, source });
+            }
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        },
+    };
+    bar.finish_and_clear();
+    Ok(answer?.into_inner())
+}
+
+/// `None` at the end: all was sent.
+fn read(
+    path: &Path,
+    sender: &mpsc::Sender<Option<TakeVolumeRequest>>,
+    bar: &ProgressBar,
+) -> std::io::Result<()> {
+    use std::io::Read as _;
+    let file = std::fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    bar.set_length(length);
+    let mut file = file.take(length);
+    loop {
+        let mut data = Vec::with_capacity(DATA_BYTES);
+        (&mut file).take(DATA_BYTES as u64).read_to_end(&mut data)?;
+        if data.is_empty() {
+            break;
+        }
+        bar.inc(data.len() as u64);
+        if sender.blocking_send(Some(TakeVolumeRequest { length, data: data.into() })).is_err() {
+            // The call has ended, and its answer says why.
+            return Ok(());
+        }
+    }
+    // Nobody has to be there any more.
+    drop(sender.blocking_send(None));
+    Ok(())
+}
+
+/// Hidden by itself where standard error is no terminal.
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    ProgressBar::new(0).with_style(style.expect("the template is right").progress_chars("=> "))
+}

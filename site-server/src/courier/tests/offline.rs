@@ -1,0 +1,76 @@
+//! A site that had no line for a season, and then one parcel.
+
+use std::{sync::Arc, time::Duration};
+
+use packhorse_domain::object::ObjectKind;
+use packhorse_runtime::{Clock as _, ManualClock, SystemClock};
+
+use super::{carry, lies_in_hall, package, waits};
+use crate::{
+    store::{neighbours::Relation, objects},
+    testing::{Node, noise, until},
+};
+
+const SEASON: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// What goes down and is not acknowledged: the kinds and ids.
+async fn lacking(central: &Node, child: &Node) -> Vec<(ObjectKind, String)> {
+    let mut tx = central.site.store.read().await.unwrap();
+    let direction = crate::scheduler::direction(Relation::Child);
+    let all = objects::lacking(&mut tx, child.code(), direction, usize::MAX).await.unwrap();
+    all.into_iter().map(|object| (object.kind, object.id)).collect()
+}
+
+#[tokio::test]
+async fn after_ninety_days_one_parcel_brings_all_that_happened() {
+    let clock = ManualClock::new(SystemClock.now());
+    let central = Node::central(Arc::new(clock.clone())).await;
+    let child = central.child("PAR", Arc::new(clock.clone())).await;
+    central.start();
+    child.start();
+    child.hall().await;
+    carry(&child, &central, None).await;
+    let (kept, gone) = (noise(200_000, 1), noise(200_000, 2));
+    let kept_id = package(&central, &child, &kept).await;
+    let gone_id = central.package(&gone).await;
+    central.send(&gone_id, child.code()).await;
+    waits(&central, &child, 2).await;
+    carry(&central, &child, None).await;
+    lies_in_hall(&child, &kept_id, &kept).await;
+    lies_in_hall(&child, &gone_id, &gone).await;
+    until("the child knows what it has", || async {
+        let held = child.status(&kept_id, child.code()).await;
+        held.is_some_and(|status| !status.held.is_empty())
+    })
+    .await;
+    carry(&child, &central, None).await;
+
+    // A season of updates, of which only the last is of interest.
+    clock.advance(SEASON);
+    let mut newest = kept.clone();
+    for week in 0..4_u8 {
+        newest[usize::from(week) * 1000] ^= 0xff;
+        central.update(&kept_id, &newest).await;
+    }
+    central.delete(&gone_id).await;
+    let added = noise(100_000, 3);
+    let added_id = central.package(&added).await;
+    central.send(&added_id, child.code()).await;
+    waits(&central, &child, 2).await;
+    carry(&central, &child, None).await;
+
+    lies_in_hall(&child, &kept_id, &newest).await;
+    lies_in_hall(&child, &added_id, &added).await;
+    until("what was deleted is gone", || async {
+        !child.path("hall").join(gone_id.as_str()).exists()
+            && child.object(ObjectKind::Package, gone_id.as_str()).await.is_none()
+    })
+    .await;
+    carry(&child, &central, None).await;
+    until("the centre knows", || async { lacking(&central, &child).await.is_empty() }).await;
+    // Its own word counts as it did: what it signs is believed, and its key to the line still opens it.
+    let director = child.site.trust(|trust| trust.director(child.code(), clock.now())).unwrap();
+    assert_eq!(director, child.site.director().public());
+    let above = central.site.trust(|trust| trust.director(child.code(), clock.now())).unwrap();
+    assert_eq!(above, director);
+}
