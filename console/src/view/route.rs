@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     error::ConsoleError,
-    view::{Screen, View, amount, clean, or_dash, table, time, word},
+    view::{Screen, View, amount, clean, clock, table, time, word},
 };
 
 #[derive(Debug, Serialize)]
@@ -133,7 +133,7 @@ impl View for Routes {
                 one.route.departs.clone(),
                 one.route.time_zone.clone(),
                 span(one.route.transit_s),
-                or_dash(one.arrival.as_deref().unwrap_or_default()),
+                clock(one.arrival.as_deref()),
                 one.waiting_items.to_string(),
                 amount(one.waiting_bytes),
             ]

@@ -1,6 +1,12 @@
 //! One item as it comes together from pieces, of one volume or of many, and of the line.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt as _,
+    path::Path,
+    thread::{self, JoinHandle},
+};
 
 use packhorse_domain::link::{ItemId, Ranges};
 use packhorse_parcel::Item;
@@ -8,8 +14,8 @@ use packhorse_parcel::Item;
 use super::Claim;
 use crate::sender::{Spool, WrittenLog};
 
-/// So much may be lost to a power cut.
-const SYNC_BYTES: u64 = 16 * 1024 * 1024;
+/// Twice so much may be lost to a power cut: the medium has it still.
+const SYNC_BYTES: u64 = 32 * 1024 * 1024;
 
 /// An item's file, and what is in it.
 pub(super) struct Gathering {
@@ -18,6 +24,8 @@ pub(super) struct Gathering {
     length: u64,
     durable: Ranges,
     here: Ranges,
+    /// What was here when the disk was last asked to have it all, and its answer to come: the medium is read meanwhile.
+    syncing: Option<(Ranges, JoinHandle<io::Result<()>>)>,
     log: Option<WrittenLog>,
     /// Of a bundle, whose file the line may write to as well.
     _claim: Option<Claim>,
@@ -40,6 +48,7 @@ impl Gathering {
             length: item.length,
             here: durable.clone(),
             durable,
+            syncing: None,
             log,
             _claim: claim,
         })
@@ -56,11 +65,28 @@ impl Gathering {
             log.wrote(&run)?;
         }
         self.here.insert(run);
-        if self.here.bytes() - self.durable.bytes() >= SYNC_BYTES { self.sync() } else { Ok(()) }
+        let asked = self.syncing.as_ref().map_or(&self.durable, |(asked, _)| asked);
+        if self.here.bytes() - asked.bytes() < SYNC_BYTES {
+            return Ok(());
+        }
+        self.settle()?;
+        let file = self.file.try_clone()?;
+        self.syncing = Some((self.here.clone(), thread::spawn(move || file.sync_data())));
+        Ok(())
+    }
+
+    /// Waits for what the disk was asked for.
+    fn settle(&mut self) -> io::Result<()> {
+        let Some((asked, answer)) = self.syncing.take() else { return Ok(()) };
+        answer.join().map_err(|_| io::Error::other("the sync ended midway"))??;
+        self.durable = asked;
+        self.log = Some(self.spool.log(self.length, &self.durable, &self.here)?);
+        Ok(())
     }
 
     /// What was written outlives a power cut.
     pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.settle()?;
         if self.durable.bytes() == self.here.bytes() {
             return Ok(());
         }

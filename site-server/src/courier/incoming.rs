@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// How often Despooler is looked at.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What came of one parcel.
 #[derive(Debug, Default)]
@@ -204,13 +204,16 @@ impl Incoming<'_> {
         while !waiting.is_empty() {
             let mut left = Vec::new();
             for (item, bundle) in waiting {
-                let mut tx = self.site.store.begin().await?;
+                let mut tx = self.site.store.read().await?;
                 let arrival = arrivals::get(&mut tx, &item.id).await?;
                 match arrival.map(|arrival| (arrival.state, arrival.reason)) {
                     None => {
                         let held = contents::of(&mut tx, &bundle.package).await?;
+                        drop(tx);
                         if held.iter().any(|held| held.manifest == bundle.target) {
+                            let mut tx = self.site.store.begin().await?;
                             parcels::take(&mut tx, &self.id, self.site.code(), &item.id).await?;
+                            tx.commit().await?;
                         }
                     }
                     Some((ArrivalState::Receiving | ArrivalState::Complete, _)) => left.push((item, bundle)),
@@ -220,10 +223,8 @@ impl Incoming<'_> {
                             .push(format!("the bundle of {} was not taken: {reason}", bundle.package));
                         drop(tx);
                         sender::forget_arrival(self.site, &item.id).await?;
-                        continue;
                     }
                 }
-                tx.commit().await?;
             }
             waiting = left;
             let progress = Progress {

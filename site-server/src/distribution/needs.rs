@@ -35,7 +35,14 @@ pub(crate) struct Need<'a> {
 }
 
 /// What each child reported to hold, by package.
-type Reported = HashMap<SiteCode, Vec<(PackageId, Vec<Digest>)>>;
+type Reported = HashMap<SiteCode, Vec<OneReported>>;
+
+struct OneReported {
+    package: PackageId,
+    held: Vec<Digest>,
+    /// It is wanted there. What is not goes when the child hears of it, and is no base for anything else.
+    stays: bool,
+}
 
 /// Everything that the children need, what is urgent first. The statuses are read once, however many needs there are.
 pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Result<Vec<Need<'a>>, Error> {
@@ -94,24 +101,35 @@ pub(super) fn ahead<'a>(site: &Site, view: &'a View) -> Vec<(&'a PackageRecord, 
 
 async fn reported(tx: &mut Tx, view: &View) -> Result<Reported, Error> {
     let mut reported: Reported = view.served.iter().map(|(child, _)| (child.clone(), Vec::new())).collect();
+    let below: HashMap<_, _> = view.served.iter().map(|(child, below)| (child, below)).collect();
+    let wanted: HashMap<_, _> =
+        view.packages.iter().map(|(package, wanted)| (&package.definition.id, wanted)).collect();
+    let stays = |package: &PackageId, site: &SiteCode| {
+        let sites = below.get(site).map(|sites| sites.as_slice()).unwrap_or_default();
+        wanted.get(package).is_some_and(|wanted| wanted.reaches(sites))
+    };
     for (_, status) in
         record::list::<wire::PackageStatus, PackageStatus>(tx, ObjectKind::PackageStatus).await?
     {
         if status.point.is_none()
             && let Some(held) = reported.get_mut(&status.site)
         {
-            held.push((status.package, status.held));
+            let stays = stays(&status.package, &status.site);
+            held.push(OneReported { package: status.package, held: status.held, stays });
         }
     }
     Ok(reported)
 }
 
-/// What a child reported, of this package and of others.
+/// What a child reported, of this package and of others that stay there.
 fn holds(reported: &Reported, child: &SiteCode, package: &PackageId) -> Held {
     let mut held = Held::default();
-    for (id, manifests) in reported.get(child).into_iter().flatten() {
-        let into = if id == package { &mut held.own } else { &mut held.others };
-        into.extend_from_slice(manifests);
+    for one in reported.get(child).into_iter().flatten() {
+        if one.package == *package {
+            held.own.extend_from_slice(&one.held);
+        } else if one.stays {
+            held.others.extend_from_slice(&one.held);
+        }
     }
     held
 }

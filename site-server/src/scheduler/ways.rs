@@ -30,7 +30,7 @@ use crate::{
         Tx,
         bundles::{self, BundleRow},
         couriers::{self, Choice},
-        parcels,
+        neighbours, parcels,
     },
 };
 
@@ -121,7 +121,11 @@ pub(crate) async fn give(
 }
 
 async fn changes(site: &Site, tx: &mut Tx, peer: &SiteCode) -> Result<Vec<Change>, Error> {
-    let route = couriers::route(tx, peer).await?;
+    let mut route = couriers::route(tx, peer).await?;
+    // To a site further down there is no line from here.
+    if !neighbours::list(tx).await?.iter().any(|one| one.code == *peer) {
+        route = route.map(|route| Route { policy: Policy::Always, ..route });
+    }
     let mut known = couriers::choices_for(tx, peer).await?;
     if route.is_none() && known.is_empty() {
         return Ok(Vec::new());
