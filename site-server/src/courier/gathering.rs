@@ -1,18 +1,15 @@
 //! One item as it comes together from pieces, of one volume or of many, and of the line.
 
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::FileExt as _,
-    path::Path,
-    thread::{self, JoinHandle},
-};
+mod behind;
+
+use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
 
 use packhorse_domain::link::{ItemId, Ranges};
 use packhorse_parcel::Item;
 
+use self::behind::Behind;
 use super::Claim;
-use crate::sender::{Spool, WrittenLog};
+use crate::sender::Spool;
 
 /// Twice so much may be lost to a power cut: the medium has it still.
 const SYNC_BYTES: u64 = 32 * 1024 * 1024;
@@ -22,12 +19,12 @@ pub(super) struct Gathering {
     file: File,
     spool: Spool,
     length: u64,
+    /// What the disk was asked to have, and what is here or on its way to the file.
     durable: Ranges,
     here: Ranges,
-    /// What was here when the disk was last asked to have it all, and its answer to come: the medium is read meanwhile.
-    syncing: Option<(Ranges, JoinHandle<io::Result<()>>)>,
-    log: Option<WrittenLog>,
-    /// Of a bundle, whose file the line may write to as well.
+    /// Writes while the medium is read.
+    behind: Option<Behind>,
+    /// Of a bundle, whose file the line may write to as well: given up when nothing is written any more.
     _claim: Option<Claim>,
 }
 
@@ -39,17 +36,13 @@ impl Gathering {
 
     pub(super) fn open(spool: Spool, item: &Item, claim: Option<Claim>) -> io::Result<Self> {
         let opened = spool.open(item.length, &item.digest)?;
-        let durable = opened.here;
-        // The log is the truth from the first gap on, and media come in any order.
-        let log = Some(spool.log(item.length, &durable, &durable)?);
         Ok(Gathering {
             file: opened.file,
             spool,
             length: item.length,
-            here: durable.clone(),
-            durable,
-            syncing: None,
-            log,
+            here: opened.here.clone(),
+            durable: opened.here,
+            behind: None,
             _claim: claim,
         })
     }
@@ -58,47 +51,39 @@ impl Gathering {
         self.here.bytes_within(&(from..from + length)) < length
     }
 
-    pub(super) fn write(&mut self, from: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, from)?;
-        let run = from..from + bytes.len() as u64;
-        if let Some(log) = &mut self.log {
-            log.wrote(&run)?;
+    /// Takes the bytes out of the buffer, and puts another one of their size in their place.
+    pub(super) fn write(&mut self, from: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let behind = match &mut self.behind {
+            Some(behind) => behind,
+            // The log is the truth from the first gap on, and media come in any order.
+            none => {
+                none.insert(Behind::begin(self.file.try_clone()?, &self.spool, self.length, &self.durable)?)
+            }
+        };
+        self.here.insert(from..from + bytes.len() as u64);
+        behind.write(from, bytes)?;
+        if self.here.bytes() - self.durable.bytes() >= SYNC_BYTES {
+            behind.ask()?;
+            self.durable = self.here.clone();
         }
-        self.here.insert(run);
-        let asked = self.syncing.as_ref().map_or(&self.durable, |(asked, _)| asked);
-        if self.here.bytes() - asked.bytes() < SYNC_BYTES {
-            return Ok(());
-        }
-        self.settle()?;
-        let file = self.file.try_clone()?;
-        self.syncing = Some((self.here.clone(), thread::spawn(move || file.sync_data())));
-        Ok(())
-    }
-
-    /// Waits for what the disk was asked for.
-    fn settle(&mut self) -> io::Result<()> {
-        let Some((asked, answer)) = self.syncing.take() else { return Ok(()) };
-        answer.join().map_err(|_| io::Error::other("the sync ended midway"))??;
-        self.durable = asked;
-        self.log = Some(self.spool.log(self.length, &self.durable, &self.here)?);
         Ok(())
     }
 
     /// What was written outlives a power cut.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        self.settle()?;
-        if self.durable.bytes() == self.here.bytes() {
-            return Ok(());
+        match &mut self.behind {
+            Some(behind) => {
+                behind.ask()?;
+                self.durable = self.here.clone();
+                behind.settle()
+            }
+            None => Ok(()),
         }
-        self.file.sync_data()?;
-        self.durable = self.here.clone();
-        self.log = Some(self.spool.log(self.length, &self.durable, &self.durable)?);
-        Ok(())
     }
 
     /// What is there.
     pub(super) fn here(self) -> Ranges {
-        self.here
+        self.here.clone()
     }
 
     pub(super) fn is_whole(&self) -> bool {

@@ -131,7 +131,9 @@ impl Reader {
             let Some(gathering) = &mut hand.gathering else { continue };
             if gathering.lacks(piece.offset, u64::from(piece.length)) {
                 match reading.read(piece, &mut buffer) {
-                    Ok(()) => gathering.write(piece.offset, &buffer).map_err(|source| self.failed(source))?,
+                    Ok(()) => {
+                        gathering.write(piece.offset, &mut buffer).map_err(|source| self.failed(source))?
+                    }
                     Err(_) => damaged += u64::from(piece.length),
                 }
             }
