@@ -49,7 +49,7 @@ pub(crate) enum ConsoleError {
     Prestage(String),
     /// The parcel is there, so that the same command would make another.
     #[error("parcel {parcel} is laid out, but not all of it is written")]
-    NotWritten { parcel: String, medium: String, source: Box<ConsoleError> },
+    NotWritten { parcel: String, medium: String, here: bool, source: Box<ConsoleError> },
     #[error("the medium at {}", path.display())]
     MediumHere { path: PathBuf, source: Box<MediumFault> },
     #[error("{0} fault(s) were found on the medium")]
@@ -126,18 +126,7 @@ impl ConsoleError {
             | ConsoleError::Settings { .. }
             | ConsoleError::SettingsSite { .. }
             | ConsoleError::Credentials { .. } => COPY_AGAIN,
-            ConsoleError::Connect(_) | ConsoleError::Lost(_) => match self.connect_error() {
-                Some(ConnectError::Endpoint { .. }) => "as in: --endpoint 192.0.2.7:7443",
-                Some(ConnectError::Credentials { .. }) => COPY_AGAIN,
-                Some(ConnectError::Refused { .. }) => {
-                    "copy the `admin` directory from this site's server again, and check that the address is this \
-                     site's"
-                }
-                Some(ConnectError::Unreachable { .. } | ConnectError::TimedOut { .. }) => {
-                    "check that the site server runs and that this is its address; --endpoint gives another"
-                }
-                None => "check that the site server runs, and try again",
-            },
+            ConsoleError::Connect(_) | ConsoleError::Lost(_) => self.connection_remedy(),
             ConsoleError::Refused(status) => return remedy_of(status),
             ConsoleError::Incomplete(_) | ConsoleError::Answer(_) => {
                 "the site server is of another version than this console"
@@ -155,9 +144,12 @@ impl ConsoleError {
             ConsoleError::Prestage(_) => {
                 "correct that and give the same command again: it goes on where it was"
             }
-            ConsoleError::NotWritten { parcel, medium, source } => {
+            ConsoleError::NotWritten { parcel, medium, here, source } => {
+                let here = if *here { " --here" } else { "" };
                 let first = source.remedy().map(|remedy| format!("{remedy}\n")).unwrap_or_default();
-                return Some(format!("{first}`packhorse courier write {parcel} {medium}` goes on with it"));
+                return Some(format!(
+                    "{first}`packhorse courier write {parcel} {medium}{here}` goes on with it"
+                ));
             }
             ConsoleError::Medium(_) => {
                 "write those volumes again with `packhorse courier write PARCEL DIR --volume N`, if it goes wrong again onto \
@@ -188,6 +180,20 @@ impl ConsoleError {
         Some(text.to_owned())
     }
 
+    fn connection_remedy(&self) -> &'static str {
+        match self.connect_error() {
+            Some(ConnectError::Endpoint { .. }) => "as in: --endpoint 192.0.2.7:7443",
+            Some(ConnectError::Credentials { .. }) => COPY_AGAIN,
+            Some(ConnectError::Refused { .. }) => {
+                "copy the `admin` directory from this site's server again, and check that the address is this site's"
+            }
+            Some(ConnectError::Unreachable { .. } | ConnectError::TimedOut { .. }) => {
+                "check that the site server runs and that this is its address; --endpoint gives another"
+            }
+            None => "check that the site server runs, and try again",
+        }
+    }
+
     /// Why there is no connection, also where a later call found that out.
     fn connect_error(&self) -> Option<&ConnectError> {
         match self {
@@ -200,7 +206,9 @@ impl ConsoleError {
     pub(crate) fn report(&self) -> String {
         let mut text = format!("error: {self}");
         let mut last = self.to_string();
-        for cause in causes(self).map(|cause| cause.to_string()) {
+        // Of a connection that was cut midway the causes are words of the libraries below, and no help.
+        let is_cut = matches!(self, ConsoleError::Lost(_)) && self.connect_error().is_none();
+        for cause in causes(self).filter(|_| !is_cut).map(|cause| cause.to_string()) {
             // Transport errors wrap themselves in others with the same words.
             if !last.contains(&cause) {
                 text.push_str(": ");
@@ -318,8 +326,12 @@ mod tests {
     fn a_parcel_that_could_not_be_written_is_named_with_what_goes_on() {
         let source = ConsoleError::from(Status::aborted("the medium is full; mount another"));
         let medium = "/media/usb".to_owned();
-        let failed =
-            ConsoleError::NotWritten { parcel: "3fa2bc91".to_owned(), medium, source: Box::new(source) };
+        let failed = ConsoleError::NotWritten {
+            parcel: "3fa2bc91".to_owned(),
+            medium,
+            here: false,
+            source: Box::new(source),
+        };
 
         assert_eq!(
             failed.report(),

@@ -14,6 +14,8 @@ CREATE TABLE courier_choice (
     asked_by TEXT NOT NULL,
     -- For people.
     reason TEXT NOT NULL,
+    -- It has waited for a courier, and nobody came.
+    missed BOOLEAN NOT NULL,
     changed_at BIGINT NOT NULL,
     PRIMARY KEY (peer, item)
 );

@@ -77,14 +77,27 @@ impl Enrollment {
 }
 
 /// Answers a request that came on a medium as one that came over a line.
-pub(crate) async fn answer(site: &Site, request: &EnrollRequest) -> Result<EnrollResponse, Status> {
-    enroll(site, request).await.map_err(Status::from)
+pub(crate) async fn answer(
+    site: &Site,
+    request: &EnrollRequest,
+    code: &SiteCode,
+) -> Result<EnrollResponse, Status> {
+    enroll(site, request, Some(code)).await.map_err(Status::from)
 }
 
-async fn enroll(site: &Site, request: &EnrollRequest) -> Result<EnrollResponse, Refusal> {
+/// `code`: the site that it has to be for.
+async fn enroll(
+    site: &Site,
+    request: &EnrollRequest,
+    code: Option<&SiteCode>,
+) -> Result<EnrollResponse, Refusal> {
     let key = check(request)?;
     let mut tx = site.store.begin().await?;
     let bearer = Bearer::of_token(site, &mut tx, request, &key).await?;
+    if let Some(code) = code.filter(|code| code.as_str() != bearer.name.id) {
+        let text = format!("the token in it is for {}, and it is named {code}: name it so", bearer.name.id);
+        return Err(Refusal::Invalid(text));
+    }
     let certificate = site
         .authority
         .issue(&request.certificate_request, &bearer.name, CERTIFICATE_VALIDITY, site.now())
@@ -256,7 +269,9 @@ async fn delegate(
         }
     }
     // With it parcels can go there before a line ever carried anything.
-    if !request.courier_key.is_empty() {
+    let is_news = !bearer.again || parcels::key(tx, &child).await?.is_none();
+    // A request that is answered again may be an old one: it takes the place of no key that was told since.
+    if !request.courier_key.is_empty() && is_news {
         let recipient: Recipient =
             request.courier_key.parse().map_err(|error| Refusal::Invalid(format!("courier_key: {error}")))?;
         parcels::put_key(tx, &child, &recipient.to_string(), site.now()).await?;
@@ -302,7 +317,7 @@ impl EnrollService for Enrollment {
         if !self.rate.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now()) {
             return Err(Status::resource_exhausted("too many enrolments at once: come back in 5 s"));
         }
-        let answer = enroll(&self.site, request.get_ref()).await.map_err(Status::from);
+        let answer = enroll(&self.site, request.get_ref(), None).await.map_err(Status::from);
         if let Err(status) = &answer {
             tracing::warn!(target: "provider", hostname = ?request.get_ref().hostname, reason = status.message(), "an enrolment was refused");
         }

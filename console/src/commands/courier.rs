@@ -97,8 +97,9 @@ async fn to_medium(
 ) -> Result<wire::Parcel, ConsoleError> {
     let digits = short(&parcel.id);
     // Whoever leaves it now must know the name, and nothing is on standard output yet.
+    let flag = if here { " --here" } else { "" };
     let note = format!(
-        "parcel {digits} is laid out; if this is stopped, `packhorse courier write {digits} {medium}` goes on"
+        "parcel {digits} is laid out; if this is stopped, `packhorse courier write {digits} {medium}{flag}` goes on"
     );
     // There is nowhere else to say it.
     let _ = writeln!(io::stderr(), "{}", crate::view::clean(&note));
@@ -109,7 +110,12 @@ async fn to_medium(
             written(session, wire::WriteParcelRequest { parcel, path, volumes: Vec::new() }).await
         }
     };
-    written.map_err(|source| ConsoleError::NotWritten { parcel: digits, medium, source: Box::new(source) })
+    written.map_err(|source| ConsoleError::NotWritten {
+        parcel: digits,
+        medium,
+        here,
+        source: Box::new(source),
+    })
 }
 
 async fn write(session: &Session, asked: Write) -> Result<(), ConsoleError> {

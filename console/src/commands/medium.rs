@@ -3,6 +3,7 @@
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -49,11 +50,12 @@ pub(crate) async fn write(
     let id: ParcelId = parcel.id.parse().map_err(|_| ConsoleError::Incomplete("parcel"))?;
     let fault = |source| ConsoleError::MediumHere { path: medium.to_owned(), source: Box::new(source) };
     // As it is now: what is mounted there later is another medium.
-    Medium::at(medium).map_err(|error| fault(MediumFault::Medium(error)))?;
+    let there = Medium::at(medium).map_err(|error| fault(MediumFault::Medium(error)))?;
+    let there = Arc::new(there);
     let mut stands = parcel.clone();
     let missing: Vec<u32> = (1..=parcel.volumes).filter(|one| !parcel.volumes_done.contains(one)).collect();
     for volume in if volumes.is_empty() { &missing } else { volumes } {
-        let digest = copy(session, (&id, *volume), medium).await?;
+        let digest = copy(session, (&id, *volume), medium, &there).await?;
         let request = wire::KeepVolumeRequest {
             parcel: parcel.id.clone(),
             volume: *volume,
@@ -68,13 +70,14 @@ pub(crate) async fn write(
 async fn copy(
     session: &Session,
     (id, volume): (&ParcelId, u32),
-    medium: &Path,
+    path: &Path,
+    medium: &Arc<Medium>,
 ) -> Result<Digest, ConsoleError> {
     let request = wire::ReadVolumeRequest { parcel: id.to_string(), volume };
     let mut messages = session.courier_volumes().read_volume(request).await?.into_inner();
     let bar = bar();
-    let (path, id) = (medium.to_owned(), *id);
-    let fault = |source| ConsoleError::MediumHere { path: path.clone(), source: Box::new(source) };
+    let id = *id;
+    let fault = |source| ConsoleError::MediumHere { path: path.to_owned(), source: Box::new(source) };
     let first =
         first(&mut messages, volume, &bar).await?.ok_or_else(|| fault(MediumFault::CutOff(volume)))?;
     let digest = first.digest.as_ref().try_into().map(Digest);
@@ -83,8 +86,8 @@ async fn copy(
     bar.set_length(2 * written.length);
     bar.set_message(format!("volume {volume}: writing"));
     let (data, arriving) = mpsc::channel(AHEAD);
-    let (root, shown) = (medium.to_owned(), bar.clone());
-    let writer = tokio::task::spawn_blocking(move || put(&root, (&id, volume), written, arriving, &shown));
+    let (medium, shown) = (medium.clone(), bar.clone());
+    let writer = tokio::task::spawn_blocking(move || put(&medium, (&id, volume), written, arriving, &shown));
     let mut next = Some(first);
     let mut ended = Ok(());
     while let Some(message) = next {
@@ -106,8 +109,9 @@ async fn copy(
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     };
     bar.finish_and_clear();
-    ended?;
+    // What the writer says explains more than that it went away.
     put.map_err(fault)?;
+    ended?;
     Ok(digest)
 }
 
@@ -127,16 +131,18 @@ async fn first(
 }
 
 fn put(
-    root: &Path,
+    medium: &Medium,
     (id, volume): (&ParcelId, u32),
     written: Written,
     mut arriving: mpsc::Receiver<Bytes>,
     bar: &ProgressBar,
 ) -> Result<(), MediumFault> {
-    let medium = Medium::at(root).map_err(MediumFault::Medium)?;
     let failed = |source| MediumFault::Volume { volume, source };
     let number = u16::try_from(volume).unwrap_or(u16::MAX);
-    let mut copy = VolumeCopy::begin(&medium, id, number, written).map_err(failed)?;
+    let Some(mut copy) = VolumeCopy::begin(medium, id, number, written).map_err(failed)? else {
+        // The run that wrote it ended before the site server heard of it.
+        return Ok(());
+    };
     let mut came = 0;
     while let Some(data) = arriving.blocking_recv() {
         copy.push(&data).map_err(failed)?;
@@ -196,6 +202,17 @@ pub(crate) async fn bring(
             }
         }
         parcels.push(came);
+    }
+    let not_looked_at = |text: String| wire::ReceivedParcel { faults: vec![text], ..Default::default() };
+    parcels.extend(
+        found
+            .unread
+            .iter()
+            .map(|(path, error)| not_looked_at(format!("{} cannot be read: {error}", path.display()))),
+    );
+    if found.cut_off {
+        let text = "there are more names than are looked at: name a directory further down";
+        parcels.push(not_looked_at(text.to_owned()));
     }
     for (path, error) in found.others {
         let fault = format!("{} is no volume that can be used: {error}", path.display());

@@ -4,6 +4,7 @@
 use std::{
     fs::{self, File},
     io::Write as _,
+    ops::ControlFlow,
     path::PathBuf,
 };
 
@@ -32,7 +33,7 @@ pub struct VolumeCopy<'a> {
 const SYNC_BYTES: u64 = 64 * 1024 * 1024;
 
 impl<'a> VolumeCopy<'a> {
-    /// Begins a volume of which it is known what it will be.
+    /// Begins a volume of which it is known what it will be. `None`: it lies there already, whole.
     ///
     /// # Errors
     /// The medium has no room for it, cannot be written, or has another file of its name.
@@ -41,7 +42,15 @@ impl<'a> VolumeCopy<'a> {
         id: &ParcelId,
         number: u16,
         written: Written,
-    ) -> Result<Self, WriteError> {
+    ) -> Result<Option<Self>, WriteError> {
+        let path = medium.root().join(id.directory()).join(volume_name(number));
+        if path.exists() {
+            let in_the_way = |_| WriteError::Medium(MediumError::InTheWay { path: path.clone() });
+            return written
+                .verify(&path, &mut |_| ControlFlow::Continue(()))
+                .map_err(in_the_way)
+                .map(|()| None);
+        }
         let begun = || -> Result<_, MediumError> {
             medium.check()?;
             let directory = medium::make_directories(medium.root(), &id.directory())?;
@@ -56,7 +65,7 @@ impl<'a> VolumeCopy<'a> {
             Ok((file, temporary, path))
         };
         let (file, temporary, path) = begun().map_err(WriteError::Medium)?;
-        Ok(VolumeCopy { medium, file, temporary, path, written, unsynced: 0, unfinished: true })
+        Ok(Some(VolumeCopy { medium, file, temporary, path, written, unsynced: 0, unfinished: true }))
     }
 
     /// The next bytes.
@@ -106,5 +115,43 @@ impl Drop for VolumeCopy<'_> {
         if self.unfinished {
             drop(fs::remove_file(&self.temporary));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Bytes that begin as a volume does are not needed to see what becomes of those that do not.
+    fn written(bytes: &[u8]) -> Written {
+        let digest = packhorse_domain::Digest(*blake3::hash(bytes).as_bytes());
+        Written { length: bytes.len() as u64, digest }
+    }
+
+    fn names(root: &Path, id: &ParcelId) -> usize {
+        fs::read_dir(root.join(id.directory())).map_or(0, Iterator::count)
+    }
+
+    #[test]
+    fn what_is_cut_off_or_no_volume_leaves_nothing_and_what_lies_there_is_taken_for_what_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        let (medium, id) = (Medium::at(root.path()).unwrap(), ParcelId([7; 16]));
+        let mut copy = VolumeCopy::begin(&medium, &id, 1, written(b"not a volume")).unwrap().unwrap();
+        copy.push(b"not a").unwrap();
+        drop(copy);
+        assert_eq!(names(root.path(), &id), 0);
+        let mut copy = VolumeCopy::begin(&medium, &id, 1, written(b"not a volume")).unwrap().unwrap();
+        copy.push(b"not a volume").unwrap();
+        let finished = copy.finish(&mut |_| ControlFlow::Continue(()));
+        assert!(matches!(finished, Err(WriteError::Misread { .. })), "{finished:?}");
+        assert_eq!(names(root.path(), &id), 0);
+
+        let path = root.path().join(id.directory()).join("001.PHV");
+        fs::write(&path, b"not a volume").unwrap();
+        assert!(VolumeCopy::begin(&medium, &id, 1, written(b"not a volume")).unwrap().is_none());
+        let other = VolumeCopy::begin(&medium, &id, 1, written(b"another one.")).map(|_| ());
+        assert!(matches!(other, Err(WriteError::Medium(MediumError::InTheWay { .. }))), "{other:?}");
     }
 }

@@ -66,6 +66,35 @@ impl Medium {
         &self.root
     }
 
+    /// Puts a small file there, durably; one of its name is replaced. Directories above it are made.
+    ///
+    /// # Errors
+    /// The medium is full, write-protected, was removed, or fails.
+    pub fn put(&self, file: &Path, bytes: &[u8]) -> Result<(), MediumError> {
+        self.check()?;
+        let directory = make_directories(&self.root, file.parent().unwrap_or(Path::new("")))?;
+        let path = directory.join(file.file_name().unwrap_or_default());
+        write_over(&path.with_extension("TMP"), &path, bytes)?;
+        self.check()
+    }
+
+    /// The bytes of a small file there, at most so many. `None`: there is none, or it is no regular file.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn get(&self, file: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, MediumError> {
+        let path = self.root.join(file);
+        let opened = match open_regular(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(MediumError::of("open", &path))?,
+        };
+        let Some(opened) = opened else { return Ok(None) };
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(opened, bytes_max), &mut bytes)
+            .map_err(MediumError::of("read", &path))?;
+        Ok(Some(bytes))
+    }
+
     /// Whether it is still there.
     pub(crate) fn check(&self) -> Result<(), MediumError> {
         let removed = || MediumError::Removed { path: self.root.clone() };

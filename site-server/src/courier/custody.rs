@@ -13,6 +13,7 @@ use packhorse_domain::{
 };
 use packhorse_parcel::{Contents, Item, ParcelId, Plan};
 use packhorse_proto::object::v1 as wire;
+use packhorse_runtime::error_chain;
 
 use super::{
     contents::{ItemKind, object_of, objects_from_bytes},
@@ -135,7 +136,11 @@ pub(super) async fn hear(site: &Site, heard: &mut HashMap<String, u64>) -> Resul
     let unsettled = parcels::unsettled(&mut tx, site.code()).await?;
     drop(tx);
     for parcel in unsettled {
-        hear_of(site, &parcel, heard).await?;
+        if let Err(error) = hear_of(site, &parcel, heard).await {
+            // One whose plan cannot be read keeps nobody from hearing of the others.
+            tracing::warn!(target: "courier-sender", parcel = %parcel.id.short(), error = %error_chain(&error),
+                "what was told of a parcel cannot be used");
+        }
     }
     Ok(())
 }
@@ -182,11 +187,15 @@ pub(super) async fn receipted(
         return Ok(());
     }
     let plan = outgoing::plan(site, &parcel.id)?;
+    let mut is_news = false;
     for item in ours(&plan, peer).filter(|item| items.is_none_or(|items| items.contains(&item.id))) {
-        parcels::take(tx, id, peer, &item.id).await?;
-        acknowledge(site, tx, (peer, id), item).await?;
+        // What was told before says nothing of what happened since.
+        if parcels::take(tx, id, peer, &item.id).await? {
+            acknowledge(site, tx, (peer, id), item).await?;
+            is_news = true;
+        }
     }
-    settle(site, tx, &plan, peer).await
+    if is_news { settle(site, tx, &plan, peer).await } else { Ok(()) }
 }
 
 /// The items of a parcel that are for a destination.
@@ -254,8 +263,11 @@ pub(crate) async fn tidy(site: &Site) -> Result<(), Error> {
     let mut tx = site.store.read().await?;
     for parcel in parcels::list(&mut tx).await?.into_iter().filter(|one| one.sender == *site.code()) {
         let states = parcels::sites(&mut tx, &parcel.id).await?;
-        if states.values().all(|(state, _)| !state.is_open()) {
-            outgoing::clean(site, &parcel.id)?;
+        if states.values().all(|(state, _)| !state.is_open())
+            && let Err(error) = outgoing::clean(site, &parcel.id)
+        {
+            tracing::warn!(target: "courier-sender", parcel = %parcel.id.short(), error = %error_chain(&error),
+                "what is left of a parcel cannot be removed");
         }
     }
     Ok(())
@@ -269,6 +281,12 @@ pub(crate) async fn look(site: &Site, parcel: &ParcelRow) -> Result<(), Error> {
         return Ok(());
     }
     let plan = outgoing::plan(site, &parcel.id)?;
+    if plan.unwritten().next().is_none() {
+        // Whoever wrote the last volume may have been stopped before it was noted.
+        for (peer, _) in states.iter().filter(|(_, (state, _))| *state == ParcelState::Planned) {
+            step(site, &mut tx, &parcel.id, (peer, ParcelState::Created)).await?;
+        }
+    }
     for (peer, _) in states.iter().filter(|(_, (state, _))| state.is_open()) {
         let taken = parcels::taken(&mut tx, &parcel.id).await?;
         // What is no content a line does not bring, and it is not what a parcel is made for.

@@ -7,15 +7,15 @@ use std::{
 };
 
 use packhorse_domain::Digest;
-use packhorse_parcel::{Medium, ParcelId, Plan, Written};
+use packhorse_parcel::{Medium, ParcelId, Plan, VOLUME_BYTES_MAX, Written};
 use packhorse_runtime::error_chain;
 
 use super::{Listener, outgoing};
-use crate::{error::Error, site::Site};
+use crate::{care::room, error::Error, site::Site};
 
 /// Where a volume is made: what is there stands for a medium.
 fn workbench(site: &Site, id: &ParcelId) -> PathBuf {
-    outgoing::directory(site, id).join("volume")
+    outgoing::directory(site, id).join(outgoing::WORKBENCH)
 }
 
 /// Makes a volume, or finds it made. Of a parcel one at a time is kept.
@@ -30,12 +30,17 @@ pub(crate) async fn make(
     tokio::task::spawn_blocking(move || {
         let bench = workbench(&site, &id);
         let path = bench.join(id.directory()).join(format!("{volume:03}.PHV"));
+        let mut plan = outgoing::plan(&site, &id)?;
         if !path.exists() {
             clear(&bench)?;
+            // No volume is longer than all that is in the parcel, but for what describes it.
+            let bytes: u64 = plan.list().items().iter().map(|item| item.length).sum();
+            let (reserve, there) = (site.settings.content.reserve, site.directories.parcels_out());
+            room::check(reserve, &there, bytes.min(VOLUME_BYTES_MAX))?;
             fs::create_dir_all(&bench)
                 .map_err(|source| Error::File { what: format!("make {}", bench.display()), source })?;
         }
-        let written = written(&site, &mut outgoing::plan(&site, &id)?, volume, &listener)?;
+        let written = written(&site, &mut plan, volume, &listener)?;
         Ok((path, written))
     })
     .await?

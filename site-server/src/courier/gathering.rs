@@ -11,8 +11,9 @@ use self::behind::Behind;
 use super::Claim;
 use crate::sender::Spool;
 
-/// Twice so much may be lost to a power cut: the medium has it still.
-const SYNC_BYTES: u64 = 32 * 1024 * 1024;
+/// Twice so much may be lost to a power cut: the medium has it still. Whoever keeps the item makes it durable; most sites
+/// keep no bundle, and then most of it never has to reach the disk.
+const SYNC_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// An item's file, and what is in it.
 pub(super) struct Gathering {
@@ -69,16 +70,9 @@ impl Gathering {
         Ok(())
     }
 
-    /// What was written outlives a power cut.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
-        match &mut self.behind {
-            Some(behind) => {
-                behind.ask()?;
-                self.durable = self.here.clone();
-                behind.settle()
-            }
-            None => Ok(()),
-        }
+    /// Waits until all of it is in the file.
+    pub(super) fn put_down(mut self) -> io::Result<()> {
+        self.behind.take().map_or(Ok(()), Behind::finish)
     }
 
     /// What is there.

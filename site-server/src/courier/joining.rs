@@ -4,15 +4,14 @@
 //! medium is what it is on a line; it holds the secret of the token, so nobody else may read it.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read as _},
+    fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use packhorse_domain::id::SiteCode;
-use packhorse_parcel::{LetterError, Recipient, open_letter, seal_letter};
+use packhorse_parcel::{LetterError, Medium, MediumError, Recipient, open_letter, seal_letter};
 use packhorse_proto::enroll::v1::{EnrollRequest, EnrollResponse};
-use packhorse_runtime::durable::{DurableError, write_file_durable};
 use prost::Message;
 
 use super::Courier;
@@ -33,24 +32,22 @@ const REQUESTS_MAX: usize = 256;
 /// A letter that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JoiningError {
-    #[error("cannot read {}", path.display())]
-    Read { path: PathBuf, source: io::Error },
     #[error("{} cannot be used", path.display())]
     Letter { path: PathBuf, source: LetterError },
     #[error("{} does not say what it should", .0.display())]
     Senseless(PathBuf),
-    #[error("cannot write to the medium")]
-    Write(#[from] DurableError),
-    #[error("cannot make {}", path.display())]
-    Directory { path: PathBuf, source: io::Error },
+    #[error("{} is not there any more, or no file", .0.display())]
+    Gone(PathBuf),
+    #[error("the medium failed")]
+    Medium(#[from] MediumError),
 }
 
-fn request_path(medium: &Path, code: &SiteCode) -> PathBuf {
-    medium.join(DIRECTORY).join(format!("{code}.{REQUEST}"))
+fn request_of(code: &SiteCode) -> PathBuf {
+    Path::new(DIRECTORY).join(format!("{code}.{REQUEST}"))
 }
 
-fn answer_path(medium: &Path, code: &SiteCode) -> PathBuf {
-    medium.join(DIRECTORY).join(format!("{code}.{ANSWER}"))
+fn answer_of(code: &SiteCode) -> PathBuf {
+    Path::new(DIRECTORY).join(format!("{code}.{ANSWER}"))
 }
 
 /// Puts a request onto a medium, for the parent with this key. Gives where it lies.
@@ -60,12 +57,9 @@ pub(crate) fn ask(
     parent: &Recipient,
     request: &EnrollRequest,
 ) -> Result<PathBuf, JoiningError> {
-    let path = request_path(medium, code);
-    let directory = medium.join(DIRECTORY);
-    fs::create_dir_all(&directory)
-        .map_err(|source| JoiningError::Directory { path: directory.clone(), source })?;
-    write_file_durable(&path, &seal_letter(parent, &request.encode_to_vec()), 0o644)?;
-    Ok(path)
+    let request = seal_letter(parent, &request.encode_to_vec());
+    Medium::at(medium)?.put(&request_of(code), &request)?;
+    Ok(medium.join(request_of(code)))
 }
 
 /// The answer to a request, if it lies on the medium.
@@ -74,22 +68,24 @@ pub(crate) fn answer(
     code: &SiteCode,
     courier: &Courier,
 ) -> Result<Option<EnrollResponse>, JoiningError> {
-    let path = answer_path(medium, code);
-    match path.exists() {
-        true => read(&path, courier, ANSWER_BYTES_MAX).map(Some),
+    match medium.join(answer_of(code)).exists() {
+        true => read(medium, &answer_of(code), courier, ANSWER_BYTES_MAX).map(Some),
         false => Ok(None),
     }
 }
 
-fn read<T: Message + Default>(path: &Path, courier: &Courier, bytes_max: usize) -> Result<T, JoiningError> {
-    let failed = |source| JoiningError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    let mut sealed = Vec::new();
-    let most = (bytes_max + SEAL_BYTES_MAX) as u64;
-    file.take(most).read_to_end(&mut sealed).map_err(failed)?;
+fn read<T: Message + Default>(
+    medium: &Path,
+    file: &Path,
+    courier: &Courier,
+    bytes_max: usize,
+) -> Result<T, JoiningError> {
+    let path = medium.join(file);
+    let sealed = Medium::at(medium)?.get(file, (bytes_max + SEAL_BYTES_MAX) as u64)?;
+    let sealed = sealed.ok_or_else(|| JoiningError::Gone(path.clone()))?;
     let bytes = open_letter(&courier.identity, &sealed, bytes_max)
-        .map_err(|source| JoiningError::Letter { path: path.to_owned(), source })?;
-    T::decode(bytes.as_slice()).map_err(|_| JoiningError::Senseless(path.to_owned()))
+        .map_err(|source| JoiningError::Letter { path: path.clone(), source })?;
+    T::decode(bytes.as_slice()).map_err(|_| JoiningError::Senseless(path))
 }
 
 /// What became of the request of a site.
@@ -101,9 +97,10 @@ pub(crate) struct Admitted {
 }
 
 /// Answers all requests on a medium.
-pub(crate) async fn admit(site: &Site, medium: &Path) -> Result<Vec<Admitted>, Error> {
+pub(crate) async fn admit(site: &Arc<Site>, medium: &Path) -> Result<Vec<Admitted>, Error> {
     let mut admitted = Vec::new();
-    for code in requests(&medium.join(DIRECTORY))? {
+    let directory = medium.join(DIRECTORY);
+    for code in tokio::task::spawn_blocking(move || requests(&directory)).await?? {
         let refused = admit_one(site, medium, &code).await.err();
         admitted.push(Admitted { code, refused });
     }
@@ -131,20 +128,18 @@ fn requests(directory: &Path) -> Result<Vec<SiteCode>, Error> {
 }
 
 /// The reason, for people, if there is no answer.
-async fn admit_one(site: &Site, medium: &Path, code: &SiteCode) -> Result<(), String> {
+async fn admit_one(site: &Arc<Site>, medium: &Path, code: &SiteCode) -> Result<(), String> {
     let told = |error: JoiningError| packhorse_runtime::error_chain(&error);
-    let path = request_path(medium, code);
-    let request: EnrollRequest = read(&path, &site.courier, REQUEST_BYTES_MAX).map_err(told)?;
+    let ended = |error: tokio::task::JoinError| error.to_string();
+    let (reader, from, file) = (site.clone(), medium.to_owned(), request_of(code));
+    let reading = move || read(&from, &file, &reader.courier, REQUEST_BYTES_MAX);
+    let request: EnrollRequest = tokio::task::spawn_blocking(reading).await.map_err(ended)?.map_err(told)?;
     let child: Recipient = request.courier_key.parse().map_err(|_| {
         "the request names no key for the answer: make it anew with a newer site server".to_owned()
     })?;
-    let answer = enroll::answer(site, &request).await.map_err(|status| status.message().to_owned())?;
-    if answer.id != code.as_str() {
-        return Err(format!(
-            "the token in it is for {}: name the file so, or ask for another one",
-            answer.id
-        ));
-    }
+    let answer = enroll::answer(site, &request, code).await.map_err(|status| status.message().to_owned())?;
     let sealed = seal_letter(&child, &answer.encode_to_vec());
-    write_file_durable(&answer_path(medium, code), &sealed, 0o644).map_err(|error| told(error.into()))
+    let (to, file) = (medium.to_owned(), answer_of(code));
+    let writing = move || -> Result<(), JoiningError> { Ok(Medium::at(&to)?.put(&file, &sealed)?) };
+    tokio::task::spawn_blocking(writing).await.map_err(ended)?.map_err(told)
 }

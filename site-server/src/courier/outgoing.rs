@@ -43,6 +43,10 @@ use crate::{
 };
 
 const PLAN: &str = "plan";
+/// Where a volume is made for a medium elsewhere.
+pub(super) const WORKBENCH: &str = "volume";
+/// Says that bundles were removed.
+const CLEANED: &str = "cleaned";
 /// The largest bundles take minutes.
 const MAKING_MAX: Duration = Duration::from_secs(600);
 const LOOK: Duration = Duration::from_millis(50);
@@ -203,8 +207,35 @@ fn keep(site: &Site, id: &ParcelId, plan: &Plan, items: &[Packed]) -> Result<(),
     Ok(())
 }
 
+/// Removes what was laid out of parcels that nobody knows of: the run that made them was stopped before it noted them.
+pub(super) async fn sweep(site: &Site) -> Result<(), Error> {
+    let _alone = site.courier.at_work.lock().await;
+    let known = parcels::list(&mut site.store.read().await?).await?;
+    let root = site.directories.parcels_out();
+    let failed = |source| Error::File { what: format!("read {}", root.display()), source };
+    for entry in fs::read_dir(&root).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        if !known.iter().any(|row| name.to_str() == Some(&row.id.to_string())) {
+            // What stays behind takes room, and is looked at again with the next start.
+            drop(fs::remove_dir_all(entry.path()));
+        }
+    }
+    Ok(())
+}
+
 /// Bundles of a parcel that is not to be written any more; the rest is small, and tells what was in it.
 pub(crate) fn clean(site: &Site, id: &ParcelId) -> Result<(), Error> {
+    let (done, workbench) = (directory(site, id).join(CLEANED), directory(site, id).join(WORKBENCH));
+    match fs::remove_dir_all(&workbench) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::File { what: format!("remove {}", workbench.display()), source });
+        }
+        _ => {}
+    }
+    if done.exists() {
+        return Ok(());
+    }
     let plan = plan(site, id)?;
     for item in plan.list().items() {
         if matches!(ItemKind::decode(&item.head), Some(ItemKind::Bundle(_))) {
@@ -212,7 +243,7 @@ pub(crate) fn clean(site: &Site, id: &ParcelId) -> Result<(), Error> {
             drop(fs::remove_file(item_path(site, id, &item.id)));
         }
     }
-    Ok(())
+    fs::write(&done, "").map_err(|source| Error::File { what: format!("write {}", done.display()), source })
 }
 
 /// Writes volumes below a directory on a medium, and reads them back.
@@ -233,8 +264,10 @@ pub(crate) async fn write(
 pub(super) async fn note_written(site: &Site, id: &ParcelId) -> Result<(), Error> {
     let mut tx = site.store.begin().await?;
     if plan(site, id)?.unwritten().next().is_none() {
-        for peer in parcels::sites(&mut tx, id).await?.into_keys() {
-            custody::step(site, &mut tx, id, (&peer, ParcelState::Created)).await?;
+        for (peer, (state, _)) in parcels::sites(&mut tx, id).await? {
+            if state == ParcelState::Planned {
+                custody::step(site, &mut tx, id, (&peer, ParcelState::Created)).await?;
+            }
         }
     }
     Ok(tx.commit().await?)

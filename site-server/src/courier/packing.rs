@@ -23,7 +23,9 @@ use super::{
 use crate::{
     distribution::{Need, View, needs},
     error::Error,
-    record, scheduler,
+    record,
+    replication::is_due,
+    scheduler,
     site::Site,
     store::{
         Tx,
@@ -118,8 +120,18 @@ pub(super) async fn in_the_making(site: &Site, to: &[SiteCode]) -> Result<Vec<Pa
         let id = &need.package.definition.id;
         !need.has_job && to.contains(need.child) && view.holds(id, &need.plan.target)
     };
-    let mut making: Vec<_> =
-        needs.into_iter().filter(makes).map(|need| need.package.definition.id.clone()).collect();
+    let made = bundles::list(&mut tx).await?;
+    let mut making = Vec::new();
+    for need in needs.into_iter().filter(makes) {
+        let bundle = made.iter().find(|one| one.target == need.plan.target && one.bases == need.plan.bases);
+        // One that the line has delivered, of which the child has not said so yet, is not made again.
+        if match bundle {
+            Some(bundle) => is_due(&mut tx, need.child, bundle).await?,
+            None => true,
+        } {
+            making.push(need.package.definition.id.clone());
+        }
+    }
     making.dedup();
     Ok(making)
 }

@@ -31,6 +31,7 @@ use crate::{
         arrivals::{self, Arrival, ArrivalState},
         bundles::{self, BundleRow},
         contents::{self, Content},
+        neighbours,
     },
     trace,
 };
@@ -62,14 +63,28 @@ impl Despooler {
         let library = self.site.library.clone();
         let offered = Offered { digest: arrival.digest, target: arrival.target };
         let stage = Stage::of(&self.site, &arrival).await?;
+        // What came with a parcel may not be on the disk yet, and is there beside what is done with it.
+        let is_kept = self.serves_others().await?;
+        let kept = is_kept.then(|| path.clone());
+        let durable = tokio::task::spawn_blocking(move || match kept {
+            Some(path) => File::open(path)?.sync_data(),
+            None => Ok(()),
+        });
         let applied = tokio::task::spawn_blocking({
             let path = path.clone();
             let site = self.site.clone();
             move || take_in(&library, &path, &offered, stage).map(|staged| site.staged.put(staged))
         })
         .await?;
+        let durable = durable.await?;
         match applied {
-            Ok(()) => self.adopt(&arrival, &path).await,
+            Ok(()) => {
+                durable.map_err(|source| Error::File {
+                    what: "sync a bundle in the spool".to_owned(),
+                    source,
+                })?;
+                self.adopt(&arrival, &path, is_kept).await
+            }
             Err(error) if is_ours(&error) => Err(error.into()),
             Err(error) => {
                 let state = match error {
@@ -85,10 +100,15 @@ impl Despooler {
         }
     }
 
+    /// Whether anybody below could want the same bundle.
+    async fn serves_others(&self) -> Result<bool, Error> {
+        Ok(!neighbours::children(&mut self.site.store.read().await?).await?.is_empty())
+    }
+
     /// The version is in the library: says so, and keeps the bundle for the children that want the very same.
-    async fn adopt(&self, arrival: &Arrival, path: &Path) -> Result<(), Error> {
+    async fn adopt(&self, arrival: &Arrival, path: &Path, is_kept: bool) -> Result<(), Error> {
         let bundle_path = self.site.directories.bundle(&arrival.digest);
-        if path != bundle_path {
+        if is_kept && path != bundle_path {
             fs::rename(path, &bundle_path)
                 .map_err(|source| Error::File { what: "move a bundle in the spool".to_owned(), source })?;
             // The children go without it if it is not there.
@@ -116,13 +136,20 @@ impl Despooler {
             bases: arrival.bases.clone(),
             length: arrival.length,
         };
-        bundles::put(&mut tx, &bundle, self.site.now()).await?;
+        if is_kept {
+            bundles::put(&mut tx, &bundle, self.site.now()).await?;
+        }
         arrivals::remove(&mut tx, &arrival.item).await?;
         distribution::report_library(&self.site, &mut tx, &arrival.package).await?;
         let text = format!("version {} was received and is in the content library", arrival.target.short());
         self.report(&mut tx, Severity::Info, &arrival.package, &text).await?;
         tx.commit().await?;
         self.site.relays.forget(&arrival.item);
+        if !is_kept {
+            // What is left of it the clean-up takes away.
+            drop(fs::remove_file(path));
+            drop(fs::remove_file(self.site.directories.arrival_outline(&arrival.item)));
+        }
         Ok(())
     }
 

@@ -19,6 +19,7 @@ use crate::{
         arrivals::{self, Arrival, ArrivalState},
         bundles,
         contents::{self, Content},
+        neighbours,
     },
     testing::{Node, noise},
 };
@@ -31,6 +32,16 @@ struct World {
 
 impl World {
     async fn new() -> World {
+        let world = World::leaf().await;
+        // Bundles are kept for those below.
+        let mut tx = world.child.site.store.begin().await.unwrap();
+        neighbours::add(&mut tx, &"LYO".parse().unwrap(), neighbours::Relation::Child).await.unwrap();
+        tx.commit().await.unwrap();
+        world
+    }
+
+    /// Nobody is below the child.
+    async fn leaf() -> World {
         let central = Node::central(SystemClock::shared()).await;
         let child = central.child("PAR", SystemClock::shared()).await;
         let despooler = Despooler::new(child.site.clone());
@@ -96,6 +107,21 @@ async fn a_whole_bundle_gets_into_the_library_and_is_kept_for_the_children() {
     world.settle().await;
 
     world.assert_taken_in(&arrival).await;
+}
+
+#[tokio::test]
+async fn a_site_with_nobody_below_keeps_no_bundle() {
+    let mut world = World::leaf().await;
+    let arrival = world.arrived(1, Priority::Medium).await;
+
+    world.settle().await;
+
+    assert!(world.arrivals().await.is_empty());
+    let directories = &world.child.site.directories;
+    assert!(!directories.bundle(&arrival.digest).exists() && !directories.arrival(&arrival.item).exists());
+    let mut tx = world.child.site.store.read().await.unwrap();
+    assert!(bundles::get(&mut tx, &arrival.digest).await.unwrap().is_none());
+    assert_eq!(contents::of(&mut tx, &arrival.package).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

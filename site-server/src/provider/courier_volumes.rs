@@ -11,7 +11,10 @@ use packhorse_proto::provider::v1::{
     TakeVolumeResponse, courier_volume_service_server::CourierVolumeService,
 };
 use packhorse_runtime::Lifecycle;
-use tokio::{io::AsyncReadExt as _, sync::mpsc};
+use tokio::{
+    io::AsyncReadExt as _,
+    sync::{mpsc, oneshot},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -22,7 +25,7 @@ use super::{
 use crate::{
     care::room,
     courier::{
-        Progress,
+        Listener, Progress,
         elsewhere::{self, Brought},
         incoming,
     },
@@ -45,6 +48,29 @@ impl CourierVolumes {
     pub(crate) fn new(site: Arc<Site>, lifecycle: Lifecycle) -> Self {
         CourierVolumes { site, lifecycle }
     }
+}
+
+impl CourierVolumes {
+    /// Does it to its end, whether or not somebody waits for that.
+    async fn finished<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Status> {
+        let (done, answer) = oneshot::channel();
+        self.lifecycle.spawn_finite("courier-volume", async move {
+            // Nobody has to be there any more.
+            drop(done.send(work.await));
+        });
+        answer.await.map_err(|_| Status::unavailable("the site server stops; try again"))
+    }
+}
+
+/// Takes words of progress that nobody hears.
+fn deaf() -> Listener {
+    let (listener, mut words) = mpsc::channel(WAITING);
+    // It ends with whoever speaks.
+    std::thread::spawn(move || while words.blocking_recv().is_some() {});
+    listener
 }
 
 type Answers = mpsc::Sender<Result<ReadVolumeResponse, Status>>;
@@ -169,15 +195,9 @@ impl CourierVolumeService for CourierVolumes {
         let (id, volume) = (find(&self.site, &asked.parcel).await?, number(asked.volume)?);
         let digest = asked.digest.as_ref().try_into().map(Digest);
         let digest = digest.map_err(|_| invalid("digest", "32 bytes are expected"))?;
-        let (listener, mut words) = mpsc::channel(WAITING);
-        let listening = async {
-            while words.recv().await.is_some() {}
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            kept = elsewhere::keep(&self.site, id, volume, digest, listener) => kept?,
-            () = listening => {}
-        }
+        let site = self.site.clone();
+        // Whoever asked may go: what was begun is noted all the same.
+        self.finished(async move { elsewhere::keep(&site, id, volume, digest, deaf()).await }).await??;
         Ok(Response::new(KeepVolumeResponse { parcel: Some(shown(&self.site, &id, true).await?) }))
     }
 
@@ -188,15 +208,13 @@ impl CourierVolumeService for CourierVolumes {
         let mut requests = request.into_inner();
         let (brought, file) = Brought::begin(&self.site)?;
         take_in(&self.site, &mut requests, brought.path().to_owned(), file).await?;
-        let (listener, mut words) = mpsc::channel(WAITING);
-        let listening = async {
-            while words.recv().await.is_some() {}
-            std::future::pending::<Result<Vec<incoming::Received>, Error>>().await
-        };
-        let taken = tokio::select! {
-            taken = incoming::receive(&self.site, brought.path().to_owned(), listener) => taken,
-            taken = listening => taken,
-        };
+        let site = self.site.clone();
+        let taken = self.finished(async move {
+            let taken = incoming::receive(&site, brought.path().to_owned(), deaf()).await;
+            drop(brought);
+            taken
+        });
+        let taken = taken.await?;
         Ok(Response::new(TakeVolumeResponse { parcels: received(&self.site, taken?).await? }))
     }
 }

@@ -88,9 +88,11 @@ impl Couriers {
             }
             As::Lost(_) => ParcelState::Lost,
         };
-        for (peer, (state, _)) in parcels::sites(&mut tx, &id).await? {
-            // What one site has in hands is not lost for it.
-            if to == ParcelState::Lost && state == ParcelState::Confirmed {
+        let sites = parcels::sites(&mut tx, &id).await?;
+        let is_through = sites.values().all(|(state, _)| *state == ParcelState::Confirmed);
+        for (peer, (state, _)) in sites {
+            // What one site has in hands is not lost for it, nor on its way.
+            if state == ParcelState::Confirmed && !is_through {
                 continue;
             }
             custody::step(&self.site, &mut tx, &id, (&peer, to)).await?;

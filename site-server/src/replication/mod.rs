@@ -3,7 +3,7 @@
 //! For objects a mini-job needs no row: what a neighbour lacks is what it has not acknowledged. For bundles it is a
 //! row, made as soon as the bundle that a child needs is in the spool.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use packhorse_domain::{id::SiteCode, link::ItemId};
 use packhorse_runtime::{Next, Worker};
@@ -58,8 +58,13 @@ impl Worker for ReplicationManager {
         drop(tx);
         if !queued.is_empty() {
             let mut tx = self.site.store.begin().await?;
-            for (child, bundle) in queued {
+            for (child, bundle) in &queued {
                 queue(&self.site, &mut tx, child, bundle).await?;
+            }
+            // Before the link hears of them: the line would begin at once.
+            let children: BTreeSet<&SiteCode> = queued.iter().map(|(child, _)| *child).collect();
+            for child in children {
+                scheduler::ways::choose_ways(&self.site, &mut tx, child).await?;
             }
             tx.commit().await?;
         }
@@ -71,7 +76,7 @@ impl Worker for ReplicationManager {
 
 /// Whether a bundle is to be queued for a child: unless it is queued. One that was delivered is queued again only if
 /// the child has since said that it does not hold what it led to, which is why it is needed.
-async fn is_due(tx: &mut Tx, child: &SiteCode, bundle: &BundleRow) -> Result<bool, Error> {
+pub(crate) async fn is_due(tx: &mut Tx, child: &SiteCode, bundle: &BundleRow) -> Result<bool, Error> {
     match bundles::sending(tx, child, &bundle.digest).await? {
         None => Ok(true),
         Some(sending) if sending.state == SendingState::Done => {
@@ -97,9 +102,7 @@ async fn queue(site: &Site, tx: &mut Tx, child: &SiteCode, bundle: &BundleRow) -
         changed_at: site.now(),
     };
     tracing::info!(target: "replication-manager", peer = %child, package = %bundle.package, "a bundle is queued");
-    bundles::put_sending(tx, &sending).await?;
-    // The line would begin at once.
-    scheduler::ways::choose_ways(site, tx, child).await
+    Ok(bundles::put_sending(tx, &sending).await?)
 }
 
 /// Whether the child's status of the package is newer than the delivery: the receipt comes before the status.

@@ -113,7 +113,8 @@ pub(crate) async fn give(
         None => couriers::remove_choice(tx, peer, item).await?,
         Some(way) => {
             let reason = format!("{by} gave it to the {}", way.as_str());
-            let choice = Choice { way, asked_by: by.to_owned(), reason, changed_at: site.now() };
+            let asked_by = by.to_owned();
+            let choice = Choice { way, asked_by, reason, missed: false, changed_at: site.now() };
             couriers::put_choice(tx, peer, item, &choice).await?;
         }
     }
@@ -142,10 +143,12 @@ async fn changes(site: &Site, tx: &mut Tx, peer: &SiteCode) -> Result<Vec<Change
         let before = known.remove(&item);
         let left = line.left(&item, bundle.length);
         let line_at = line.eta(site.now(), priority, ahead + left);
-        let media_at = route.as_ref().map(|route| match under_way.get(&item) {
-            Some(at) => *at,
-            None => arrival(route, site.now()),
-        });
+        let comes = under_way.get(&item).copied();
+        let media_at = route.as_ref().map(|route| comes.unwrap_or_else(|| arrival(route, site.now())));
+        let missed = comes.is_none()
+            && before.as_ref().zip(route.as_ref()).is_some_and(|(before, route)| {
+                before.missed || before.way == Way::Courier && patience(route, before.changed_at) < site.now()
+            });
         let package = record::package(tx, bundle.package.as_str()).await?;
         let question = Question {
             wish: wish(before.as_ref(), package.and_then(|package| package.definition.sender)),
@@ -154,6 +157,7 @@ async fn changes(site: &Site, tx: &mut Tx, peer: &SiteCode) -> Result<Vec<Change
             now: site.now(),
             media_at,
             line_at,
+            missed,
         };
         let way = choose(&question);
         if way == Way::Line {
@@ -167,6 +171,7 @@ async fn changes(site: &Site, tx: &mut Tx, peer: &SiteCode) -> Result<Vec<Change
                 way,
                 asked_by: String::new(),
                 reason: reason(&question, way),
+                missed,
                 changed_at: site.now(),
             });
             changes.push(Change { item, package: bundle.package.to_string(), choice });
@@ -196,6 +201,7 @@ fn reason(question: &Question, way: Way) -> String {
             (Way::Courier, Some(at)) => {
                 format!("media are there {media}, the line would take until {}", addresses::text(at))
             }
+            (Way::Line, Some(_)) if question.missed => "nobody came for it".to_owned(),
             (Way::Line, Some(at)) => {
                 format!("it brings it {}, media would be there {media}", addresses::text(at))
             }
@@ -225,6 +231,11 @@ pub(crate) fn arrival(route: &Route, now: Timestamp) -> Timestamp {
     route.arrival(now, |at| moment(&zone, at))
 }
 
+fn patience(route: &Route, since: Timestamp) -> Timestamp {
+    let zone = zone_of_name(&route.time_zone);
+    route.patience(since, |at| moment(&zone, at))
+}
+
 /// What parcels that are not overdue bring, and when.
 async fn under_way(site: &Site, tx: &mut Tx, route: &Route) -> Result<BTreeMap<ItemId, Timestamp>, Error> {
     let mut under_way = BTreeMap::new();
@@ -239,7 +250,8 @@ async fn under_way(site: &Site, tx: &mut Tx, route: &Route) -> Result<BTreeMap<I
         if expected < site.now() {
             continue;
         }
-        let plan = outgoing::plan(site, &parcel.id)?;
+        // One that cannot be read brings nothing, as far as anybody knows.
+        let Ok(plan) = outgoing::plan(site, &parcel.id) else { continue };
         for item in ours(&plan, &route.peer) {
             let known = under_way.entry(item.id).or_insert(expected);
             *known = expected.min(*known);

@@ -20,6 +20,8 @@ pub(crate) struct Choice {
     pub(crate) asked_by: String,
     /// For people.
     pub(crate) reason: String,
+    /// It has waited for a courier, and nobody came.
+    pub(crate) missed: bool,
     pub(crate) changed_at: Timestamp,
 }
 
@@ -68,24 +70,24 @@ pub(crate) async fn remove_route(tx: &mut Tx, peer: &SiteCode) -> Result<bool, S
     Ok(done.rows_affected() > 0)
 }
 
-/// peer, item, way, asked_by, reason, changed_at
-type Row = (String, Vec<u8>, String, String, String, i64);
+/// peer, item, way, asked_by, reason, missed, changed_at
+type Row = (String, Vec<u8>, String, String, String, bool, i64);
 
 /// What was chosen for bundles, by neighbour and item.
 pub(crate) async fn choices(tx: &mut Tx) -> Result<BTreeMap<(SiteCode, ItemId), Choice>, StoreError> {
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT peer, item, way, asked_by, reason, changed_at FROM courier_choice ORDER BY peer, item",
+        "SELECT peer, item, way, asked_by, reason, missed, changed_at FROM courier_choice ORDER BY peer, item",
     )
     .fetch_all(tx.connection())
     .await
     .map_err(failed("list how bundles go"))?;
     rows.into_iter()
-        .map(|(peer, item, way, asked_by, reason, changed_at)| {
+        .map(|(peer, item, way, asked_by, reason, missed, changed_at)| {
             let unknown = |column, row| StoreError::Inconsistent { table: "courier_choice", column, row };
             let id = item.as_slice().try_into().map(ItemId);
             let id = id.map_err(|_| unknown("item", hex::encode(&item)))?;
             let way = way.parse().map_err(|()| unknown("way", way))?;
-            let choice = Choice { way, asked_by, reason, changed_at: Timestamp(changed_at) };
+            let choice = Choice { way, asked_by, reason, missed, changed_at: Timestamp(changed_at) };
             Ok(((name("courier_choice", "peer", &peer)?, id), choice))
         })
         .collect()
@@ -107,16 +109,17 @@ pub(crate) async fn put_choice(
     choice: &Choice,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO courier_choice (peer, item, way, asked_by, reason, changed_at)
-         VALUES ($1, $2, $3, $4, $5, $6)
+        "INSERT INTO courier_choice (peer, item, way, asked_by, reason, missed, changed_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (peer, item) DO UPDATE SET way = excluded.way, asked_by = excluded.asked_by,
-             reason = excluded.reason, changed_at = excluded.changed_at",
+             reason = excluded.reason, missed = excluded.missed, changed_at = excluded.changed_at",
     )
     .bind(peer.as_str())
     .bind(item.0.as_slice())
     .bind(choice.way.as_str())
     .bind(&choice.asked_by)
     .bind(&choice.reason)
+    .bind(choice.missed)
     .bind(choice.changed_at.0)
     .execute(tx.connection())
     .await

@@ -214,6 +214,15 @@ pub(crate) async fn lacking(
     select_lacking(tx, statement, peer, limit).await
 }
 
+/// How many objects of a kind there are, and the sum of their versions: if both are as they were, so are the objects.
+pub(crate) async fn news_of(tx: &mut Tx, kind: ObjectKind) -> Result<(i64, i64), StoreError> {
+    sqlx::query_as("SELECT COUNT(*), CAST(COALESCE(SUM(version), 0) AS BIGINT) FROM object WHERE kind = $1")
+        .bind(kind.as_str())
+        .fetch_one(tx.connection())
+        .await
+        .map_err(failed("look for news of objects"))
+}
+
 /// The newest of those, without messages.
 pub(crate) async fn lacking_newest(
     tx: &mut Tx,

@@ -176,13 +176,14 @@ pub(crate) async fn taken(tx: &mut Tx, id: &ParcelId) -> Result<Vec<(SiteCode, I
         .collect()
 }
 
+/// Notes that a destination has taken an item. Says whether that is news.
 pub(crate) async fn take(
     tx: &mut Tx,
     id: &ParcelId,
     site: &SiteCode,
     item: &ItemId,
-) -> Result<(), StoreError> {
-    sqlx::query(
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
         "INSERT INTO parcel_taken (parcel, site, item) VALUES ($1, $2, $3)
          ON CONFLICT (parcel, site, item) DO NOTHING",
     )
@@ -192,7 +193,7 @@ pub(crate) async fn take(
     .execute(tx.connection())
     .await
     .map_err(failed("note what was taken of a parcel"))?;
-    Ok(())
+    Ok(done.rows_affected() > 0)
 }
 
 /// Whether a destination has taken an item of any parcel.

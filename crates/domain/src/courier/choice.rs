@@ -39,6 +39,8 @@ pub struct Question {
     pub media_at: Option<Timestamp>,
     /// When the line will have brought it; `None`: not for a long time.
     pub line_at: Option<Timestamp>,
+    /// It has waited for a courier, and nobody came.
+    pub missed: bool,
 }
 
 impl Way {
@@ -80,6 +82,10 @@ pub fn choose(question: &Question) -> Way {
 fn sooner(question: &Question) -> Way {
     let Some(media_at) = question.media_at else { return Way::Line };
     let Some(line_at) = question.line_at else { return Way::Courier };
+    // The next courier would be promised sooner as well, at every look.
+    if question.missed {
+        return Way::Line;
+    }
     let (of_line, of_media) = (line_at.since(question.now), media_at.since(question.now));
     let margin = |time: Duration| WORTH.max(time / 10);
     match question.way {
@@ -104,6 +110,7 @@ mod tests {
         now: Timestamp(0),
         media_at: None,
         line_at: None,
+        missed: false,
     };
 
     #[test]
@@ -121,6 +128,10 @@ mod tests {
         ] {
             let question = Question { way, media_at: media, line_at: line, ..OPEN };
             assert_eq!(choose(&question), expected, "{question:?}");
+            // Who did not come once is not waited for, unless there is nothing else.
+            let missed = Question { missed: true, ..question };
+            let line_or_nothing = if line.is_some() { Way::Line } else { expected };
+            assert_eq!(choose(&missed), line_or_nothing, "{missed:?}");
         }
     }
 

@@ -11,6 +11,8 @@ use crate::{Timestamp, address::LocalMoment, id::SiteCode};
 pub use choice::{Question, Way, Wish, choose};
 pub use departures::{Departures, DeparturesError};
 
+/// So long after its departure a courier that nobody has sent counts as one that did not come.
+const LATE: Duration = Duration::from_secs(3600);
 /// What is under way for longer, no estimate is good for.
 pub const TRANSIT_LONGEST: Duration = Duration::from_secs(60 * 24 * 3600);
 
@@ -48,6 +50,13 @@ impl Route {
             time_zone: crate::address::UTC.to_owned(),
             transit,
         }
+    }
+
+    /// When somebody must have come for what waits since then: an hour after the next departure; of a courier that may leave
+    /// at any time, when it would be there already.
+    pub fn patience(&self, since: Timestamp, local: impl Fn(Timestamp) -> LocalMoment) -> Timestamp {
+        let late = if self.departures.hours().is_empty() { self.transit } else { LATE };
+        self.departures.next(since, local).plus(late)
     }
 
     /// When what is given to it now is there. `local` tells the hour in the zone of the route.

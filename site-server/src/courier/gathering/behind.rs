@@ -72,6 +72,16 @@ impl Behind {
         Ok(())
     }
 
+    /// Waits until everything is written.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        self.tasks.take();
+        if let Some(thread) = self.thread.take() {
+            thread.join().map_err(|_| ended())?;
+        }
+        // Whatever failed was told.
+        self.synced.iter().collect()
+    }
+
     fn send(&self, task: Task) -> io::Result<()> {
         let sent = self.tasks.as_ref().map(|tasks| tasks.send(task));
         match sent {

@@ -144,8 +144,8 @@ impl Reader {
                 return Err(Error::Interrupted);
             }
         }
-        if let Some(mut gathering) = hand.gathering {
-            gathering.sync().map_err(|source| self.failed(source))?;
+        if let Some(gathering) = hand.gathering {
+            gathering.put_down().map_err(|source| self.failed(source))?;
         }
         if damaged > 0 {
             faults.push(format!("{path}: {damaged} bytes are damaged"));
@@ -157,8 +157,8 @@ impl Reader {
         if hand.place == Some(place) {
             return Ok(());
         }
-        if let Some(mut gathering) = hand.gathering.take() {
-            gathering.sync()?;
+        if let Some(gathering) = hand.gathering.take() {
+            gathering.put_down()?;
         }
         hand.place = Some(place);
         match self.gather(place) {

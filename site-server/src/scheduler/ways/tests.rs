@@ -212,3 +212,22 @@ async fn a_parcel_under_way_counts_by_when_it_is_expected() {
     pair.clock.advance(Duration::from_secs(3_601));
     assert_eq!(pair.look(&item).await.unwrap().way, Way::Line);
 }
+
+#[tokio::test]
+async fn who_did_not_come_is_not_waited_for() {
+    let pair = pair().await;
+    // Two days by the line, and a courier that takes one whenever somebody sends it.
+    pair.line(true, 10);
+    pair.route(Policy::Sooner, DAY).await;
+    let (_, item) = pair.package(2_000_000).await;
+    assert_eq!(pair.look(&item).await.unwrap().way, Way::Courier);
+
+    pair.clock.advance(DAY / 2);
+    assert_eq!(pair.look(&item).await.unwrap().way, Way::Courier);
+    pair.clock.advance(DAY / 2 + Duration::from_secs(1));
+    let choice = pair.look(&item).await.unwrap();
+    assert_eq!((choice.way, choice.reason.as_str()), (Way::Line, "nobody came for it"));
+    assert_eq!(pair.admitted().await, 1);
+    pair.clock.advance(3 * DAY);
+    assert_eq!(pair.look(&item).await.unwrap().way, Way::Line, "promises do not count again");
+}
