@@ -4,7 +4,7 @@ mod far;
 mod joining;
 mod offline;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use packhorse_domain::{
     Timestamp,
@@ -18,11 +18,11 @@ use packhorse_proto::provider::v1::{
     courier_service_server::CourierService as _,
     mark_parcel_request::{As, Sent},
 };
-use packhorse_runtime::SystemClock;
+use packhorse_runtime::{Clock as _, ManualClock, SystemClock, Worker as _};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::{Listener, custody, incoming, known, outgoing, trust};
+use super::{CourierSender, Listener, custody, incoming, known, outgoing, trust};
 use crate::{
     error::Error,
     provider, scheduler,
@@ -452,4 +452,32 @@ async fn a_parcel_of_which_all_is_written_does_not_stay_planned() {
     custody::look(&child.site, &row).await.unwrap();
 
     assert_eq!(state(&child, &id, central.code()).await, ParcelState::Created);
+}
+
+#[tokio::test]
+async fn a_parcel_that_is_overdue_is_pointed_out_once() {
+    let clock = ManualClock::new(SystemClock.now());
+    let central = Node::central(Arc::new(clock.clone())).await;
+    let child = central.child("PAR", Arc::new(clock.clone())).await;
+    let id = create(&central, &child, None).await;
+    let medium = tempfile::tempdir().unwrap();
+    write(&central, id, medium.path()).await;
+    let couriers = provider::Couriers::new(central.site.clone(), central.lifecycle.clone());
+    let expected_at_us = clock.now().0 + 3_600_000_000;
+    let sent = As::Sent(Sent { carrier: "DHL".to_owned(), tracking: "77".to_owned(), expected_at_us });
+    let request = MarkParcelRequest { parcel: id.to_string(), r#as: Some(sent) };
+    couriers.mark_parcel(central.asked(request)).await.unwrap();
+    let mut watcher = CourierSender::new(central.site.clone());
+    let told = async || {
+        let events = central.events().await;
+        events.into_iter().filter(|text| text.contains("is overdue at PAR: ask DHL (77)")).count()
+    };
+
+    watcher.step().await.unwrap();
+    assert_eq!(told().await, 0);
+    clock.advance(Duration::from_secs(3_601));
+    for _ in 0..2 {
+        watcher.step().await.unwrap();
+    }
+    assert_eq!(told().await, 1);
 }

@@ -1,12 +1,26 @@
-//! Hears what comes up of parcels by itself: receipts.
+//! Watches over parcels that are under way: hears receipts that come up by themselves, and points out those that are overdue.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use packhorse_domain::object::ObjectKind;
+use packhorse_domain::{
+    Timestamp,
+    object::ObjectKind,
+    status::{EventType, Severity},
+};
+use packhorse_parcel::ParcelId;
 use packhorse_runtime::{Next, Worker};
 
 use super::{custody, outgoing};
-use crate::{error::Error, site::Site, store::objects};
+use crate::{
+    error::Error,
+    site::Site,
+    status,
+    store::{objects, parcels},
+};
 
 /// The worker.
 pub(crate) struct CourierSender {
@@ -15,13 +29,51 @@ pub(crate) struct CourierSender {
     heard: HashMap<String, u64>,
     /// What receipts there were then.
     seen: Option<(i64, i64)>,
+    /// Parcels of which people were told that they are overdue, and of when that was.
+    overdue: HashSet<(ParcelId, Timestamp)>,
     /// Whether what an earlier run left is gone.
     swept: bool,
 }
 
 impl CourierSender {
     pub(crate) fn new(site: Arc<Site>) -> Self {
-        CourierSender { site, heard: HashMap::new(), seen: None, swept: false }
+        CourierSender { site, heard: HashMap::new(), seen: None, overdue: HashSet::new(), swept: false }
+    }
+}
+
+impl CourierSender {
+    /// Tells of each parcel that is not there by when it was expected, once for each time that was given.
+    async fn point_out(&mut self) -> Result<(), Error> {
+        let mut tx = self.site.store.read().await?;
+        let now = self.site.now();
+        let mut late = Vec::new();
+        for parcel in parcels::unsettled(&mut tx, self.site.code()).await? {
+            let Some(expected) = parcel.expected_at.filter(|expected| *expected < now) else { continue };
+            let sites = parcels::sites(&mut tx, &parcel.id).await?;
+            let waits: Vec<_> = sites.into_iter().filter(|(_, (state, _))| state.is_open()).collect();
+            if !waits.is_empty() && !self.overdue.contains(&(parcel.id, expected)) {
+                late.push((parcel, expected, waits));
+            }
+        }
+        drop(tx);
+        for (parcel, expected, waits) in late {
+            let sites = waits.iter().map(|(site, _)| site.as_str()).collect::<Vec<_>>().join(", ");
+            let short = parcel.id.short();
+            let carrier = match parcel.carrier.as_str() {
+                "" => "whoever carries it".to_owned(),
+                carrier => format!("{carrier} ({})", parcel.tracking),
+            };
+            let text = format!(
+                "parcel {short} is overdue at {sites}: ask {carrier}; `packhorse courier lost {short}` gives it up, and all of it \
+                 is planned again"
+            );
+            let mut tx = self.site.store.begin().await?;
+            let (subject, class) = (waits[0].0.as_str(), (Severity::Warning, EventType::Milestone));
+            status::report(&self.site, &mut tx, Self::NAME, class, subject, &text).await?;
+            tx.commit().await?;
+            self.overdue.insert((parcel.id, expected));
+        }
+        Ok(())
     }
 }
 
@@ -43,6 +95,7 @@ impl Worker for CourierSender {
             custody::hear(&self.site, &mut self.heard).await?;
             self.seen = Some(news);
         }
+        self.point_out().await?;
         Ok(Next::Idle)
     }
 }
