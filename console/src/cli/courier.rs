@@ -111,7 +111,7 @@ Examples:
 themselves. Whoever has the key's other half can read parcels for that site: take it only from \
 somebody you trust.")]
     Trust {
-        /// The parent or a child
+        /// A site above or below
         #[arg(value_name = "SITE")]
         site: SiteCode,
         /// Its key, `age1...`
@@ -123,7 +123,7 @@ somebody you trust.")]
 /// What is to be in a parcel.
 #[derive(Debug, Args)]
 pub(crate) struct Contents {
-    /// Children, or the parent: several with commas, or with --to again
+    /// Children, sites further down that have a courier, or the parent: several with commas
     #[arg(long, value_name = "SITE", required = true, num_args = 1.., value_delimiter = ',')]
     pub(crate) to: Vec<SiteCode>,
     /// The most that a volume takes, from 1M to 4G: K, M and G are powers of 1024, kB, MB and GB of
