@@ -200,7 +200,8 @@ impl Incoming<'_> {
             _ => None,
         });
         let mut waiting: Vec<_> = bundles.collect();
-        let total = waiting.len() as u64;
+        let bytes = |waiting: &[(&Item, _)]| waiting.iter().map(|(item, _)| item.length).sum::<u64>();
+        let total = bytes(&waiting);
         while !waiting.is_empty() {
             let mut left = Vec::new();
             for (item, bundle) in waiting {
@@ -230,7 +231,7 @@ impl Incoming<'_> {
             let progress = Progress {
                 step: "unpacking".to_owned(),
                 volume: 0,
-                bytes_done: total - waiting.len() as u64,
+                bytes_done: total.saturating_sub(bytes(&waiting)),
                 bytes_total: total,
             };
             // Whoever left does not stop Despooler; what it does counts at the next receive.
