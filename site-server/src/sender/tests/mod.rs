@@ -2,6 +2,7 @@
 
 mod apply;
 mod backup;
+mod courier;
 mod hostile;
 pub(super) mod lanes;
 mod link;
