@@ -14,7 +14,7 @@ use packhorse_domain::{
 };
 use packhorse_parcel::{Identity, ParcelId};
 use packhorse_proto::provider::v1::{
-    MarkParcelRequest,
+    ListParcelsRequest, MarkParcelRequest,
     courier_service_server::CourierService as _,
     mark_parcel_request::{As, Sent},
 };
@@ -480,4 +480,22 @@ async fn a_parcel_that_is_overdue_is_pointed_out_once() {
         watcher.step().await.unwrap();
     }
     assert_eq!(told().await, 1);
+}
+
+/// As after a restore of the database alone.
+#[tokio::test]
+async fn a_parcel_whose_plan_is_gone_hides_no_other() {
+    let (central, child) = sites().await;
+    let (lost, kept) = (create(&child, &central, None).await, create(&child, &central, None).await);
+    fs::remove_file(outgoing::directory(&child.site, &lost).join("plan")).unwrap();
+    let couriers = provider::Couriers::new(child.site.clone(), child.lifecycle.clone());
+
+    let listed = couriers.list_parcels(child.asked(ListParcelsRequest {})).await.unwrap().into_inner();
+
+    let bytes = |id: &ParcelId| listed.parcels.iter().find(|one| one.id == id.to_string()).unwrap().bytes;
+    assert_eq!(bytes(&lost), 0);
+    assert!(bytes(&kept) > 0);
+    let medium = tempfile::tempdir().unwrap();
+    write(&child, kept, medium.path()).await;
+    assert_eq!(receive(&central, medium.path()).await[0].left, 0);
 }

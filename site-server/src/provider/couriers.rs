@@ -22,7 +22,7 @@ use packhorse_proto::provider::v1::{
     ReceiveParcelsResponse, TrustKeyRequest, TrustKeyResponse, VerifyParcelRequest, VerifyParcelResponse,
     WriteParcelRequest, WriteParcelResponse, courier_service_server::CourierService, mark_parcel_request::As,
 };
-use packhorse_runtime::{Lifecycle, peer};
+use packhorse_runtime::{Lifecycle, error_chain, peer};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -341,7 +341,10 @@ impl CourierService for Couriers {
         let mut parcels = Vec::with_capacity(rows.len());
         custody::tidy(&self.site).await?;
         for row in rows {
-            custody::look(&self.site, &row).await?;
+            if let Err(error) = custody::look(&self.site, &row).await {
+                tracing::warn!(target: "courier-sender", parcel = %row.id.short(), error = %error_chain(&error),
+                    "a parcel cannot be looked at");
+            }
             parcels.push(shown(&self.site, &row.id, false).await?);
         }
         Ok(Response::new(ListParcelsResponse { parcels }))

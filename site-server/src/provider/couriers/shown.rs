@@ -47,12 +47,17 @@ pub(in crate::provider) async fn shown(
         volumes: row.volumes.into(),
         ..Parcel::default()
     };
-    if !parcel.incoming {
-        let plan = outgoing::plan(site, id)?;
-        describe(&mut parcel, &plan, &taken);
-        if !with_items {
-            parcel.items.clear();
-        }
+    if parcel.incoming {
+        return Ok(parcel);
+    }
+    match outgoing::plan(site, id) {
+        Ok(plan) => describe(&mut parcel, &plan, &taken),
+        Err(error) if with_items => return Err(error),
+        // One that is lost must not hide the others from a list.
+        Err(_) => {}
+    }
+    if !with_items {
+        parcel.items.clear();
     }
     Ok(parcel)
 }
