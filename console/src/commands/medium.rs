@@ -7,14 +7,22 @@ use std::{
 };
 
 use bytes::Bytes;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use packhorse_domain::Digest;
 use packhorse_parcel::{FoundVolume, Medium, MediumError, ParcelId, VolumeCopy, WriteError, Written, scan};
 use packhorse_proto::provider::v1::{self as wire, ReadVolumeResponse, TakeVolumeRequest};
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use crate::{connect::Session, error::ConsoleError, view::clean};
+use crate::{
+    commands::{
+        progress::bar,
+        upload::{Message, requests},
+    },
+    connect::Session,
+    error::ConsoleError,
+    view::clean,
+};
 
 /// Messages that are ahead of the medium.
 const AHEAD: usize = 8;
@@ -176,7 +184,8 @@ pub(crate) async fn bring(
         path: path.clone(),
         source: Box::new(MediumFault::Read { path, source }),
     })?;
-    let mut parcels: Vec<wire::ReceivedParcel> = Vec::new();
+    let no_parcel = |fault| wire::ReceivedParcel { faults: vec![fault], ..Default::default() };
+    let mut parcels: Vec<wire::ReceivedParcel> = found.faults().into_iter().map(no_parcel).collect();
     for (id, parcel) in found.parcels {
         let volumes: Vec<FoundVolume> = parcel.volumes.into_values().flatten().collect();
         let is_ours =
@@ -203,21 +212,6 @@ pub(crate) async fn bring(
         }
         parcels.push(came);
     }
-    let not_looked_at = |text: String| wire::ReceivedParcel { faults: vec![text], ..Default::default() };
-    parcels.extend(
-        found
-            .unread
-            .iter()
-            .map(|(path, error)| not_looked_at(format!("{} cannot be read: {error}", path.display()))),
-    );
-    if found.cut_off {
-        let text = "there are more names than are looked at: name a directory further down";
-        parcels.push(not_looked_at(text.to_owned()));
-    }
-    for (path, error) in found.others {
-        let fault = format!("{} is no volume that can be used: {error}", path.display());
-        parcels.push(wire::ReceivedParcel { faults: vec![fault], ..wire::ReceivedParcel::default() });
-    }
     Ok(wire::ReceiveParcelsResponse { parcels, ..wire::ReceiveParcelsResponse::default() })
 }
 
@@ -228,15 +222,7 @@ async fn bring_one(session: &Session, path: PathBuf) -> Result<wire::TakeVolumeR
     let shown = bar.clone();
     let mut reader = tokio::task::spawn_blocking(move || read(&from, &sender, &shown));
     let mut volumes = session.courier_volumes();
-    let requests = futures::stream::unfold(receiver, |mut receiver| async move {
-        match receiver.recv().await {
-            Some(Some(request)) => Some((request, receiver)),
-            Some(None) => None,
-            // The caller sees the failure and drops the call, so that the server learns that it was cut.
-            None => std::future::pending().await,
-        }
-    });
-    let mut call = std::pin::pin!(volumes.take_volume(requests));
+    let mut call = std::pin::pin!(volumes.take_volume(requests(receiver)));
     let answer = tokio::select! {
         // It answers early only to refuse.
         answer = &mut call => answer,
@@ -257,7 +243,7 @@ async fn bring_one(session: &Session, path: PathBuf) -> Result<wire::TakeVolumeR
 /// `None` at the end: all was sent.
 fn read(
     path: &Path,
-    sender: &mpsc::Sender<Option<TakeVolumeRequest>>,
+    sender: &mpsc::Sender<Message<TakeVolumeRequest>>,
     bar: &ProgressBar,
 ) -> std::io::Result<()> {
     use std::io::Read as _;
@@ -280,10 +266,4 @@ fn read(
     // Nobody has to be there any more.
     drop(sender.blocking_send(None));
     Ok(())
-}
-
-/// Hidden by itself where standard error is no terminal.
-fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-    ProgressBar::new(0).with_style(style.expect("the template is right").progress_chars("=> "))
 }

@@ -36,7 +36,7 @@ pub(crate) async fn follow<M>(
 }
 
 /// Hidden by itself where standard error is no terminal.
-fn bar() -> ProgressBar {
+pub(super) fn bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}");
     ProgressBar::new(0).with_style(style.expect("the template is right").progress_chars("=> "))
 }

@@ -56,7 +56,7 @@ enum Kind {
 }
 
 /// `None`: all was sent. A sender that goes away without it has failed, and the call must not end well.
-type Message = Option<UploadSourceRequest>;
+pub(super) type Message<T> = Option<T>;
 
 /// Sends a directory and gives the id under which the site server keeps it.
 pub(crate) async fn upload(session: &Session, directory: PathBuf) -> Result<String, ConsoleError> {
@@ -84,7 +84,8 @@ pub(crate) async fn upload(session: &Session, directory: PathBuf) -> Result<Stri
     Ok(answer?.into_inner().upload)
 }
 
-fn requests(receiver: mpsc::Receiver<Message>) -> impl Stream<Item = UploadSourceRequest> {
+/// What a reader sends, as the requests of a call.
+pub(super) fn requests<T>(receiver: mpsc::Receiver<Message<T>>) -> impl Stream<Item = T> {
     futures::stream::unfold(receiver, |mut receiver| async move {
         match receiver.recv().await {
             Some(Some(request)) => Some((request, receiver)),
@@ -101,7 +102,11 @@ fn bar() -> ProgressBar {
     ProgressBar::new(0).with_style(style.expect("the template is right").progress_chars("=> "))
 }
 
-fn send_tree(root: &Path, sender: &mpsc::Sender<Message>, bar: &ProgressBar) -> Result<(), UploadError> {
+fn send_tree(
+    root: &Path,
+    sender: &mpsc::Sender<Message<UploadSourceRequest>>,
+    bar: &ProgressBar,
+) -> Result<(), UploadError> {
     let mut total = 0;
     for item in items(root)? {
         if let Kind::File { length, .. } = item?.kind {

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     head::Front,
-    id::{ParcelId, volume_name},
+    id::ParcelId,
     medium::{self, Medium, MediumError},
     plan::Written,
     write::{self, OnProgress, WriteError},
@@ -43,7 +43,7 @@ impl<'a> VolumeCopy<'a> {
         number: u16,
         written: Written,
     ) -> Result<Option<Self>, WriteError> {
-        let path = medium.root().join(id.directory()).join(volume_name(number));
+        let path = medium.root().join(id.volume(number));
         if path.exists() {
             let in_the_way = |_| WriteError::Medium(MediumError::InTheWay { path: path.clone() });
             return written
@@ -53,8 +53,7 @@ impl<'a> VolumeCopy<'a> {
         }
         let begun = || -> Result<_, MediumError> {
             medium.check()?;
-            let directory = medium::make_directories(medium.root(), &id.directory())?;
-            let path = directory.join(volume_name(number));
+            medium::make_directories(medium.root(), &id.directory())?;
             let temporary = path.with_extension("TMP");
             let file = medium::make_temporary(&temporary)?;
             let room = medium::check_room(&path, written.length);
@@ -62,9 +61,9 @@ impl<'a> VolumeCopy<'a> {
                 drop(fs::remove_file(&temporary));
             }
             room?;
-            Ok((file, temporary, path))
+            Ok((file, temporary))
         };
-        let (file, temporary, path) = begun().map_err(WriteError::Medium)?;
+        let (file, temporary) = begun().map_err(WriteError::Medium)?;
         Ok(Some(VolumeCopy { medium, file, temporary, path, written, unsynced: 0, unfinished: true }))
     }
 

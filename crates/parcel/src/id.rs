@@ -32,6 +32,11 @@ impl ParcelId {
     pub fn directory(&self) -> PathBuf {
         [PARCELS, &self.short()].iter().collect()
     }
+
+    /// Where one of them lies there.
+    pub fn volume(&self, number: u16) -> PathBuf {
+        self.directory().join(volume_name(number))
+    }
 }
 
 /// The name of a volume, as `001.PHV`.

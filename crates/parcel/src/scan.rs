@@ -31,6 +31,20 @@ pub struct Scan {
     pub cut_off: bool,
 }
 
+impl Scan {
+    /// What was not looked at, and what is no volume, one line each, for people.
+    pub fn faults(&self) -> Vec<String> {
+        let others = self
+            .others
+            .iter()
+            .map(|(path, error)| format!("{} is no volume that can be used: {error}", path.display()));
+        let unread =
+            self.unread.iter().map(|(path, error)| format!("{} cannot be read: {error}", path.display()));
+        let cut_off = "there are more names than are looked at: name a directory further down".to_owned();
+        others.chain(unread).chain(self.cut_off.then_some(cut_off)).collect()
+    }
+}
+
 /// The volumes of a parcel that were found.
 #[derive(Debug)]
 pub struct FoundParcel {

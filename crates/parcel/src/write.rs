@@ -84,8 +84,7 @@ impl Plan {
         // Whatever went wrong, it did because of that; and what seemed to go well lies on another disk.
         if let Err(removed) = medium.check() {
             if written.is_ok() {
-                let directory = medium.root().join(self.list.info().id.directory());
-                drop(fs::remove_file(directory.join(volume_name(number))));
+                drop(fs::remove_file(medium.root().join(self.list.info().id.volume(number))));
             }
             return Err(WriteError::Medium(removed));
         }

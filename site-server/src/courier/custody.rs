@@ -1,6 +1,9 @@
 //! Where parcels are: what receipts, the line and people say of them.
 
-use std::{collections::HashMap, fs};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+};
 
 use packhorse_domain::{
     Digest,
@@ -100,16 +103,30 @@ pub(crate) async fn step(
     status::report(site, tx, "courier-sender", (severity, EventType::Milestone), peer.as_str(), &text).await
 }
 
+/// A parcel of which every volume was written is created. One that is further on stays.
+pub(super) async fn written(site: &Site, tx: &mut Tx, plan: &Plan) -> Result<(), Error> {
+    if plan.unwritten().next().is_some() {
+        return Ok(());
+    }
+    let id = plan.list().info().id;
+    for (peer, (state, _)) in parcels::sites(tx, &id).await? {
+        if state == ParcelState::Planned {
+            step(site, tx, &id, (&peer, ParcelState::Created)).await?;
+        }
+    }
+    Ok(())
+}
+
 /// Tells the site above that made a parcel what was taken of it, by whatever way other objects go up.
 pub(super) async fn receipt(
     site: &Site,
     tx: &mut Tx,
     contents: &Contents,
-    taken: &[(SiteCode, ItemId)],
+    taken: &HashSet<ItemId>,
 ) -> Result<(), Error> {
     let mut items = contents.items().map(|(_, item)| item.id).collect::<Vec<_>>();
     let all = items.len();
-    items.retain(|item| taken.iter().any(|(_, taken)| taken == item));
+    items.retain(|item| taken.contains(item));
     let is_complete = items.len() == all;
     items.truncate(RECEIPT_ITEMS_MAX);
     let info = contents.info();
@@ -281,12 +298,8 @@ pub(crate) async fn look(site: &Site, parcel: &ParcelRow) -> Result<(), Error> {
         return Ok(());
     }
     let plan = outgoing::plan(site, &parcel.id)?;
-    if plan.unwritten().next().is_none() {
-        // Whoever wrote the last volume may have been stopped before it was noted.
-        for (peer, _) in states.iter().filter(|(_, (state, _))| *state == ParcelState::Planned) {
-            step(site, &mut tx, &parcel.id, (peer, ParcelState::Created)).await?;
-        }
-    }
+    // Whoever wrote the last volume may have been stopped before it was noted.
+    written(site, &mut tx, &plan).await?;
     for (peer, _) in states.iter().filter(|(_, (state, _))| state.is_open()) {
         let taken = parcels::taken(&mut tx, &parcel.id).await?;
         // What is no content a line does not bring, and it is not what a parcel is made for.

@@ -15,7 +15,7 @@ use crate::{care::room, error::Error, site::Site};
 
 /// Where a volume is made: what is there stands for a medium.
 fn workbench(site: &Site, id: &ParcelId) -> PathBuf {
-    outgoing::directory(site, id).join(outgoing::WORKBENCH)
+    outgoing::directory(site, id).join("volume")
 }
 
 /// Makes a volume, or finds it made. Of a parcel one at a time is kept.
@@ -29,10 +29,10 @@ pub(crate) async fn make(
     let site = site.clone();
     tokio::task::spawn_blocking(move || {
         let bench = workbench(&site, &id);
-        let path = bench.join(id.directory()).join(format!("{volume:03}.PHV"));
+        let path = bench.join(id.volume(volume));
         let mut plan = outgoing::plan(&site, &id)?;
         if !path.exists() {
-            clear(&bench)?;
+            clear(&site, &id)?;
             // No volume is longer than all that is in the parcel, but for what describes it.
             let bytes: u64 = plan.list().items().iter().map(|item| item.length).sum();
             let (reserve, there) = (site.settings.content.reserve, site.directories.parcels_out());
@@ -50,7 +50,7 @@ pub(crate) async fn make(
 fn written(site: &Site, plan: &mut Plan, volume: u16, listener: &Listener) -> Result<Written, Error> {
     let bench = workbench(site, &plan.list().info().id);
     let medium = Medium::at(&bench).map_err(|error| Error::Medium(error_chain(&error)))?;
-    outgoing::write_one(site, plan, &medium, volume, listener)
+    outgoing::write_one(plan, &outgoing::sources(site, plan), &medium, (volume, listener))
 }
 
 /// A volume that was read lies on a medium: it counts as written, and is not kept here.
@@ -64,30 +64,31 @@ pub(crate) async fn keep(
     let alone = site.courier.at_work.lock().await;
     let own = site.clone();
     tokio::task::spawn_blocking(move || {
-        let plan = outgoing::plan(&own, &id)?;
+        let mut plan = outgoing::plan(&own, &id)?;
         let recorded = plan.written().get(usize::from(volume).wrapping_sub(1)).copied().flatten();
         if recorded.is_some_and(|recorded| recorded.digest == digest) {
-            return clear(&workbench(&own, &id));
+            return clear(&own, &id);
         }
-        let made = workbench(&own, &id).join(id.directory()).join(format!("{volume:03}.PHV"));
-        let mut plan = plan;
+        let made = workbench(&own, &id).join(id.volume(volume));
         if !made.exists() || written(&own, &mut plan, volume, &listener)?.digest != digest {
             return Err(Error::Precondition(format!(
                 "volume {volume} was made anew meanwhile: read it again, and write that"
             )));
         }
         outgoing::keep_plan(&own, &plan)?;
-        clear(&workbench(&own, &id))
+        clear(&own, &id)
     })
     .await??;
     drop(alone);
     outgoing::note_written(site, &id).await
 }
 
-fn clear(directory: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(directory) {
+/// Nothing that was made is needed any more.
+pub(super) fn clear(site: &Site, id: &ParcelId) -> Result<(), Error> {
+    let bench = workbench(site, id);
+    match fs::remove_dir_all(&bench) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(Error::File { what: format!("remove {}", directory.display()), source })
+            Err(Error::File { what: format!("remove {}", bench.display()), source })
         }
         _ => Ok(()),
     }

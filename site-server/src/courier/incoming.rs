@@ -5,7 +5,7 @@ mod taking;
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -78,19 +78,8 @@ pub(crate) async fn receive(
             path.display()
         ))
     })?;
-    let mut all = Vec::new();
-    for (path, error) in &found.others {
-        let fault = format!("{} is no volume that can be used: {error}", path.display());
-        all.push(Received { faults: vec![fault], ..Received::default() });
-    }
-    for (path, error) in &found.unread {
-        let fault = format!("{} cannot be read: {error}", path.display());
-        all.push(Received { faults: vec![fault], ..Received::default() });
-    }
-    if found.cut_off {
-        let fault = "there are more names than are looked at: name a directory further down".to_owned();
-        all.push(Received { faults: vec![fault], ..Received::default() });
-    }
+    let no_parcel = |fault| Received { faults: vec![fault], ..Received::default() };
+    let mut all: Vec<Received> = found.faults().into_iter().map(no_parcel).collect();
     for (id, parcel) in found.parcels {
         let mut received = match opening::open(site, &id, &parcel).await? {
             Opening::ForOthers => Received { is_for_others: true, ..Received::default() },
@@ -248,8 +237,9 @@ impl Incoming<'_> {
     /// How it stands now.
     async fn end(&self, received: &mut Received) -> Result<(), Error> {
         let mut tx = self.site.store.begin().await?;
-        let taken = parcels::taken(&mut tx, &self.id).await?;
-        let is_taken = |item: &Item| taken.iter().any(|(_, taken)| *taken == item.id);
+        let taken = parcels::taken(&mut tx, &self.id).await?.into_iter().map(|(_, item)| item);
+        let taken: HashSet<ItemId> = taken.collect();
+        let is_taken = |item: &Item| taken.contains(&item.id);
         let (sender, parent) = (&self.contents.info().sender, self.site.path().parent());
         received.receipt_to = match self.relation {
             Relation::Parent => parent.cloned(),

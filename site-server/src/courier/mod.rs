@@ -67,3 +67,11 @@ pub(crate) struct Progress {
 
 /// Where it is told.
 pub(crate) type Listener = mpsc::Sender<Progress>;
+
+/// Of whoever does not want to hear it, and lets the work go on.
+pub(crate) fn unheard() -> Listener {
+    let (listener, mut words) = mpsc::channel(1);
+    // It ends with whoever speaks.
+    std::thread::spawn(move || while words.blocking_recv().is_some() {});
+    listener
+}

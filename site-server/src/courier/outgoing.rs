@@ -29,7 +29,7 @@ use packhorse_runtime::{
 use super::{
     Listener, Progress,
     contents::ItemKind,
-    custody,
+    custody, elsewhere,
     envelope::{seal, unseal},
     packing::{self, Content, Packed, Packing},
 };
@@ -43,8 +43,6 @@ use crate::{
 };
 
 const PLAN: &str = "plan";
-/// Where a volume is made for a medium elsewhere.
-pub(super) const WORKBENCH: &str = "volume";
 /// Says that bundles were removed.
 const CLEANED: &str = "cleaned";
 /// The largest bundles take minutes.
@@ -226,13 +224,8 @@ pub(super) async fn sweep(site: &Site) -> Result<(), Error> {
 
 /// Bundles of a parcel that is not to be written any more; the rest is small, and tells what was in it.
 pub(crate) fn clean(site: &Site, id: &ParcelId) -> Result<(), Error> {
-    let (done, workbench) = (directory(site, id).join(CLEANED), directory(site, id).join(WORKBENCH));
-    match fs::remove_dir_all(&workbench) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            return Err(Error::File { what: format!("remove {}", workbench.display()), source });
-        }
-        _ => {}
-    }
+    elsewhere::clear(site, id)?;
+    let done = directory(site, id).join(CLEANED);
     if done.exists() {
         return Ok(());
     }
@@ -260,16 +253,10 @@ pub(crate) async fn write(
     note_written(site, &id).await
 }
 
-/// A parcel of which every volume was written is created. One that is further on stays.
+/// Notes that volumes were written, if that were all.
 pub(super) async fn note_written(site: &Site, id: &ParcelId) -> Result<(), Error> {
     let mut tx = site.store.begin().await?;
-    if plan(site, id)?.unwritten().next().is_none() {
-        for (peer, (state, _)) in parcels::sites(&mut tx, id).await? {
-            if state == ParcelState::Planned {
-                custody::step(site, &mut tx, id, (&peer, ParcelState::Created)).await?;
-            }
-        }
-    }
+    custody::written(site, &mut tx, &plan(site, id)?).await?;
     Ok(tx.commit().await?)
 }
 
@@ -283,25 +270,28 @@ fn write_volumes(
     let mut plan = plan(site, id)?;
     let volumes = if volumes.is_empty() { plan.unwritten().collect() } else { volumes };
     let medium = Medium::at(root).map_err(|error| Error::Medium(error_chain(&error)))?;
+    let sources = sources(site, &plan);
     for volume in volumes {
         // What is asked for by its number is written again, if it is not there.
-        write_one(site, &mut plan, &medium, volume, listener)?;
+        write_one(&mut plan, &sources, &medium, (volume, listener))?;
         keep_plan(site, &plan)?;
     }
     Ok(())
 }
 
-pub(super) fn write_one(
-    site: &Site,
-    plan: &mut Plan,
-    medium: &Medium,
-    volume: u16,
-    listener: &Listener,
-) -> Result<Written, Error> {
+/// Where the items of a parcel that was laid out are.
+pub(super) fn sources(site: &Site, plan: &Plan) -> impl Source + use<> {
     let id = plan.list().info().id;
-    let items = plan.list().items().iter().map(|item| (item.id, Bytes::At(item_path(site, &id, &item.id))));
-    let sources = Sources::of(items);
-    let written = plan.write(volume, &sources, medium, &mut teller(listener, volume, "writing"));
+    Sources::of(plan.list().items().iter().map(|item| (item.id, Bytes::At(item_path(site, &id, &item.id)))))
+}
+
+pub(super) fn write_one(
+    plan: &mut Plan,
+    sources: &dyn Source,
+    medium: &Medium,
+    (volume, listener): (u16, &Listener),
+) -> Result<Written, Error> {
+    let written = plan.write(volume, sources, medium, &mut teller(listener, volume, "writing"));
     written.map_err(|error| failed(volume, &error))
 }
 
@@ -355,9 +345,8 @@ pub(crate) async fn verify(
     let verified = tokio::task::spawn_blocking(move || -> Result<_, Error> {
         let plan = plan(&site, &id)?;
         let (mut whole, mut faults) = (Vec::new(), Vec::new());
-        let there = root.join(id.directory());
         for (volume, written) in (1..).zip(plan.written()) {
-            let path = there.join(format!("{volume:03}.PHV"));
+            let path = root.join(id.volume(volume));
             match (written, path.exists()) {
                 (_, false) => {}
                 (None, true) => {

@@ -125,10 +125,11 @@ pub(super) async fn in_the_making(site: &Site, to: &[SiteCode]) -> Result<Vec<Pa
     for need in needs.into_iter().filter(makes) {
         let bundle = made.iter().find(|one| one.target == need.plan.target && one.bases == need.plan.bases);
         // One that the line has delivered, of which the child has not said so yet, is not made again.
-        if match bundle {
-            Some(bundle) => is_due(&mut tx, need.child, bundle).await?,
-            None => true,
-        } {
+        let is_made = match bundle {
+            Some(bundle) => !is_due(&mut tx, need.child, bundle).await?,
+            None => false,
+        };
+        if !is_made {
             making.push(need.package.definition.id.clone());
         }
     }

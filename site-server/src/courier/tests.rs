@@ -16,9 +16,8 @@ use packhorse_domain::{
 use packhorse_parcel::{Identity, ParcelId};
 use packhorse_runtime::SystemClock;
 use tempfile::TempDir;
-use tokio::sync::mpsc;
 
-use super::{Listener, custody, incoming, known, outgoing, trust};
+use super::{custody, incoming, known, outgoing, trust, unheard};
 use crate::{
     error::Error,
     scheduler,
@@ -38,24 +37,17 @@ async fn sites() -> (Node, Node) {
     (central, child)
 }
 
-/// Nobody has to listen, but somebody has to be there.
-fn listener() -> Listener {
-    let (listener, mut words) = mpsc::channel(4);
-    tokio::task::spawn_blocking(move || while words.blocking_recv().is_some() {});
-    listener
-}
-
 async fn create(node: &Node, to: &Node, volume_bytes: Option<u64>) -> ParcelId {
     let to = [to.code().clone()];
     outgoing::create(&node.site, &to, volume_bytes, false).await.expect("a parcel").0.id
 }
 
 async fn write(node: &Node, id: ParcelId, medium: &Path) {
-    outgoing::write(&node.site, id, medium.to_owned(), Vec::new(), listener()).await.expect("written");
+    outgoing::write(&node.site, id, medium.to_owned(), Vec::new(), unheard()).await.expect("written");
 }
 
 async fn receive(node: &Node, medium: &Path) -> Vec<incoming::Received> {
-    incoming::receive(&node.site, medium.to_owned(), listener()).await.expect("received")
+    incoming::receive(&node.site, medium.to_owned(), unheard()).await.expect("received")
 }
 
 /// A parcel from one to the other, on a medium of its own, all of which is taken.
@@ -179,7 +171,7 @@ async fn volumes_come_in_any_order_and_what_is_missing_is_named() {
     let received = receive(&child, all.path()).await;
     assert_eq!(received[0].missing, [3], "the last one came before: {received:?}");
     let again = tempfile::tempdir().unwrap();
-    outgoing::write(&central.site, id, again.path().to_owned(), vec![3], listener()).await.unwrap();
+    outgoing::write(&central.site, id, again.path().to_owned(), vec![3], unheard()).await.unwrap();
     let received = receive(&child, again.path()).await;
     assert_eq!((received[0].left, &received[0].faults), (0, &Vec::new()));
     lies_in_hall(&child, &package, &content).await;
@@ -221,7 +213,7 @@ async fn a_medium_completes_what_the_line_has_begun() {
     assert!(taken.iter().any(|(_, taken)| *taken == item), "{received:?}");
     drop(tx);
     let again = tempfile::tempdir().unwrap();
-    outgoing::write(&central.site, id, again.path().to_owned(), vec![1], listener()).await.unwrap();
+    outgoing::write(&central.site, id, again.path().to_owned(), vec![1], unheard()).await.unwrap();
     assert_eq!(receive(&child, again.path()).await[0].left, 0);
     lies_in_hall(&child, &package, &content).await;
 }
@@ -274,7 +266,7 @@ async fn nothing_is_written_twice_unasked_and_nothing_is_sent_before_it_is_writt
     write(&child, id, other.path()).await;
     assert!(!other.path().join(id.directory()).exists(), "all of it is written");
     let (whole, faults) =
-        outgoing::verify(&child.site, id, medium.path().to_owned(), listener()).await.unwrap();
+        outgoing::verify(&child.site, id, medium.path().to_owned(), unheard()).await.unwrap();
     assert_eq!((whole, faults), (vec![1], Vec::new()));
 }
 

@@ -39,9 +39,7 @@ impl CourierSender {
     pub(crate) fn new(site: Arc<Site>) -> Self {
         CourierSender { site, heard: HashMap::new(), seen: None, overdue: HashSet::new(), swept: false }
     }
-}
 
-impl CourierSender {
     /// Tells of each parcel that is not there by when it was expected, once for each time that was given.
     async fn point_out(&mut self) -> Result<(), Error> {
         let mut tx = self.site.store.read().await?;

@@ -68,8 +68,8 @@ pub(crate) struct DistributionManager {
 /// What should be where, as the database has it.
 pub(crate) struct View {
     pub(crate) packages: Vec<(PackageRecord, Distribution)>,
-    /// Packages of which it has come who wants them, be it nobody.
-    distributed: HashSet<PackageId>,
+    /// Ids of packages of which it has come who wants them, be it nobody.
+    distributed: HashSet<String>,
     pub(crate) contents: Vec<Content>,
     pub(crate) points: Vec<PointRow>,
     /// This site and all below it.
@@ -81,13 +81,9 @@ pub(crate) struct View {
 
 impl View {
     pub(crate) async fn load(site: &Site, tx: &mut Tx) -> Result<View, Error> {
-        let (mut packages, mut distributed) = (Vec::new(), HashSet::new());
+        let mut packages = Vec::new();
         for package in record::packages(tx).await? {
-            let id = &package.definition.id;
-            if objects::held(tx, ObjectKind::Distribution, id.as_str()).await?.is_some() {
-                distributed.insert(id.clone());
-            }
-            let distribution = record::distribution(tx, id).await?;
+            let distribution = record::distribution(tx, &package.definition.id).await?;
             packages.push((package, distribution));
         }
         let parents = parents(tx).await?;
@@ -101,7 +97,7 @@ impl View {
         let served = served.into_iter().map(|one| (one.clone(), subtree(&one, &parents))).collect();
         Ok(View {
             packages,
-            distributed,
+            distributed: objects::names(tx, ObjectKind::Distribution).await?.into_iter().collect(),
             contents: contents::list(tx).await?,
             points: crate::store::points::list(tx).await?,
             subtree: all,
@@ -217,10 +213,11 @@ async fn report_libraries(site: &Site, view: &View) -> Result<(), Error> {
 /// Whether the view was taken with the objects that say who wants a package. What is said of a bundle that came before
 /// them stays.
 async fn is_known(tx: &mut Tx, view: &View, package: &PackageId) -> Result<bool, Error> {
-    if view.distributed.contains(package) {
-        return Ok(true);
+    match objects::get(tx, ObjectKind::Package, package.as_str()).await? {
+        Some(object) if object.deleted => Ok(true),
+        Some(_) => Ok(view.distributed.contains(package.as_str())),
+        None => Ok(false),
     }
-    Ok(objects::get(tx, ObjectKind::Package, package.as_str()).await?.is_some_and(|object| object.deleted))
 }
 
 /// Writes how this site's library stands with a package, unless a failure was noted that still holds.

@@ -128,13 +128,18 @@ impl CourierRoutes {
             true => kin::below(&self.site, &mut change.tx).await?,
             false => vec![relative(&self.site, &mut change.tx, &asked.peer).await?],
         };
+        let mut waiting = Vec::new();
+        for peer in &peers {
+            let bundles = ways::waiting(&mut change.tx, peer).await?;
+            waiting.extend(bundles.into_iter().map(|(_, bundle)| (peer, bundle)));
+        }
         let mut found = Vec::new();
         for name in &names {
-            let of_name = name.find(&mut change.tx, &peers).await?;
-            if of_name.is_empty() {
+            let before = found.len();
+            found.extend(waiting.iter().filter(|(_, bundle)| name.means(bundle)));
+            if found.len() == before {
                 return Err(name.not_waiting(&asked.peer));
             }
-            found.extend(of_name);
         }
         let by = change.by();
         for (peer, bundle) in &found {
@@ -146,11 +151,10 @@ impl CourierRoutes {
         for peer in &peers {
             ways::choose_ways(&self.site, &mut change.tx, peer).await?;
         }
-        let mut chosen = Vec::new();
-        for (peer, bundle) in found {
-            let choices = couriers::choices_for(&mut change.tx, &peer).await?;
-            chosen.push(told(&peer, &bundle, choices.get(&ItemId::of(&bundle.digest))));
-        }
+        let choices = couriers::choices(&mut change.tx).await?;
+        let choice =
+            |peer: &SiteCode, bundle: &BundleRow| choices.get(&(peer.clone(), ItemId::of(&bundle.digest)));
+        let chosen = found.iter().map(|(peer, bundle)| told(peer, bundle, choice(peer, bundle))).collect();
         change.tx.commit().await?;
         Ok(chosen)
     }
@@ -198,20 +202,11 @@ fn names(given: &[String]) -> Result<Vec<Named>, Error> {
 }
 
 impl Named {
-    async fn find(&self, tx: &mut Tx, peers: &[SiteCode]) -> Result<Vec<(SiteCode, BundleRow)>, Error> {
-        let mut found = Vec::new();
-        for peer in peers {
-            for (_, bundle) in ways::waiting(tx, peer).await? {
-                let is_named = match self {
-                    Named::Package(package) => bundle.package.as_str() == package,
-                    Named::Item(prefix) => prefix.matches(&ItemId::of(&bundle.digest)),
-                };
-                if is_named {
-                    found.push((peer.clone(), bundle));
-                }
-            }
+    fn means(&self, bundle: &BundleRow) -> bool {
+        match self {
+            Named::Package(package) => bundle.package.as_str() == package,
+            Named::Item(prefix) => prefix.matches(&ItemId::of(&bundle.digest)),
         }
-        Ok(found)
     }
 
     fn not_waiting(&self, peer: &str) -> Error {

@@ -25,9 +25,9 @@ use super::{
 use crate::{
     care::room,
     courier::{
-        Listener, Progress,
+        Progress,
         elsewhere::{self, Brought},
-        incoming,
+        incoming, unheard,
     },
     error::Error,
     site::Site,
@@ -48,9 +48,7 @@ impl CourierVolumes {
     pub(crate) fn new(site: Arc<Site>, lifecycle: Lifecycle) -> Self {
         CourierVolumes { site, lifecycle }
     }
-}
 
-impl CourierVolumes {
     /// Does it to its end, whether or not somebody waits for that.
     async fn finished<T: Send + 'static>(
         &self,
@@ -63,14 +61,6 @@ impl CourierVolumes {
         });
         answer.await.map_err(|_| Status::unavailable("the site server stops; try again"))
     }
-}
-
-/// Takes words of progress that nobody hears.
-fn deaf() -> Listener {
-    let (listener, mut words) = mpsc::channel(WAITING);
-    // It ends with whoever speaks.
-    std::thread::spawn(move || while words.blocking_recv().is_some() {});
-    listener
 }
 
 type Answers = mpsc::Sender<Result<ReadVolumeResponse, Status>>;
@@ -197,7 +187,7 @@ impl CourierVolumeService for CourierVolumes {
         let digest = digest.map_err(|_| invalid("digest", "32 bytes are expected"))?;
         let site = self.site.clone();
         // Whoever asked may go: what was begun is noted all the same.
-        self.finished(async move { elsewhere::keep(&site, id, volume, digest, deaf()).await }).await??;
+        self.finished(async move { elsewhere::keep(&site, id, volume, digest, unheard()).await }).await??;
         Ok(Response::new(KeepVolumeResponse { parcel: Some(shown(&self.site, &id, true).await?) }))
     }
 
@@ -210,7 +200,7 @@ impl CourierVolumeService for CourierVolumes {
         take_in(&self.site, &mut requests, brought.path().to_owned(), file).await?;
         let site = self.site.clone();
         let taken = self.finished(async move {
-            let taken = incoming::receive(&site, brought.path().to_owned(), deaf()).await;
+            let taken = incoming::receive(&site, brought.path().to_owned(), unheard()).await;
             drop(brought);
             taken
         });

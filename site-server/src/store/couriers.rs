@@ -75,22 +75,15 @@ type Row = (String, Vec<u8>, String, String, String, bool, i64);
 
 /// What was chosen for bundles, by neighbour and item.
 pub(crate) async fn choices(tx: &mut Tx) -> Result<BTreeMap<(SiteCode, ItemId), Choice>, StoreError> {
-    let rows: Vec<Row> = sqlx::query_as(
+    sqlx::query_as::<_, Row>(
         "SELECT peer, item, way, asked_by, reason, missed, changed_at FROM courier_choice ORDER BY peer, item",
     )
     .fetch_all(tx.connection())
     .await
-    .map_err(failed("list how bundles go"))?;
-    rows.into_iter()
-        .map(|(peer, item, way, asked_by, reason, missed, changed_at)| {
-            let unknown = |column, row| StoreError::Inconsistent { table: "courier_choice", column, row };
-            let id = item.as_slice().try_into().map(ItemId);
-            let id = id.map_err(|_| unknown("item", hex::encode(&item)))?;
-            let way = way.parse().map_err(|()| unknown("way", way))?;
-            let choice = Choice { way, asked_by, reason, missed, changed_at: Timestamp(changed_at) };
-            Ok(((name("courier_choice", "peer", &peer)?, id), choice))
-        })
-        .collect()
+    .map_err(failed("list how bundles go"))?
+    .into_iter()
+    .map(choice)
+    .collect()
 }
 
 /// The same for one neighbour.
@@ -98,8 +91,24 @@ pub(crate) async fn choices_for(
     tx: &mut Tx,
     peer: &SiteCode,
 ) -> Result<BTreeMap<ItemId, Choice>, StoreError> {
-    let all = choices(tx).await?.into_iter();
-    Ok(all.filter(|((of, _), _)| of == peer).map(|((_, item), choice)| (item, choice)).collect())
+    let rows = sqlx::query_as::<_, Row>(
+        "SELECT peer, item, way, asked_by, reason, missed, changed_at FROM courier_choice WHERE peer = $1",
+    )
+    .bind(peer.as_str())
+    .fetch_all(tx.connection())
+    .await
+    .map_err(failed("list how the bundles for a neighbour go"))?;
+    rows.into_iter().map(|row| choice(row).map(|((_, item), choice)| (item, choice))).collect()
+}
+
+fn choice(
+    (peer, item, way, asked_by, reason, missed, changed_at): Row,
+) -> Result<((SiteCode, ItemId), Choice), StoreError> {
+    let unknown = |column, row| StoreError::Inconsistent { table: "courier_choice", column, row };
+    let id = item.as_slice().try_into().map(ItemId).map_err(|_| unknown("item", hex::encode(&item)))?;
+    let way = way.parse().map_err(|()| unknown("way", way))?;
+    let choice = Choice { way, asked_by, reason, missed, changed_at: Timestamp(changed_at) };
+    Ok(((name("courier_choice", "peer", &peer)?, id), choice))
 }
 
 pub(crate) async fn put_choice(

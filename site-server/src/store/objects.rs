@@ -214,6 +214,15 @@ pub(crate) async fn lacking(
     select_lacking(tx, statement, peer, limit).await
 }
 
+/// The names of all objects of a kind, deleted ones too.
+pub(crate) async fn names(tx: &mut Tx, kind: ObjectKind) -> Result<Vec<String>, StoreError> {
+    sqlx::query_scalar("SELECT id FROM object WHERE kind = $1")
+        .bind(kind.as_str())
+        .fetch_all(tx.connection())
+        .await
+        .map_err(failed("list the names of objects"))
+}
+
 /// How many objects of a kind there are, and the sum of their versions: if both are as they were, so are the objects.
 pub(crate) async fn news_of(tx: &mut Tx, kind: ObjectKind) -> Result<(i64, i64), StoreError> {
     sqlx::query_as("SELECT COUNT(*), CAST(COALESCE(SUM(version), 0) AS BIGINT) FROM object WHERE kind = $1")

@@ -50,40 +50,45 @@ fn id_of(table: &'static str, bytes: &[u8]) -> Result<ParcelId, StoreError> {
     Ok(ParcelId(bytes.try_into().map_err(|_| unknown())?))
 }
 
+/// Rows of parcels.
+macro_rules! parcel {
+    ($which:literal) => {
+        concat!(
+            "SELECT id, sender, created_at, carrier, tracking, sent_at, expected_at, volumes, holds_line FROM parcel ",
+            $which
+        )
+    };
+}
+
 /// All of them, the newest first.
 pub(crate) async fn list(tx: &mut Tx) -> Result<Vec<ParcelRow>, StoreError> {
-    sqlx::query_as::<_, Row>(
-        "SELECT id, sender, created_at, carrier, tracking, sent_at, expected_at, volumes, holds_line FROM parcel
-         ORDER BY created_at DESC, id",
-    )
-    .fetch_all(tx.connection())
-    .await
-    .map_err(failed("list parcels"))?
-    .into_iter()
-    .map(TryInto::try_into)
-    .collect()
+    sqlx::query_as::<_, Row>(parcel!("ORDER BY created_at DESC, id"))
+        .fetch_all(tx.connection())
+        .await
+        .map_err(failed("list parcels"))?
+        .into_iter()
+        .map(TryInto::try_into)
+        .collect()
 }
 
 pub(crate) async fn get(tx: &mut Tx, id: &ParcelId) -> Result<Option<ParcelRow>, StoreError> {
-    sqlx::query_as::<_, Row>(
-        "SELECT id, sender, created_at, carrier, tracking, sent_at, expected_at, volumes, holds_line FROM parcel
-         WHERE id = $1",
-    )
-    .bind(id.0.as_slice())
-    .fetch_optional(tx.connection())
-    .await
-    .map_err(failed("read a parcel"))?
-    .map(TryInto::try_into)
-    .transpose()
+    sqlx::query_as::<_, Row>(parcel!("WHERE id = $1"))
+        .bind(id.0.as_slice())
+        .fetch_optional(tx.connection())
+        .await
+        .map_err(failed("read a parcel"))?
+        .map(TryInto::try_into)
+        .transpose()
 }
 
 /// Those of a sender of which not every destination has confirmed all, the newest first.
 pub(crate) async fn unsettled(tx: &mut Tx, sender: &SiteCode) -> Result<Vec<ParcelRow>, StoreError> {
     sqlx::query_as::<_, Row>(
-        "SELECT id, sender, created_at, carrier, tracking, sent_at, expected_at, volumes, holds_line FROM parcel p
-         WHERE sender = $1
-             AND EXISTS (SELECT 1 FROM parcel_site s WHERE s.parcel = p.id AND s.state <> 'confirmed')
-         ORDER BY created_at DESC, id",
+        parcel!(
+            "WHERE sender = $1
+                 AND EXISTS (SELECT 1 FROM parcel_site s WHERE s.parcel = parcel.id AND s.state <> 'confirmed')
+             ORDER BY created_at DESC, id"
+        ),
     )
     .bind(sender.as_str())
     .fetch_all(tx.connection())

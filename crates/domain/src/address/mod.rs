@@ -16,8 +16,8 @@ pub use calendar::{Calendar, HOURS, Hour, LocalHour, LocalMoment};
 pub use choice::{Candidate, choose};
 pub use eta::{ETA_LONGEST, Load, eta};
 pub use rate::{PulseError, Rate, RateError};
-pub(crate) use rule::{DAYS, day_text, days};
 pub use rule::{Rule, RuleError};
+pub(crate) use rule::{day_text, days};
 
 use crate::{
     id::{AddressName, SiteCode},

@@ -11,7 +11,7 @@ use crate::link::Open;
 /// Bytes of a rule's text.
 const RULE_LENGTH_MAX: usize = 200;
 
-pub(crate) const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 const CLASSES: [(&str, Open); 4] = [
     ("closed", Open::Nothing),
     ("high", Open::High),

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use crate::{
     Timestamp,
-    address::{DAYS, HOURS, LocalHour, LocalMoment, day_text, days},
+    address::{HOURS, LocalHour, LocalMoment, day_text, days},
 };
 
 /// For a clock that says that an hour ended before it began.
@@ -110,7 +110,6 @@ impl fmt::Display for Departures {
         for hour in 0..24 {
             let of_hour = self.0.iter().filter(|number| **number % 24 == hour);
             let on: Vec<u8> = of_hour.map(|number| number / 24).collect();
-            debug_assert!(on.iter().all(|day| usize::from(*day) < DAYS.len()));
             if !on.is_empty() {
                 let between = if first { "" } else { "; " };
                 write!(out, "{between}{} {hour:02}:00", day_text(&on))?;

@@ -9,9 +9,9 @@ use packhorse_domain::{
 };
 use packhorse_runtime::SystemClock;
 
-use super::{MIB, carry, create, lies_in_hall, listener, package, receive, sites, state, waits, write};
+use super::{MIB, carry, create, lies_in_hall, package, receive, sites, state, waits, write};
 use crate::{
-    courier::outgoing,
+    courier::{outgoing, unheard},
     store::couriers,
     testing::{Node, noise, until},
 };
@@ -135,7 +135,7 @@ async fn a_medium_for_thirty_sites_is_hardly_larger_than_one_for_one() {
     let all: Vec<_> = children.iter().map(|child| child.code().clone()).collect();
     for to in [&all[..1], &all] {
         let id = outgoing::create(&central.site, to, None, false).await.unwrap().0.id;
-        outgoing::write(&central.site, id, medium.path().to_owned(), Vec::new(), listener()).await.unwrap();
+        outgoing::write(&central.site, id, medium.path().to_owned(), Vec::new(), unheard()).await.unwrap();
         bytes.push(volume_bytes(medium.path(), &id));
     }
     assert!(bytes[1] * 100 <= bytes[0] * 105, "{bytes:?}");

@@ -3,25 +3,18 @@
 use std::fs;
 
 use packhorse_runtime::SystemClock;
-use tokio::sync::mpsc;
 
 use super::{
     Line,
     link::{is_installed, knows_hall},
 };
 use crate::{
-    courier::{Listener, incoming, outgoing},
+    courier::{incoming, outgoing, unheard},
     store::bundles,
     testing::{Node, noise, until},
 };
 
 const MIB: u64 = 1024 * 1024;
-
-fn listener() -> Listener {
-    let (listener, mut words) = mpsc::channel(4);
-    tokio::task::spawn_blocking(move || while words.blocking_recv().is_some() {});
-    listener
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_line_brings_only_what_the_medium_did_not() {
@@ -46,14 +39,14 @@ async fn the_line_brings_only_what_the_medium_did_not() {
     let to = [child.code().clone()];
     let (parcel, _) = outgoing::create(&central.site, &to, Some(MIB), false).await.unwrap();
     let root = medium.path().to_owned();
-    outgoing::write(&central.site, parcel.id, root.clone(), Vec::new(), listener()).await.unwrap();
+    outgoing::write(&central.site, parcel.id, root.clone(), Vec::new(), unheard()).await.unwrap();
     fs::remove_file(root.join(parcel.id.directory()).join("003.PHV")).unwrap();
-    let received = incoming::receive(&child.site, root, listener()).await.unwrap();
+    let received = incoming::receive(&child.site, root, unheard()).await.unwrap();
     assert_eq!(received[0].missing, [3], "{received:?}");
 
     let line = Line::new(&central, &child);
 
     until("it has arrived", || is_installed(&central, &package, &child)).await;
-    let carried: u64 = line.data.lock().unwrap().iter().map(|(_, length)| length).sum();
+    let carried = line.data_bytes();
     assert!((MIB / 2..3 * MIB).contains(&carried), "{carried} of {length} bytes came over the line");
 }
