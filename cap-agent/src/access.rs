@@ -13,13 +13,14 @@ use packhorse_proto::client::v1::{
     GetFilesRequest, GetFilesResponse, PollRequest, PollResponse, ReportRequest, ReportResponse,
     client_access_service_server::ClientAccessService,
 };
-use packhorse_runtime::{Waker, error_chain, peer, telemetry};
+use packhorse_runtime::{Clock, Waker, error_chain, peer, telemetry};
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use crate::{
     blocking::off_thread,
     client_report,
+    presence::Presence,
     store::{Store, StoreError},
 };
 
@@ -31,6 +32,8 @@ const NAME_LENGTH_MAX: usize = 128;
 pub(crate) struct Access {
     pub(crate) site: SiteCode,
     pub(crate) store: Arc<Store>,
+    pub(crate) presence: Arc<Presence>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Wakes whoever sends reports on.
     pub(crate) reports: Waker,
 }
@@ -43,15 +46,17 @@ impl ClientAccessService for Access {
 
     async fn poll(&self, request: Request<PollRequest>) -> Result<Response<PollResponse>, Status> {
         let client = client(&request)?;
-        let held = request.into_inner().instruction_digest;
+        let PollRequest { instruction_digest: held, interval_s } = request.into_inner();
         if !held.is_empty() {
             Digest::try_from(held.as_ref())
                 .map_err(|error| Status::invalid_argument(format!("instruction_digest: {error}")))?;
         }
-        let Some(digest) = self.store.instruction_digest(&client) else {
+        let digest = self.store.instruction_digest(&client);
+        let news = digest.is_none_or(|digest| digest.as_bytes() != held.as_ref());
+        self.presence.polled(&client, !news, interval_s, self.clock.now());
+        if digest.is_none() {
             return Ok(Response::new(PollResponse::default()));
-        };
-        let news = digest.as_bytes() != held.as_ref();
+        }
         let instruction = if news { self.instruction(&client).await? } else { Bytes::new() };
         Ok(Response::new(PollResponse { instruction, known: true, next_poll_s: 0 }))
     }

@@ -14,7 +14,9 @@ use packhorse_proto::{
     DESCRIPTORS, client::v1::client_access_service_server::ClientAccessServiceServer,
     enroll::v1::enroll_service_server::EnrollServiceServer,
 };
-use packhorse_runtime::{Lifecycle, Rules, ServerOptions, ServerTls, Services, TlsError, Waker, serve};
+use packhorse_runtime::{
+    Clock, Lifecycle, Rules, ServerOptions, ServerTls, Services, TlsError, Waker, serve,
+};
 use packhorse_trust::{Credentials, CredentialsError, Name, Role};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -30,6 +32,7 @@ use crate::{
         self, Point,
         pull::{Damage, NoticeDamage},
     },
+    presence::Presence,
     reports::SendReports,
     site::Site,
     store::{Store, StoreError},
@@ -90,10 +93,12 @@ pub async fn start(
     let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
     let parts = open(directory, settings, credentials).await?;
+    let presence = Arc::new(Presence::new(lifecycle.clock().now()));
 
     let feed = Feed {
         store: parts.store.clone(),
         site: parts.site.clone(),
+        presence: presence.clone(),
         hello: Hello {
             endpoints: parts.settings.endpoints.clone(),
             distribution_point: parts.settings.distribution_point,
@@ -106,7 +111,7 @@ pub async fn start(
     start_point(&parts, lifecycle)?;
     let services = Services {
         site: parts.settings.site.clone(),
-        routes: routes(&parts),
+        routes: routes(&parts, presence, lifecycle.clock()),
         rules: RULES,
         descriptors: DESCRIPTORS,
     };
@@ -137,10 +142,12 @@ fn start_point(parts: &Parts, lifecycle: &Lifecycle) -> Result<(), StartError> {
     Ok(())
 }
 
-fn routes(parts: &Parts) -> Routes {
+fn routes(parts: &Parts, presence: Arc<Presence>, clock: Arc<dyn Clock>) -> Routes {
     let access = Access {
         site: parts.settings.site.clone(),
         store: parts.store.clone(),
+        presence,
+        clock,
         reports: parts.news.reports.clone(),
     };
     let enrolment = EnrollServiceServer::new(ForwardEnrolment::new(parts.site.clone()))

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     backoff::Backoff,
     blocking::off_thread,
+    presence::Presence,
     site::{Site, SiteError},
     store::{Batch, FeedPosition, Store, StoreError},
 };
@@ -40,6 +41,7 @@ const NAME_LENGTH_MAX: usize = ID_LENGTH_MAX;
 pub(crate) struct Feed {
     pub(crate) store: Arc<Store>,
     pub(crate) site: Arc<Site>,
+    pub(crate) presence: Arc<Presence>,
     pub(crate) hello: Hello,
     pub(crate) news: News,
 }
@@ -133,6 +135,11 @@ impl Feed {
         self.news.opened();
 
         while let Some(response) = batches.message().await.map_err(FeedError::Broken)? {
+            if let Some(inquiry) = response.inquiry {
+                let presence = Body::Presence(self.presence.answer(inquiry));
+                answers.send(said(presence)).await.map_err(|_| FeedError::Ended)?;
+                continue;
+            }
             let cursor = self.take(response).await?;
             backoff.reset();
             answers.send(said(Body::Stored(FeedStored { cursor }))).await.map_err(|_| FeedError::Ended)?;

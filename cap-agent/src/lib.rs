@@ -12,6 +12,7 @@ mod enroll;
 mod enroll_service;
 mod feed;
 mod point;
+mod presence;
 mod reports;
 mod site;
 mod store;

@@ -74,10 +74,10 @@ impl CapClient {
         CapClient { credentials, ways: Mutex::new(ways.collect()), channel: Mutex::new(None) }
     }
 
-    /// "Is there anything new for me?"
-    pub async fn poll(&self, held: Option<&Digest>) -> Result<PollResponse, CapError> {
+    /// "Is there anything new for me?", to be asked again after so long.
+    pub async fn poll(&self, held: Option<&Digest>, interval_s: u32) -> Result<PollResponse, CapError> {
         let digest = held.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default();
-        let request = PollRequest { instruction_digest: digest.into() };
+        let request = PollRequest { instruction_digest: digest.into(), interval_s };
         let answer = self.client().await?.poll(timed(request, CALL_TIME)).await;
         self.judge("poll", answer).await
     }

@@ -71,7 +71,8 @@ impl Poller {
     pub async fn poll(&self) -> Result<u32, PollError> {
         let shared = self.shared.clone();
         let held = off_thread(move || shared.believed()).await?;
-        let answer = self.shared.cap.poll(held.as_ref().map(|held| &held.digest)).await?;
+        let interval_s = self.shared.config.poll_interval_s;
+        let answer = self.shared.cap.poll(held.as_ref().map(|held| &held.digest), interval_s).await?;
         if !answer.instruction.is_empty() {
             let adopted = self.adopt(answer.instruction.to_vec()).await?;
             let serial = adopted.instruction.serial;

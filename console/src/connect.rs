@@ -11,6 +11,7 @@ use packhorse_proto::provider::v1::{
     collection_service_client::CollectionServiceClient,
     courier_route_service_client::CourierRouteServiceClient, courier_service_client::CourierServiceClient,
     courier_volume_service_client::CourierVolumeServiceClient,
+    diagnosis_service_client::DiagnosisServiceClient,
     distribution_point_service_client::DistributionPointServiceClient,
     library_service_client::LibraryServiceClient, package_service_client::PackageServiceClient,
     queue_service_client::QueueServiceClient, site_service_client::SiteServiceClient,
@@ -106,6 +107,10 @@ impl Session {
 
     pub(crate) fn courier_routes(&self) -> CourierRouteServiceClient<Channel> {
         CourierRouteServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn diagnosis(&self) -> DiagnosisServiceClient<Channel> {
+        DiagnosisServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(crate) fn status(&self) -> StatusServiceClient<Channel> {

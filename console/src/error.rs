@@ -64,6 +64,9 @@ pub(crate) enum ConsoleError {
     NoRequest,
     #[error("{0} site(s) were not admitted")]
     NotAdmitted(usize),
+    /// The answer says what.
+    #[error("not everything is as it should be")]
+    Stands,
     #[error("the answer cannot be written")]
     Output(#[source] io::Error),
 }
@@ -101,6 +104,7 @@ impl ConsoleError {
             | ConsoleError::NoParcel
             | ConsoleError::NoRequest
             | ConsoleError::NotAdmitted(_)
+            | ConsoleError::Stands
             | ConsoleError::Output(_) => 1,
             ConsoleError::NotWritten { source, .. } => source.exit_code(),
         }
@@ -175,7 +179,7 @@ impl ConsoleError {
             ConsoleError::NotAdmitted(_) => {
                 "correct what is named above, and give the same command again: those that were admitted stay so"
             }
-            ConsoleError::Upload { .. } | ConsoleError::Output(_) => return None,
+            ConsoleError::Upload { .. } | ConsoleError::Stands | ConsoleError::Output(_) => return None,
         };
         Some(text.to_owned())
     }

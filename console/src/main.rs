@@ -18,6 +18,8 @@ async fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     match commands::run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
+        // The answer has said it.
+        Err(error @ error::ConsoleError::Stands) => ExitCode::from(error.exit_code()),
         Err(error) => {
             // There is nowhere left to tell of an error here.
             let _ = writeln!(io::stderr(), "{}", error.report());

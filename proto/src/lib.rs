@@ -32,4 +32,5 @@ generated!(cap, "packhorse.cap.v1");
 generated!(client, "packhorse.client.v1");
 generated!(content, "packhorse.content.v1");
 generated!(courier, "packhorse.courier.v1");
+generated!(inquiry, "packhorse.inquiry.v1");
 generated!(provider, "packhorse.provider.v1");

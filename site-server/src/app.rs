@@ -8,6 +8,7 @@ use packhorse_proto::{
     cap::v1::cap_service_server::CapServiceServer,
     content::v1::{content_service_server::ContentServiceServer, mend_service_server::MendServiceServer},
     enroll::v1::enroll_service_server::EnrollServiceServer,
+    inquiry::v1::inquiry_service_server::InquiryServiceServer,
     link::v1::link_service_server::LinkServiceServer,
     object::v1 as wire,
     provider::v1 as provider_api,
@@ -30,6 +31,7 @@ use crate::{
     config::{Config, LaneMode, Settings},
     courier::CourierSender,
     despooler::Despooler,
+    diagnosis::{ANSWER_BYTES_MAX, Asker, InquiryServer},
     directories::Directories,
     distribution::{ContentCheck, DistributionManager},
     enroll,
@@ -53,6 +55,8 @@ pub(crate) const RULES: Rules = &[
     ("/packhorse.cap.v1.CapService/*", &[Role::Cap]),
     ("/packhorse.content.v1.ContentService/*", &[Role::Cap, Role::Admin, Role::Site]),
     ("/packhorse.content.v1.MendService/*", &[Role::Site]),
+    ("/packhorse.inquiry.v1.InquiryService/*", &[Role::Site]),
+    ("/packhorse.provider.v1.DiagnosisService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.SiteService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.PackageService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.DistributionPointService/*", &[Role::Admin]),
@@ -126,6 +130,7 @@ pub(crate) fn start_components(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: 
 
 pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -> Routes {
     use provider_api as api;
+    let asker = Asker { site: site.clone(), lifecycle: lifecycle.clone() };
     let link = LinkServer { site: site.clone(), lifecycle: lifecycle.clone(), wakers: wakers.clone() };
     let inbox = InboxManager { site: site.clone(), lifecycle: lifecycle.clone(), wakers: wakers.clone() };
     let content = ContentServer::new(site.library.clone()).with_damage_waker(site.care.check.clone());
@@ -134,6 +139,13 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
     Routes::new(EnrollServiceServer::new(enroll::Enrollment::new(site.clone())))
         .add_service(LinkServiceServer::new(link).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(CapServiceServer::new(inbox))
+        .add_service(
+            InquiryServiceServer::new(InquiryServer { asker: asker.clone() })
+                .max_decoding_message_size(ANSWER_BYTES_MAX),
+        )
+        .add_service(api::diagnosis_service_server::DiagnosisServiceServer::new(provider::Diagnoses::new(
+            asker,
+        )))
         .add_service(content)
         .add_service(
             MendServiceServer::new(Taker::new(site.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX),

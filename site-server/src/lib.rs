@@ -10,6 +10,7 @@ mod care;
 mod collection;
 mod courier;
 mod despooler;
+mod diagnosis;
 mod directories;
 mod distribution;
 mod enroll;

@@ -20,6 +20,7 @@ use crate::{
     config::Settings,
     courier::{Courier, elsewhere},
     despooler::StagedTrees,
+    diagnosis::{CapInquiries, Inquiries, Troubles},
     directories::Directories,
     error::Error,
     scheduler::Sendings,
@@ -60,6 +61,12 @@ pub(crate) struct Site {
     /// What Despooler has laid out beforehand for Distribution Manager.
     pub(crate) staged: StagedTrees,
     pub(crate) courier: Courier,
+    /// Other sites that can be asked.
+    pub(crate) inquiries: Inquiries,
+    /// CAP agents that can be asked.
+    pub(crate) cap_inquiries: CapInquiries,
+    /// What does not get on, for whoever asks.
+    pub(crate) troubles: Troubles,
     pub(crate) opened_at: Timestamp,
 }
 
@@ -115,6 +122,9 @@ impl Site {
         let courier = Courier::open(&directories.courier_key()).map_err(step("read the key for parcels"))?;
         Ok(Site {
             courier,
+            inquiries: Inquiries::default(),
+            cap_inquiries: CapInquiries::default(),
+            troubles: Troubles::default(),
             opened_at: clock.now(),
             authority: Authority::load(&directories.authority())
                 .map_err(step("load the site's authority"))?,

@@ -147,6 +147,7 @@ impl Site {
             restart,
             files: files.into_iter().map(|(_, file)| file.clone()).collect(),
             cursor: known.cursor,
+            ..FeedResponse::default()
         }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod queue;
 pub(crate) mod route;
 pub(crate) mod site;
 pub(crate) mod status;
+pub(crate) mod why;
 
 use std::path::PathBuf;
 
@@ -118,6 +119,8 @@ Examples:
   packhorse queue --peer PAR --watch
   packhorse queue hold 3fa2bc91")]
     Queue(queue::Queue),
+    /// Why something is not where it should be, and what mends it
+    Why(why::Why),
     /// How far things are
     #[command(subcommand)]
     Status(status::StatusCommand),

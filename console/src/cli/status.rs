@@ -11,9 +11,16 @@ pub(crate) enum StatusCommand {
     #[command(after_help = "\
 Examples:
   packhorse status package CEN00001
-  packhorse status package CEN00001 --watch")]
+  packhorse status package CEN00001 --watch
+  packhorse status package CEN00001 --tree --watch
+
+With --tree every site on its way is shown below its parent, with what is on the line or in which parcel, and \
+when it will be there; sites are asked live where they can be reached.")]
     Package {
         package: PackageId,
+        /// Draw the hierarchy, hop by hop
+        #[arg(long)]
+        tree: bool,
         #[command(flatten)]
         watch: Watch,
     },

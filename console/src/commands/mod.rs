@@ -15,6 +15,7 @@ mod site;
 mod status;
 pub(crate) mod upload;
 mod watch;
+mod why;
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
@@ -54,6 +55,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), ConsoleError> {
         Command::Advertise(advertise) => advertisement::advertise(&session, advertise).await,
         Command::Advertisement(command) => advertisement::advertisement(&session, command).await,
         Command::Queue(command) => queue::queue(&session, command).await,
+        Command::Why(why) => why::why(&session, why).await,
         Command::Status(command) => status::status(&session, command).await,
         Command::Events(events) => events::events(&session, events).await,
         Command::Completions { shell } => completions(shell),

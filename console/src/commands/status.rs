@@ -17,14 +17,20 @@ use crate::{
     connect::Session,
     error::ConsoleError,
     view::{
-        advertisement_progress::AdvertisementProgress, package_progress::PackageProgress, show,
-        site::SiteStatus, transfer::Transfer,
+        advertisement_progress::AdvertisementProgress, custody::Custody, package_progress::PackageProgress,
+        show, site::SiteStatus, transfer::Transfer,
     },
 };
 
 pub(crate) async fn status(session: &Session, command: StatusCommand) -> Result<(), ConsoleError> {
     match command {
-        StatusCommand::Package { package, watch: how } if how.watch => {
+        StatusCommand::Package { package, tree: true, watch: how } if how.watch => {
+            watch(session, async || look_at_custody(session, &package).await).await
+        }
+        StatusCommand::Package { package, tree: true, .. } => {
+            show(&custody(session, &package).await?, session.format)
+        }
+        StatusCommand::Package { package, watch: how, .. } if how.watch => {
             watch(session, async || look_at_package(session, &package).await).await
         }
         StatusCommand::Package { package, .. } => {
@@ -50,6 +56,20 @@ pub(crate) async fn site(session: &Session) -> Result<(), ConsoleError> {
 async fn site_status(session: &Session) -> Result<SiteStatus, ConsoleError> {
     let answer = session.status().get_site_status(wire::GetSiteStatusRequest {}).await?;
     Ok(SiteStatus::from(answer.into_inner()))
+}
+
+async fn custody(session: &Session, id: &PackageId) -> Result<Custody, ConsoleError> {
+    let request = wire::GetCustodyRequest { package: id.to_string() };
+    Ok(Custody::new(id.as_str(), session.diagnosis().get_custody(request).await?.into_inner()))
+}
+
+async fn look_at_custody(session: &Session, id: &PackageId) -> Result<Look<Custody>, ConsoleError> {
+    let custody = custody(session, id).await?;
+    let lines = custody
+        .sites()
+        .map(|site| Line { key: site.key(), text: site.headline(), bytes: site.bytes() })
+        .collect();
+    Ok(Look { settled: custody.is_settled(), lines, view: custody })
 }
 
 async fn package_progress(session: &Session, id: &PackageId) -> Result<PackageProgress, ConsoleError> {

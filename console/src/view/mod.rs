@@ -10,6 +10,7 @@ pub(crate) mod client;
 pub(crate) mod collection;
 pub(crate) mod content;
 pub(crate) mod courier;
+pub(crate) mod custody;
 pub(crate) mod done;
 pub(crate) mod event;
 pub(crate) mod label;
@@ -20,6 +21,7 @@ pub(crate) mod queue;
 pub(crate) mod route;
 pub(crate) mod site;
 pub(crate) mod transfer;
+pub(crate) mod why;
 
 use std::io::{self, IsTerminal as _, Write as _};
 

@@ -9,6 +9,7 @@ pub mod care;
 pub mod client;
 pub mod collection;
 pub mod courier;
+pub mod diagnosis;
 pub mod digest;
 pub mod distribution;
 pub mod id;

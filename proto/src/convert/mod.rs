@@ -7,6 +7,7 @@ mod address;
 mod advertisement;
 mod collection;
 pub mod courier;
+mod diagnosis;
 mod fact;
 mod instruction;
 mod link;

@@ -77,9 +77,11 @@ pub(super) async fn make_one(site: &Site, view: &View, failed: &mut Failed) -> R
             error = error_chain(&error),
             "a bundle cannot be made; it is tried again"
         );
+        site.troubles.not_made(target, error_chain(&error));
         failed.insert(target, Instant::now());
         return Ok(Made::Failed);
     }
+    site.troubles.made(&target);
     Ok(Made::One)
 }
 

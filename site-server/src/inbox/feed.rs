@@ -50,6 +50,7 @@ pub(super) async fn serve(
 
     let (sender, responses) = mpsc::channel(4);
     let mut woken = inbox.wakers.feed.subscribe();
+    let mut asked = inbox.site.cap_inquiries.opened(cap.clone());
     let (site, stop) = (inbox.site.clone(), inbox.lifecycle.stopping());
     let sends = {
         let (site, cap, stop) = (site.clone(), cap.clone(), stop.clone());
@@ -67,6 +68,13 @@ pub(super) async fn serve(
                     () = stop.cancelled() => return Ok(()),
                     () = sender.closed() => return Ok(()),
                     _ = woken.changed() => {}
+                    Some(inquiry) = asked.recv() => {
+                        let feed = site.epoch.clone().into();
+                        let asks = FeedResponse { feed, cursor, inquiry: Some(inquiry), ..FeedResponse::default() };
+                        if sender.send(Ok(asks)).await.is_err() {
+                            return Ok(());
+                        }
+                    }
                     () = tokio::time::sleep(LOOK_AGAIN) => {}
                 }
             }
@@ -135,7 +143,8 @@ async fn next_batch(
     if files.is_empty() && !restart {
         return Ok(None);
     }
-    let mut batch = FeedResponse { feed: site.epoch.clone().into(), restart, files: Vec::new(), cursor };
+    let mut batch =
+        FeedResponse { feed: site.epoch.clone().into(), restart, cursor, ..FeedResponse::default() };
     for file in files {
         batch.cursor = file.sequence;
         batch.files.push(CapFile { name: file.name, content: file.content.into(), deleted: file.deleted });
@@ -153,6 +162,10 @@ async fn follow(
     loop {
         match tokio::time::timeout(NOTE_PRESENCE, requests.next()).await {
             Ok(Some(Ok(FeedRequest { body: Some(FeedBody::Stored(stored)) }))) => cursor = stored.cursor,
+            Ok(Some(Ok(FeedRequest { body: Some(FeedBody::Presence(presence)) }))) => {
+                site.cap_inquiries.answered(presence);
+                continue;
+            }
             Ok(Some(Ok(_))) => continue,
             Ok(Some(Err(_)) | None) => return Ok(()),
             // HTTP/2's keepalive ends the stream of one that is gone.

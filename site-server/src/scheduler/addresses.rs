@@ -14,6 +14,7 @@ use jiff::{
 use packhorse_domain::{
     Priority, Timestamp,
     address::{self, Address, Candidate, Load, LocalHour, LocalMoment, MAIN, Spent},
+    diagnosis::Shut,
     id::{AddressName, SiteCode},
     link::Allowance,
 };
@@ -65,6 +66,20 @@ impl Terms {
     /// Of a neighbour without an address.
     pub(crate) fn unlimited() -> Self {
         Terms { allowance: Allowance::default(), address: None, spent: Spent::default() }
+    }
+
+    /// What keeps a class from leaving at this moment; `None`: nothing does.
+    pub(crate) fn shut(&self, now: Timestamp, class: Priority) -> Option<Shut> {
+        let open = self.allowance.open;
+        let address = self.address.as_ref().filter(|_| !open.admits(class))?;
+        let high_may = open.admits(Priority::High);
+        let hour = moment(&zone_of(address), now).hour;
+        let at = self.eta(now, class, 1, u64::MAX / 2);
+        let by_calendar = !address::allowance(address, hour, Spent::default()).open.admits(class);
+        Some(match by_calendar {
+            true => Shut::Calendar { opens_at: at, high_may },
+            false => Shut::Budget { resets_at: at, high_may },
+        })
     }
 
     /// When so many bytes will have gone, those that go before them included; `None`: not within 60 days.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, transport::Channel};
 
 use crate::{
+    diagnosis::{Asker, attend},
     monitor::Wakers,
     scheduler::addresses::{self, Dial},
     sender::{
@@ -163,15 +164,16 @@ async fn attempt(
         .map(|frame: packhorse_domain::link::Frame| ExchangeRequest { frame: Some(frame.into()) });
     let call = async {
         let channel = channel(site, parent, &dial.endpoint, counter.clone()).await?;
-        let mut client = LinkServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let mut client = LinkServiceClient::new(channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let answer = client.exchange(requests).await;
-        answer.map_err(|status| DialError::Refused(Box::new(status)))
+        answer.map(|answer| (channel, answer)).map_err(|status| DialError::Refused(Box::new(status)))
     };
-    let answers = tokio::select! {
+    let (channel, answers) = tokio::select! {
         // Nothing was said yet that would need a goodbye.
         () = stop.cancelled() => return Ok(Ended::Over),
-        answer = call => answer?.into_inner().map(|message| message.map(|message| message.frame)),
+        answer = call => answer?,
     };
+    let answers = answers.into_inner().map(|message| message.map(|message| message.frame));
     let inbound = read_frames(lifecycle, answers);
     let line = Line { counter, inbound, outbound };
     let session = Session::new(site.clone(), parent.clone(), Relation::Parent, wakers, &line);
@@ -185,7 +187,10 @@ async fn attempt(
     let session = session.by(dial.address.clone()).with_lanes(opener);
     let stop = stop.child_token();
     let mut run = std::pin::pin!(session.run(line, stop.clone()));
+    let asker = Asker { site: site.clone(), lifecycle: lifecycle.clone() };
+    let mut attends = std::pin::pin!(attend(&asker, channel));
     Ok(tokio::select! {
+        () = &mut attends => run.await.map(|()| Ended::Over)?,
         ended = &mut run => ended.map(|()| Ended::Over)?,
         () = better_way(site, parent, dial.address.as_ref()) => {
             tracing::info!(target: "sender", peer = %parent, "the link goes back to an address before this one");

@@ -35,6 +35,31 @@ pub(crate) async fn tries(
     Ok(tries.map_or(0, uncount))
 }
 
+/// The refusal of an object that the neighbour does not take now.
+pub(crate) async fn get(
+    tx: &mut Tx,
+    peer: &SiteCode,
+    kind: ObjectKind,
+    id: &str,
+) -> Result<Option<Refusal>, StoreError> {
+    let row: Option<(i64, i64, Option<i64>)> = sqlx::query_as(
+        "SELECT version, tries, retry_at FROM refusal WHERE peer = $1 AND kind = $2 AND id = $3 AND waits",
+    )
+    .bind(peer.as_str())
+    .bind(kind.as_str())
+    .bind(id)
+    .fetch_optional(tx.connection())
+    .await
+    .map_err(failed("read a refusal"))?;
+    Ok(row.map(|(version, tries, retry_at)| Refusal {
+        kind,
+        id: id.to_owned(),
+        version: uncount(version),
+        tries: uncount(tries),
+        retry_at: retry_at.map(Timestamp),
+    }))
+}
+
 /// Writes a refusal; the object is not offered before its time.
 pub(crate) async fn put(tx: &mut Tx, peer: &SiteCode, refusal: &Refusal) -> Result<(), StoreError> {
     sqlx::query(

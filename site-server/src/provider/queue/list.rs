@@ -32,7 +32,7 @@ use crate::{
 const OBJECTS_SHOWN: usize = 200;
 const OBJECTS_SHOWN_OF_ALL: usize = 10_000;
 
-pub(super) async fn list(site: &Site, asked: &ListQueueRequest) -> Result<ListQueueResponse, Error> {
+pub(crate) async fn list(site: &Site, asked: &ListQueueRequest) -> Result<ListQueueResponse, Error> {
     let mut tx = site.store.read().await?;
     let neighbours = neighbours(site, &mut tx, &asked.peer).await?;
     let mut board = Board::load(site, &mut tx).await?;

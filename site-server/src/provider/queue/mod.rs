@@ -13,6 +13,8 @@ use packhorse_proto::provider::v1::{
 use packhorse_runtime::peer;
 use tonic::{Request, Response, Status};
 
+pub(crate) use list::list;
+
 use super::{invalid, parsed};
 use crate::{
     error::Error,

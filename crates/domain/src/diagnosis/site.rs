@@ -1,0 +1,131 @@
+//! What a site finds of itself, and its parent of it.
+
+use std::time::Duration;
+
+use super::{Check, Finding};
+use crate::{Timestamp, care::Disk, id::SiteCode};
+
+/// Failures in a row that are worth a word: one may be a collision.
+const ERRORS_MIN: u32 = 2;
+/// Certificates are looked at so long before they end.
+const CERTIFICATE_PATIENCE: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Clocks that differ by more confuse calendars and expiries.
+const CLOCK_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A site server as it knows itself.
+#[derive(Debug, Clone)]
+pub struct SiteFacts {
+    pub at: SiteCode,
+    pub components: Vec<ComponentFacts>,
+    /// Where its content is, and how much room there must be beyond the reserve.
+    pub disk: Option<(String, Disk, u64)>,
+    /// When the first of its certificates ends, and which.
+    pub certificate: Option<(String, Timestamp)>,
+    pub now: Timestamp,
+}
+
+/// A component of it.
+#[derive(Debug, Clone)]
+pub struct ComponentFacts {
+    pub name: String,
+    pub consecutive_errors: u32,
+    pub last_error: String,
+    pub last_step: Option<Timestamp>,
+}
+
+/// What the site says of itself.
+pub fn site(facts: &SiteFacts) -> Vec<Finding> {
+    let at = &facts.at;
+    let mut found = Vec::new();
+    let failing: Vec<&ComponentFacts> =
+        facts.components.iter().filter(|one| one.consecutive_errors >= ERRORS_MIN).collect();
+    for one in &failing {
+        let text = format!("{} of site {at} fails again and again: {}", one.name, one.last_error);
+        found.push(Finding::fails(at, Check::ComponentsWell, text).since(one.last_step));
+    }
+    if failing.is_empty() {
+        let text = format!("the {} components of site {at} get on", facts.components.len());
+        found.push(Finding::holds(at, Check::ComponentsWell, text));
+    }
+    if let Some((path, disk, reserve)) = &facts.disk {
+        found.push(room(at, path, *disk, *reserve));
+    }
+    if let Some((name, ends)) = &facts.certificate {
+        found.push(certificate(facts, name, *ends));
+    }
+    found
+}
+
+fn room(at: &SiteCode, path: &str, disk: Disk, reserve: u64) -> Finding {
+    if disk.free_bytes < reserve {
+        let text = format!(
+            "the disk that holds {path} has {} bytes free, less than the reserve of {reserve}: no package content is \
+             taken in",
+            disk.free_bytes
+        );
+        return Finding::fails(at, Check::DiskRoom, text).mended_at(at, "packhorse content usage");
+    }
+    Finding::holds(
+        at,
+        Check::DiskRoom,
+        format!("{} bytes are free on the disk of site {at}", disk.free_bytes),
+    )
+}
+
+fn certificate(facts: &SiteFacts, name: &str, ends: Timestamp) -> Finding {
+    let at = &facts.at;
+    if ends <= facts.now {
+        let text = format!("the certificate {name} of site {at} has expired");
+        return Finding::fails(at, Check::CertificateValid, text).since(ends);
+    }
+    if ends.since(facts.now) < CERTIFICATE_PATIENCE {
+        let text = format!("the certificate {name} of site {at} expires soon");
+        return Finding::waits(at, Check::CertificateValid, text).eta(Some(ends));
+    }
+    Finding::holds(at, Check::CertificateValid, format!("the certificates of site {at} are valid"))
+}
+
+/// A child as its parent knows it when it does not answer.
+#[derive(Debug, Clone)]
+pub struct Neighbour {
+    pub at: SiteCode,
+    pub to: SiteCode,
+    /// The link is up, so that the machine is there.
+    pub link_up: bool,
+    /// When it last said anything.
+    pub seen_at: Option<Timestamp>,
+    pub waited: Duration,
+}
+
+/// A site that does not answer: what its parent says of it instead.
+pub fn silent(facts: &Neighbour) -> Finding {
+    let (at, to) = (&facts.at, &facts.to);
+    if facts.link_up {
+        let text =
+            format!("site {to} did not answer within {} s although the link is up", facts.waited.as_secs());
+        return Finding::fails(at, Check::SiteAnswers, text)
+            .since(facts.seen_at)
+            .mended_at(to, super::hop::RESTART);
+    }
+    let text = format!(
+        "site {to} cannot be asked: the link is down; what follows is what site {at} last heard of it"
+    );
+    Finding::unknown(at, Check::SiteAnswers, text).since(facts.seen_at)
+}
+
+/// Compares a child's clock, read while it answered, with that of the asking site.
+pub fn clock(
+    at: &SiteCode,
+    of: &SiteCode,
+    here: Timestamp,
+    there: Timestamp,
+    round_trip: Duration,
+) -> Finding {
+    let apart = here.since(there).max(there.since(here)).saturating_sub(round_trip);
+    let text = |how: &str| format!("the clock of site {of} is {} s {how} that of site {at}", apart.as_secs());
+    if apart <= CLOCK_PATIENCE {
+        return Finding::holds(of, Check::ClockAgrees, format!("the clocks of sites {at} and {of} agree"));
+    }
+    let how = if there < here { "behind" } else { "ahead of" };
+    Finding::fails(of, Check::ClockAgrees, text(how)).mended_at(of, "systemctl restart systemd-timesyncd")
+}

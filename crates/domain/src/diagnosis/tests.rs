@@ -1,0 +1,1 @@
+//! Tables of facts and what is found of them.

@@ -1,0 +1,137 @@
+//! The client access points of this site: whether they are there, and what they have seen of clients, asked live.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::future::join_all;
+use packhorse_domain::{
+    Timestamp,
+    diagnosis::{CapFacts, ClientFacts, Finding, Verdict, caps},
+    id::{ClientId, PointName},
+};
+use packhorse_proto::cap::v1::{ClientPresence, PresenceInquiry};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Asker;
+use crate::{error::Error, provider, store::caps as rows};
+
+/// Clients that one question names.
+const CLIENTS_MAX: usize = 256;
+/// A CAP answers from memory.
+const WITHIN: Duration = Duration::from_millis(1_000);
+
+/// The feeds of the CAPs that are connected.
+#[derive(Debug, Default)]
+pub(crate) struct CapInquiries {
+    feeds: Mutex<BTreeMap<PointName, mpsc::Sender<PresenceInquiry>>>,
+    open: Mutex<BTreeMap<u64, oneshot::Sender<ClientPresence>>>,
+    number: AtomicU64,
+}
+
+/// What a CAP has seen of a client.
+#[derive(Debug, Clone, Copy)]
+struct Presence {
+    polled_at: Timestamp,
+    interval: Option<Duration>,
+    is_current: bool,
+}
+
+impl CapInquiries {
+    /// A feed begins: what is to be asked on it. A newer one of the same CAP takes its place.
+    pub(crate) fn opened(&self, cap: PointName) -> mpsc::Receiver<PresenceInquiry> {
+        let (asks, asked) = mpsc::channel(4);
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner).insert(cap, asks);
+        asked
+    }
+
+    pub(crate) fn answered(&self, presence: ClientPresence) {
+        let asked = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&presence.number);
+        if let Some(asked) = asked {
+            // Whoever asked may have gone.
+            drop(asked.send(presence));
+        }
+    }
+
+    async fn ask(&self, cap: &PointName, clients: Vec<String>) -> Option<ClientPresence> {
+        let feed = self.feeds.lock().unwrap_or_else(PoisonError::into_inner).get(cap).cloned()?;
+        let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
+        let (answered, answer) = oneshot::channel();
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(number, answered);
+        let presence = tokio::time::timeout(WITHIN, async {
+            feed.send(PresenceInquiry { number, clients }).await.ok()?;
+            answer.await.ok()
+        })
+        .await;
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        presence.ok()?
+    }
+}
+
+/// Whether the access points are there and have what they should. `only_bad`: say nothing of those that do.
+pub(super) async fn findings(asker: &Asker, only_bad: bool) -> Result<Vec<Finding>, Error> {
+    let mut tx = asker.site.store.read().await?;
+    let mut all = Vec::new();
+    for cap in rows::list(&mut tx).await? {
+        let behind = rows::count_after(&mut tx, &cap.name, cap.cursor).await?;
+        all.push(CapFacts {
+            connected: asker.site.now().since(cap.seen_at) < provider::CAP_PRESENT
+                && asker.site.cap_inquiries.is_open(&cap.name),
+            name: cap.name,
+            seen_at: cap.seen_at,
+            behind,
+        });
+    }
+    let is_one_up = all.iter().any(|cap| cap.connected);
+    let mut found = caps(asker.site.code(), &all);
+    if only_bad && is_one_up {
+        // Clients turn to another one.
+        found.retain(|finding| finding.verdict == Verdict::Holds);
+    }
+    Ok(found)
+}
+
+/// Asks every access point that is connected when it last saw these clients.
+pub(super) async fn hear(asker: &Asker, clients: &mut [ClientFacts]) {
+    let inquiries = &asker.site.cap_inquiries;
+    let feeds: Vec<PointName> =
+        inquiries.feeds.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+    for part in clients.chunks_mut(CLIENTS_MAX) {
+        let names: Vec<String> = part.iter().map(|facts| facts.client.to_string()).collect();
+        let answers = join_all(feeds.iter().map(|cap| inquiries.ask(cap, names.clone()))).await;
+        let mut seen: BTreeMap<ClientId, Presence> = BTreeMap::new();
+        for one in answers.iter().flatten().flat_map(|answer| &answer.clients) {
+            let Ok(client) = one.client.parse::<ClientId>() else { continue };
+            let presence = Presence {
+                polled_at: Timestamp(one.polled_at_us),
+                interval: (one.interval_s > 0).then(|| Duration::from_secs(one.interval_s.into())),
+                is_current: one.is_current,
+            };
+            let known = seen.entry(client).or_insert(presence);
+            if presence.polled_at > known.polled_at {
+                *known = presence;
+            }
+        }
+        let asked = answers.iter().any(Option::is_some);
+        for facts in part {
+            facts.heard.asked = asked;
+            if let Some(presence) = seen.get(&facts.client) {
+                facts.heard.polled_at = Some(presence.polled_at);
+                facts.heard.interval = presence.interval;
+                facts.heard.is_current = Some(presence.is_current);
+            }
+        }
+    }
+}
+
+impl CapInquiries {
+    fn is_open(&self, cap: &PointName) -> bool {
+        let feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        feeds.get(cap).is_some_and(|feed| !feed.is_closed())
+    }
+}

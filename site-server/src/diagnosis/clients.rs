@@ -1,0 +1,142 @@
+//! Clients of this site, and what they make of an advertisement.
+
+use std::collections::BTreeMap;
+
+use packhorse_domain::{
+    Timestamp,
+    advertisement::{Advertisement, Delivery},
+    client::ClientFact,
+    collection::Collection,
+    diagnosis::{ClientFacts, Finding, Heard, Question, client, clients},
+    id::{AdvertisementId, ClientId, SiteCode},
+    object::ObjectKind,
+    status::AdvertisementStatus,
+};
+use packhorse_proto::object::v1 as wire;
+
+use super::{Asker, caps, offers};
+use crate::{
+    error::Error,
+    record,
+    store::{Tx, clients as members, objects},
+};
+
+/// The client that is asked about, or what all members add up to.
+pub(super) async fn findings(
+    asker: &Asker,
+    question: &Question,
+    advertisement: &Advertisement,
+) -> Result<Vec<Finding>, Error> {
+    let mut tx = asker.site.store.read().await?;
+    let mut asked = offers::members_of(&mut tx, advertisement).await?;
+    if let Some(one) = &question.client {
+        asked = vec![one.clone()];
+    }
+    let seen: BTreeMap<ClientId, Timestamp> = members::list_seen(&mut tx).await?.into_iter().collect();
+    let version = version_of(&mut tx, advertisement).await?;
+    let mut all = Vec::new();
+    for id in asked {
+        all.push(ClientFacts {
+            at: asker.site.code().clone(),
+            known: seen.contains_key(&id),
+            heard: Heard { reported_at: seen.get(&id).copied(), ..Heard::default() },
+            advertisement: advertisement.id.clone(),
+            source_version: version,
+            required: advertisement.required,
+            status: status_of(&mut tx, &advertisement.id, &id).await?,
+            client: id,
+            now: asker.site.now(),
+        });
+    }
+    drop(tx);
+    caps::hear(asker, &mut all).await;
+    Ok(match (&question.client, all.first()) {
+        (Some(_), Some(one)) => client(one),
+        _ => clients(asker.site.code(), &all),
+    })
+}
+
+/// What was replicated of a site's clients.
+pub(super) async fn told(
+    asker: &Asker,
+    tx: &mut Tx,
+    site: &SiteCode,
+    (id, only): (&AdvertisementId, Option<&ClientId>),
+) -> Result<Vec<Finding>, Error> {
+    let Some((_, advertisement)) =
+        record::find::<wire::Advertisement, Advertisement>(tx, ObjectKind::Advertisement, id.as_str())
+            .await?
+    else {
+        return Ok(Vec::new());
+    };
+    let version = version_of(tx, &advertisement).await?;
+    let mut all = Vec::new();
+    for fact in of_site(tx, &advertisement, Some(site)).await? {
+        if only.is_none_or(|only| *only == fact.id) {
+            all.push(ClientFacts {
+                at: site.clone(),
+                known: true,
+                heard: Heard::default(),
+                advertisement: id.clone(),
+                source_version: version,
+                required: advertisement.required,
+                status: status_of(tx, id, &fact.id).await?,
+                client: fact.id,
+                now: asker.site.now(),
+            });
+        }
+    }
+    Ok(match (only, all.first()) {
+        (Some(_), Some(one)) => client(one),
+        _ => clients(site, &all),
+    })
+}
+
+/// Clients that have told of themselves and are in the advertisement's collection, of one site or of all.
+pub(crate) async fn of_site(
+    tx: &mut Tx,
+    advertisement: &Advertisement,
+    site: Option<&SiteCode>,
+) -> Result<Vec<ClientFact>, Error> {
+    let collection = record::find::<wire::Collection, Collection>(
+        tx,
+        ObjectKind::Collection,
+        advertisement.collection.as_str(),
+    )
+    .await?;
+    let Some((_, collection)) = collection else { return Ok(Vec::new()) };
+    let all = record::list::<wire::ClientFact, ClientFact>(tx, ObjectKind::Client).await?;
+    let is_meant =
+        |fact: &ClientFact| site.is_none_or(|site| fact.site == *site) && collection.contains(fact);
+    Ok(all.into_iter().map(|(_, fact)| fact).filter(is_meant).collect())
+}
+
+/// How far a client is with the version that it should come to; `None`: it has not told.
+pub(crate) async fn delivery_of(
+    tx: &mut Tx,
+    advertisement: &Advertisement,
+    client: &ClientId,
+) -> Result<Option<Delivery>, Error> {
+    let version = version_of(tx, advertisement).await?;
+    let status = status_of(tx, &advertisement.id, client).await?;
+    Ok(status.filter(|status| status.source_version >= version).map(|status| status.delivery))
+}
+
+/// The version that clients should come to: where it is not run again for a new one, any will do.
+async fn version_of(tx: &mut Tx, advertisement: &Advertisement) -> Result<u64, Error> {
+    if !advertisement.rerun_on_update {
+        return Ok(0);
+    }
+    let record = record::package(tx, advertisement.package.as_str()).await?;
+    Ok(record.map_or(0, |record| record.version.source_version))
+}
+
+async fn status_of(
+    tx: &mut Tx,
+    advertisement: &AdvertisementId,
+    client: &ClientId,
+) -> Result<Option<AdvertisementStatus>, Error> {
+    let id = format!("{advertisement}/{client}");
+    let held = objects::get(tx, ObjectKind::AdvertisementStatus, &id).await?.filter(|one| !one.deleted);
+    held.map(|object| record::read::<wire::AdvertisementStatus, AdvertisementStatus>(&object)).transpose()
+}

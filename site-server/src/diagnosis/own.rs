@@ -1,0 +1,75 @@
+//! What a site finds of a subject at itself.
+
+use packhorse_domain::{
+    diagnosis::{Finding, Question, Subject, Verdict},
+    object::ObjectKind,
+};
+use packhorse_proto::object::v1 as wire;
+
+use super::{Asker, Part, caps, health, hops, offers, packages, parcels};
+use crate::{error::Error, record, store::objects};
+
+/// This site's findings, in the order of the way.
+pub(super) async fn findings(asker: &Asker, question: &Question, part: Part) -> Result<Vec<Finding>, Error> {
+    let mut found = match &question.subject {
+        Subject::Package(package) => packages::findings(asker, question, package, part).await?,
+        Subject::Advertisement(advertisement) => {
+            offers::findings(asker, question, advertisement, part).await?
+        }
+        Subject::Site => return site(asker, question).await,
+        Subject::Parcel(parcel) => parcels::findings(asker, parcel).await?,
+    };
+    // A component that fails explains what does not hold, and nothing else.
+    if found.iter().any(|finding| finding.verdict != Verdict::Holds) {
+        let ill = health::findings(asker, &question.subject).await?;
+        let at = found.iter().position(|finding| finding.verdict != Verdict::Holds).unwrap_or(found.len());
+        let ill = ill.into_iter().filter(|finding| finding.verdict != Verdict::Holds);
+        found.splice(at..at, ill);
+    }
+    Ok(found)
+}
+
+/// A site that is asked about says how it is; one on the way to it, only what is wrong with it.
+async fn site(asker: &Asker, question: &Question) -> Result<Vec<Finding>, Error> {
+    let mut found = health::findings(asker, &question.subject).await?;
+    if !question.sites.contains(asker.site.code()) {
+        found.retain(|finding| finding.verdict == Verdict::Fails);
+        return Ok(found);
+    }
+    if let Some(parent) = asker.site.path().parent() {
+        let line = hops::line_of(asker, parent, None).await?;
+        found.push(packhorse_domain::diagnosis::line(asker.site.code(), parent, &line));
+    }
+    found.extend(hops::held_back(asker).await?);
+    found.extend(parcels::open(asker).await?);
+    found.extend(caps::findings(asker, false).await?);
+    Ok(found)
+}
+
+/// Whether the way of the subject begins at this site and not above it.
+pub(crate) async fn begins_here(asker: &Asker, question: &Question) -> Result<bool, Error> {
+    let mut tx = asker.site.store.read().await?;
+    let own = |object: Option<crate::store::objects::StoredObject>| {
+        object.is_some_and(|object| object.owner == *asker.site.code())
+    };
+    Ok(match &question.subject {
+        Subject::Package(id) => own(objects::get(&mut tx, ObjectKind::Package, id.as_str()).await?),
+        Subject::Advertisement(id) => {
+            own(objects::get(&mut tx, ObjectKind::Advertisement, id.as_str()).await?)
+                && match record::find::<wire::Advertisement, packhorse_domain::advertisement::Advertisement>(
+                    &mut tx,
+                    ObjectKind::Advertisement,
+                    id.as_str(),
+                )
+                .await?
+                {
+                    Some((_, offer)) => {
+                        own(objects::get(&mut tx, ObjectKind::Package, offer.package.as_str()).await?)
+                    }
+                    None => true,
+                }
+        }
+        Subject::Site => question.sites.contains(asker.site.code()) || asker.site.path().parent().is_none(),
+        Subject::Parcel(_) => true,
+    })
+}

@@ -1,0 +1,1 @@
+//! Sites that ask each other, with real links between them.
