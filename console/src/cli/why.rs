@@ -1,6 +1,6 @@
 //! `packhorse why`: what stands in the way.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use packhorse_domain::id::{ClientId, SiteCode};
 
 #[derive(Debug, Args)]
@@ -24,7 +24,16 @@ pub(crate) struct Why {
     /// Only the way to this site [default: to all that it is for and that do not have it]
     #[arg(long, value_name = "SITE")]
     pub(crate) site: Option<SiteCode>,
+    /// What the id names, where it names a package and an advertisement
+    #[arg(long)]
+    pub(crate) kind: Option<Kind>,
     /// Only this client
     #[arg(long, value_name = "ID")]
     pub(crate) client: Option<ClientId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    Package,
+    Advertisement,
 }

@@ -108,6 +108,20 @@ impl Process {
         Ok(())
     }
 
+    /// Holds it where it is: its connections stay, and nothing comes of it. [`Process::kill9`] still ends it.
+    pub fn freeze(&self) {
+        if let Some(child) = &*self.child() {
+            signal(child, Signal::STOP);
+        }
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        if let Some(child) = &*self.child() {
+            signal(child, Signal::CONT);
+        }
+    }
+
     /// Stops it in good order and starts it again.
     pub fn restart(&self) -> Result<()> {
         self.stop()?;

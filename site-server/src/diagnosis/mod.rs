@@ -24,7 +24,7 @@ use std::{sync::Arc, time::Duration};
 use futures::future::join_all;
 use packhorse_domain::{
     Timestamp,
-    diagnosis::{Custody, Finding, Neighbour, Question, Report, clock, silent},
+    diagnosis::{Custody, Finding, Neighbour, Question, Report, Silence, clock, silent},
     id::SiteCode,
     site::subtree,
 };
@@ -98,18 +98,10 @@ impl Asker {
                 let view = self.site.links(|links| links.get(&parent).cloned()).unwrap_or_default();
                 let line = hops::line_of(self, &parent, None).await?;
                 let link = packhorse_domain::diagnosis::line(self.site.code(), &parent, &line);
-                let facts = Neighbour {
-                    at: self.site.code().clone(),
-                    to: parent.clone(),
-                    link_up: view.up,
-                    seen_at: None,
-                    waited: within,
-                };
-                let mut found = vec![link];
-                if view.up {
-                    found.push(silent(&facts));
-                }
-                Ok(vec![self.report(found)])
+                let link_state = if view.up { Silence::Slow } else { Silence::Down };
+                let (at, to) = (self.site.code().clone(), parent);
+                let facts = Neighbour { at, to, link: link_state, seen_at: None, waited: within };
+                Ok(vec![self.report(vec![link, silent(&facts)])])
             }
         }
     }
@@ -180,12 +172,17 @@ impl Asker {
             return Ok(reports);
         }
         let view = self.site.links(|links| links.get(&way.child).cloned()).unwrap_or_default();
-        // One from which something came meanwhile is busy, or behind a slow line; it is not gone.
-        let is_slow = view.up && self.heard_bytes(&way.child) != carried;
+        // One from which something came meanwhile is busy, or behind a slow line; one that does not attend, too old.
+        let waited = deadline <= Instant::now() + ANSWER_WITHIN * 2;
+        let link = match (view.up, waited && self.heard_bytes(&way.child) == carried) {
+            (false, _) => Silence::Down,
+            (true, true) => Silence::Dead,
+            (true, false) => Silence::Slow,
+        };
         let facts = Neighbour {
             at: self.site.code().clone(),
             to: way.child.clone(),
-            link_up: view.up && !is_slow,
+            link,
             seen_at: (way.seen_at.0 > 0).then_some(way.seen_at.max(view.since)),
             waited: within,
         };

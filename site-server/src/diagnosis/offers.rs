@@ -70,11 +70,17 @@ pub(super) async fn findings(
 
 async fn unknown(tx: &mut Tx, at: &SiteCode, id: &AdvertisementId) -> Result<Finding, Error> {
     let deleted = objects::get(tx, ObjectKind::Advertisement, id.as_str()).await?.filter(|one| one.deleted);
-    let text = match deleted {
-        Some(_) => format!("advertisement {id} was deleted"),
-        None => format!("advertisement {id} has not arrived at site {at}"),
-    };
-    Ok(Finding::fails(at, Check::AdvertisementKnown, text).since(deleted.map(|one| one.changed_at)))
+    Ok(match deleted {
+        Some(deleted) => {
+            let text = format!("advertisement {id} was deleted");
+            Finding::fails(at, Check::AdvertisementKnown, text).since(deleted.changed_at)
+        }
+        // What keeps it away is found above, on its way.
+        None => {
+            let text = format!("advertisement {id} has not arrived at site {at}");
+            Finding::waits(at, Check::AdvertisementKnown, text)
+        }
+    })
 }
 
 /// The facts without what they borrow.

@@ -89,7 +89,7 @@ impl<'a> Change<'a> {
         }
         loop {
             let number = self.tx.next_number(kind.as_str()).await?;
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            let number = u32::try_from(number.saturating_add(numbers_before(kind))).unwrap_or(u32::MAX);
             let next = id::numbered(self.site.code(), number).ok_or_else(|| {
                 Error::Precondition(format!(
                     "site {} has used up its {} numbers; give an id of your own with letters in it",
@@ -102,6 +102,11 @@ impl<'a> Change<'a> {
             }
         }
     }
+}
+
+/// Advertisements are numbered from 20001 on, as they always were: an id that is read aloud should mean one thing.
+fn numbers_before(kind: ObjectKind) -> u64 {
+    if kind == ObjectKind::Advertisement { 20_000 } else { 0 }
 }
 
 /// A given id is one of this site's and was never used. A deleted one stays used: elsewhere the ledgers of clients

@@ -15,7 +15,7 @@ use packhorse_domain::{
 use packhorse_proto::{
     object::v1 as wire,
     provider::v1::{
-        CustodySite, ExplainRequest, ExplainResponse, GetCustodyRequest, GetCustodyResponse,
+        CustodySite, ExplainRequest, ExplainResponse, GetCustodyRequest, GetCustodyResponse, SubjectKind,
         diagnosis_service_server::DiagnosisService,
     },
 };
@@ -112,15 +112,18 @@ impl Diagnoses {
             return self.about_site(&mut tx, code).await;
         }
         let id = asked.subject.as_str();
-        if let Ok(package) = id.parse::<PackageId>()
-            && objects::held(&mut tx, ObjectKind::Package, id).await?.is_some()
-        {
-            return self.about_package(&mut tx, package, site).await;
-        }
-        if let Ok(advertisement) = id.parse::<AdvertisementId>()
-            && objects::held(&mut tx, ObjectKind::Advertisement, id).await?.is_some()
-        {
-            return self.about_advertisement(&mut tx, advertisement, site, client).await;
+        let package = (named::<PackageId>(&mut tx, ObjectKind::Package, id).await?)
+            .filter(|_| asked.kind() != SubjectKind::Advertisement);
+        let advertised = (named::<AdvertisementId>(&mut tx, ObjectKind::Advertisement, id).await?)
+            .filter(|_| asked.kind() != SubjectKind::Package);
+        match (package, advertised) {
+            (Some(_), Some(_)) => {
+                let reason = format!("{id} is a package and an advertisement here: say which, with --kind");
+                return Err(invalid("subject", reason));
+            }
+            (Some(package), None) => return self.about_package(&mut tx, package, site).await,
+            (None, Some(one)) => return self.about_advertisement(&mut tx, one, site, client).await,
+            (None, None) => {}
         }
         drop(tx);
         self.about_parcel(id).await
@@ -330,6 +333,12 @@ impl Asked {
     fn walked(name: String, question: Question, left_out: usize) -> Asked {
         Asked { name, question, first: Vec::new(), left_out }
     }
+}
+
+/// The id, if it is one of that kind and something here has or had it.
+async fn named<T: std::str::FromStr>(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<Option<T>, Error> {
+    let Ok(parsed) = id.parse::<T>() else { return Ok(None) };
+    Ok(objects::held(tx, kind, id).await?.map(|_| parsed))
 }
 
 /// Leaves as many as are walked to; says how many that leaves out.

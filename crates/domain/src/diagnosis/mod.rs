@@ -19,7 +19,7 @@ pub use hop::{Courier, HopFacts, Job, LineFacts, Shut, Waiting, custody, hop, li
 pub use offer::{InstructionFacts, OfferFacts, offer};
 pub use package::{ArrivalFacts, OriginFacts, PlaceFacts, PointFacts, arrival, origin, place};
 pub use parcel::{ParcelFacts, parcel, parcel_received};
-pub use site::{ComponentFacts, Neighbour, SiteFacts, clock, silent, site};
+pub use site::{ComponentFacts, Neighbour, Silence, SiteFacts, clock, silent, site};
 
 use crate::{Timestamp, id::SiteCode};
 

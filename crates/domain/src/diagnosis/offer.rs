@@ -73,7 +73,7 @@ fn held(facts: &OfferFacts<'_>, reason: &HeldBack) -> Finding {
             .mended_at(owner, again),
         HeldBack::CollectionUnknown => {
             let text = format!("collection {collection} has not arrived at site {at}");
-            Finding::fails(at, Check::CollectionKnown, text)
+            Finding::waits(at, Check::CollectionKnown, text)
         }
         HeldBack::NoMembers => {
             let text = format!("collection {collection} has no member at site {at}");
@@ -85,7 +85,7 @@ fn held(facts: &OfferFacts<'_>, reason: &HeldBack) -> Finding {
             }
         }
         HeldBack::PackageUnknown(package) => {
-            Finding::fails(at, Check::PackageKnown, format!("package {package} has not arrived at site {at}"))
+            Finding::waits(at, Check::PackageKnown, format!("package {package} has not arrived at site {at}"))
         }
         HeldBack::NoSuchProgram => {
             let text = format!("package {package} has no program {program}");

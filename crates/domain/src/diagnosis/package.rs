@@ -1,6 +1,6 @@
 //! What a site finds of a package that it should hold.
 
-use super::{Check, Finding};
+use super::{Check, Finding, Verdict};
 use crate::{
     Timestamp,
     distribution::PointKind,
@@ -33,7 +33,9 @@ pub fn origin(facts: &OriginFacts) -> Vec<Finding> {
             Some(_) => format!("package {package} was deleted"),
             None => format!("package {package} has not arrived at site {at}"),
         };
-        return vec![Finding::fails(at, Check::PackageKnown, text).since(facts.deleted_at)];
+        // What keeps it away is found above, on its way.
+        let verdict = if facts.deleted_at.is_some() { Verdict::Fails } else { Verdict::Waits };
+        return vec![Finding::new(at, Check::PackageKnown, verdict, text).since(facts.deleted_at)];
     };
     let owner = facts.owner.as_ref().map(ToString::to_string).unwrap_or_default();
     let text = format!("package {package} of site {owner} is known, version {version}");

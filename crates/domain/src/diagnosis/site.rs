@@ -85,13 +85,22 @@ fn certificate(facts: &SiteFacts, name: &str, ends: Timestamp) -> Finding {
     Finding::holds(at, Check::CertificateValid, format!("the certificates of site {at} are valid"))
 }
 
+/// What is known of the link to a site that gives no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    Down,
+    /// It is up, and nothing came over it while the answer was waited for.
+    Dead,
+    /// Something came over it: the site is there, and slow, or too old to be asked.
+    Slow,
+}
+
 /// A child as its parent knows it when it does not answer.
 #[derive(Debug, Clone)]
 pub struct Neighbour {
     pub at: SiteCode,
     pub to: SiteCode,
-    /// The link is up, so that the machine is there.
-    pub link_up: bool,
+    pub link: Silence,
     /// When it last said anything.
     pub seen_at: Option<Timestamp>,
     pub waited: Duration,
@@ -100,17 +109,28 @@ pub struct Neighbour {
 /// A site that does not answer: what its parent says of it instead.
 pub fn silent(facts: &Neighbour) -> Finding {
     let (at, to) = (&facts.at, &facts.to);
-    if facts.link_up {
-        let text =
-            format!("site {to} did not answer within {} s although the link is up", facts.waited.as_secs());
-        return Finding::fails(at, Check::SiteAnswers, text)
-            .since(facts.seen_at)
-            .mended_at(to, super::hop::RESTART);
+    match facts.link {
+        Silence::Dead => {
+            let text = format!(
+                "site {to} did not answer within {} s although the link is up",
+                facts.waited.as_secs()
+            );
+            Finding::fails(at, Check::SiteAnswers, text)
+                .since(facts.seen_at)
+                .mended_at(to, super::hop::RESTART)
+        }
+        Silence::Slow => {
+            let text =
+                format!("site {to} gave no answer in time; what follows is what site {at} last heard of it");
+            Finding::unknown(at, Check::SiteAnswers, text).since(facts.seen_at)
+        }
+        Silence::Down => {
+            let text = format!(
+                "site {to} cannot be asked: the link is down; what follows is what site {at} last heard of it"
+            );
+            Finding::unknown(at, Check::SiteAnswers, text).since(facts.seen_at)
+        }
     }
-    let text = format!(
-        "site {to} cannot be asked: the link is down; what follows is what site {at} last heard of it"
-    );
-    Finding::unknown(at, Check::SiteAnswers, text).since(facts.seen_at)
 }
 
 /// Compares a child's clock, read while it answered, with that of the asking site.

@@ -1,0 +1,116 @@
+//! Faults in a running hierarchy of real processes: `packhorse why` names the cause first, and what it prints mends it.
+//!
+//! The table is data: `table.toml` for single faults, `pairs.toml` for two at once. A row says what is done to the
+//! hierarchy, what is asked, which check at which site is the cause, and, where the remedy leaves a blank, what goes into
+//! it. `PACKHORSE_FAULT=words` runs only the rows whose names contain them.
+
+mod row;
+mod steps;
+mod world;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use row::{Row, rows};
+use world::World;
+
+/// Until a fault shows, and until a remedy has worked.
+const SHOWS_WITHIN: Duration = Duration::from_secs(40);
+const MENDS_WITHIN: Duration = Duration::from_secs(60);
+/// An answer takes no longer; where a site cannot be reached, no longer than the second.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+const ANSWERS_WITHOUT_SITE: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+#[test]
+fn each_fault_is_named_first_and_mended_by_what_is_printed() -> Result<()> {
+    run(&rows(include_str!("table.toml"))?)
+}
+
+fn run(rows: &[Row]) -> Result<()> {
+    let wanted = std::env::var("PACKHORSE_FAULT").unwrap_or_default();
+    let mut world = World::new()?;
+    let mut wrong = Vec::new();
+    let mut slowest = Duration::ZERO;
+    for row in rows.iter().filter(|row| row.name.contains(&wanted)) {
+        let began = Instant::now();
+        match one(&mut world, row, &mut slowest) {
+            Ok(()) => println!("ok    {:>5.1} s  {}", began.elapsed().as_secs_f32(), row.name),
+            Err(error) => {
+                println!("WRONG {:>5.1} s  {}: {error:#}", began.elapsed().as_secs_f32(), row.name);
+                wrong.push(format!("{}: {error:#}", row.name));
+                // What is left of it would be found again in the next row.
+                drop(world);
+                world = World::new()?;
+            }
+        }
+    }
+    println!("the slowest answer took {:.2} s", slowest.as_secs_f32());
+    ensure!(wrong.is_empty(), "{} row(s) are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    Ok(())
+}
+
+fn one(world: &mut World, row: &Row, slowest: &mut Duration) -> Result<()> {
+    world.begin();
+    for step in &row.steps {
+        world.step(step).with_context(|| format!("`{step}`"))?;
+    }
+    let mut expected = row.causes.iter();
+    let mut cause = expected.next().context("a row has a cause")?;
+    loop {
+        let answer = named(world, row, cause, slowest)?;
+        world.mend(&answer["cause"], row).context("what mends it")?;
+        match expected.next() {
+            Some(next) => cause = next,
+            None => break,
+        }
+    }
+    mended(world, row, cause)?;
+    for step in &row.after {
+        world.step(step).with_context(|| format!("`{step}` afterwards"))?;
+    }
+    Ok(())
+}
+
+/// Asks until the fault shows. Until then it may wait or hold, but no other fault may be named.
+fn named(world: &World, row: &Row, cause: &row::Cause, slowest: &mut Duration) -> Result<Value> {
+    let deadline = Instant::now() + SHOWS_WITHIN;
+    loop {
+        let began = Instant::now();
+        let (code, answer) = world.ask(&row.ask)?;
+        let took = began.elapsed();
+        let found = &answer["cause"];
+        if found["check"] == cause.check.as_str() && found["site"] == cause.site.as_str() {
+            *slowest = took.max(*slowest);
+            let limit = if row.unreachable { ANSWERS_WITHOUT_SITE } else { ANSWERS_WITHIN };
+            ensure!(took <= limit, "it took {took:?} to say so");
+            ensure!(code == 1, "the exit code is {code}");
+            return Ok(answer);
+        }
+        if found["verdict"] == "fails" && !row.passing.iter().any(|check| found["check"] == check.as_str()) {
+            bail!("named instead: {found}");
+        }
+        if Instant::now() >= deadline {
+            println!("{answer:#}");
+        }
+        ensure!(Instant::now() < deadline, "{} at {} never shows, but {found}", cause.check, cause.site);
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Until the cause is gone and, unless the row says otherwise, everything holds.
+fn mended(world: &World, row: &Row, cause: &row::Cause) -> Result<()> {
+    let deadline = Instant::now() + MENDS_WITHIN;
+    loop {
+        let (code, answer) = world.ask(&row.ask)?;
+        let found = &answer["cause"];
+        let is_gone = found["check"] != cause.check.as_str() || found["site"] != cause.site.as_str();
+        if code == 0 || row.only_gone && is_gone {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "what is printed does not mend it: {found}");
+        std::thread::sleep(LOOK_EVERY);
+    }
+}

@@ -1,0 +1,287 @@
+//! The hierarchy that the faults are made in, and what is done to it.
+//!
+//! CEN, PAR below it, LYO below that; a CAP agent `cap1` at each, a directory `share` and the client `lyo-1` at LYO.
+
+use std::{collections::BTreeMap, fs, process::Command, time::Duration};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use packhorse_e2e::{Hierarchy, Process};
+use serde_json::Value;
+
+use crate::{
+    row::Row,
+    steps::{filled, words},
+};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub(crate) struct World {
+    hierarchy: Hierarchy,
+    /// What steps have named, as `package`.
+    named: BTreeMap<String, String>,
+    client: String,
+    made: u32,
+}
+
+impl World {
+    pub(crate) fn new() -> Result<Self> {
+        let mut hierarchy = Hierarchy::three_levels()?;
+        hierarchy.clients(&["LYO/lyo-1"])?;
+        let share = hierarchy.scratch("share");
+        fs::create_dir_all(&share)?;
+        hierarchy.console("LYO").done(&["dp", "add", "share", "--path", &share.display().to_string()])?;
+        hierarchy.wait_for_points("CEN", &["LYO/share"])?;
+        let client = hierarchy.wait_for("the client to be known", LIMIT, || {
+            let clients = hierarchy.console("CEN").json(&["client", "list"])?;
+            let first = clients["clients"].as_array().and_then(|list| list.first());
+            Ok(first.and_then(|client| client["id"].as_str()).map(str::to_owned))
+        })?;
+        Ok(World { hierarchy, named: BTreeMap::new(), client, made: 0 })
+    }
+
+    /// A row names its own things.
+    pub(crate) fn begin(&mut self) {
+        self.named.clear();
+    }
+
+    /// The exit code and the answer in JSON.
+    pub(crate) fn ask(&self, ask: &str) -> Result<(i32, Value)> {
+        let (site, typed) = ask.split_once("$ ").context("SITE$ why ... is expected")?;
+        let mut arguments = vec!["-o".to_owned(), "json".to_owned()];
+        arguments.extend(words(&self.fill(typed)?)?);
+        let answer = self.hierarchy.console(site).run(&arguments)?;
+        let parsed = serde_json::from_str(&answer.stdout);
+        Ok((answer.code, parsed.with_context(|| format!("{}{}", answer.stdout, answer.stderr))?))
+    }
+
+    /// One step:
+    ///
+    /// - `SITE$ COMMAND`: the console of a site; `SITE$ NAME = COMMAND` keeps the id of what it made.
+    /// - `package BYTES TARGET...`: a package with a program `run`; `broken SCRIPT TARGET...`: one whose `run` is that.
+    /// - `advertise [OPTION...]`: `run` of the package to every client.
+    /// - `kill|start|restart|freeze|thaw PROCESS`: a site, SITE/CAP or a client's host name.
+    /// - `cut|restore SITE`, `limit SITE BYTES`: the line of a site to its parent; 0 is no limit.
+    /// - `set SITE KEY VALUE`: in site.toml, in force after a restart, which follows.
+    /// - `installed SITE`, `ran`: waits for it.
+    /// - `sh COMMAND`.
+    pub(crate) fn step(&mut self, step: &str) -> Result<()> {
+        let step = self.fill(step)?;
+        if let Some((site, typed)) = step.split_once("$ ").filter(|(site, _)| site.len() == 3) {
+            return self.console(site, typed);
+        }
+        let (verb, rest) = step.split_once(' ').unwrap_or((&step, ""));
+        match verb {
+            "package" => self.package(rest, None),
+            "broken" => {
+                let mut given = words(rest)?.into_iter();
+                let script = given.next().context("a script")?;
+                let targets: Vec<String> = given.collect();
+                self.package(&format!("1000 {}", targets.join(" ")), Some(&script))
+            }
+            "advertise" => self.advertise(rest),
+            "kill" => self.process(rest)?.kill9(),
+            "start" => self.process(rest)?.start(),
+            "restart" => {
+                self.process(rest)?.kill9()?;
+                self.process(rest)?.start()
+            }
+            "freeze" => Ok(self.process(rest)?.freeze()),
+            "thaw" => Ok(self.process(rest)?.thaw()),
+            "cut" => Ok(self.hierarchy.line(rest).cut()),
+            "restore" => Ok(self.hierarchy.line(rest).restore()),
+            "limit" => {
+                let (site, bytes) = rest.split_once(' ').context("SITE BYTES")?;
+                Ok(self.hierarchy.line(site).limit(bytes.parse()?))
+            }
+            "set" => self.set(rest),
+            "installed" => self.installed(rest),
+            "ran" => self.ran(),
+            "sh" => shell(rest),
+            _ => bail!("no step begins with `{verb}`"),
+        }
+    }
+
+    /// Does what was printed; where it leaves a blank, with what the row puts there.
+    pub(crate) fn mend(&mut self, cause: &Value, row: &Row) -> Result<()> {
+        let (site, command) = (cause["remedy"]["site"].as_str(), cause["remedy"]["command"].as_str());
+        let Some((site, command)) = site.zip(command) else {
+            ensure!(!row.by_hand.is_empty(), "nothing is printed that mends it: {cause:#}");
+            return row.by_hand.iter().try_for_each(|step| self.step(step));
+        };
+        let (command, machine) = match command.split_once("  # on the machine of ") {
+            Some((command, machine)) => (command, machine),
+            None => (command, ""),
+        };
+        let given = words(command)?;
+        let mut blanks = BTreeMap::new();
+        for (blank, value) in &row.fill {
+            blanks.insert(blank.clone(), self.fill(value)?);
+        }
+        let given: Vec<String> =
+            given.into_iter().map(|word| blanks.get(&word).cloned().unwrap_or(word)).collect();
+        match given.first().map(String::as_str) {
+            Some("packhorse") => {
+                self.hierarchy.console(site).done(&given[1..])?;
+                row.by_hand.iter().try_for_each(|step| self.step(step))
+            }
+            Some("systemctl") => {
+                let who = match given.last().map(String::as_str) {
+                    Some("packhorse-site-server") => site.to_owned(),
+                    Some("packhorse-cap-agent") => format!("{site}/{machine}"),
+                    Some("packhorse-client-agent") => "lyo-1".to_owned(),
+                    _ => return row.by_hand.iter().try_for_each(|step| self.step(step)),
+                };
+                self.step(&format!("restart {who}"))
+            }
+            Some("client-agent") => {
+                let directory = self.hierarchy.client_directory("lyo-1").display().to_string();
+                let given = given[1..].iter().map(|word| match word.starts_with("/var/lib") {
+                    true => directory.clone(),
+                    false => word.clone(),
+                });
+                let status = Command::new(&self.hierarchy.binaries().client_agent).args(given).status()?;
+                ensure!(status.success(), "{status}");
+                Ok(())
+            }
+            _ => bail!("nobody can do `{command}`"),
+        }
+    }
+
+    fn fill(&self, text: &str) -> Result<String> {
+        filled(text, |name| {
+            if let Some(value) = self.named.get(name) {
+                return Ok(value.clone());
+            }
+            match name.split_once(' ').unwrap_or((name, "")) {
+                ("client", _) => Ok(self.client.clone()),
+                ("root", _) => Ok(self.hierarchy.root().display().to_string()),
+                ("dir", site) => Ok(self.hierarchy.site_directory(site).display().to_string()),
+                ("clientdir", _) => Ok(self.hierarchy.client_directory("lyo-1").display().to_string()),
+                ("capdir", id) => Ok(self.hierarchy.cap_directory(id).display().to_string()),
+                ("item", way) => self.item(way),
+                _ => bail!("nothing is named {name}"),
+            }
+        })
+    }
+
+    /// `CEN PAR`: the bundle of the package on the way from one site to the other.
+    fn item(&self, way: &str) -> Result<String> {
+        let (from, to) = way.split_once(' ').context("FROM TO")?;
+        let package = self.named.get("package").context("no package yet")?;
+        self.hierarchy.wait_for("the item", LIMIT, || {
+            let queue = self.hierarchy.console(from).json(&["queue", "list", "--peer", to])?;
+            let links = queue["links"].as_array().context("links")?;
+            let mut items = links.iter().filter_map(|link| link["items"].as_array()).flatten();
+            let ours = items.find(|item| item["subject"] == package.as_str() && item["direction"] == "to");
+            Ok(ours.and_then(|item| item["item"].as_str()).map(str::to_owned))
+        })
+    }
+
+    fn process(&self, who: &str) -> Result<&Process> {
+        Ok(match who {
+            site if site.len() == 3 => self.hierarchy.site_process(site),
+            cap if cap.contains('/') => self.hierarchy.cap_process(cap),
+            client => self.hierarchy.client_process(client),
+        })
+    }
+
+    fn console(&mut self, site: &str, typed: &str) -> Result<()> {
+        let words = words(typed)?;
+        if words.get(1).is_some_and(|word| word == "=") {
+            let id = self.hierarchy.console(site).create(&words[2..])?;
+            self.named.insert(words[0].clone(), id);
+            return Ok(());
+        }
+        self.hierarchy.console(site).done(&words).map(drop)
+    }
+
+    fn package(&mut self, rest: &str, script: Option<&str>) -> Result<()> {
+        let given = words(rest)?;
+        let (bytes, targets) = given.split_first().context("BYTES TARGET...")?;
+        self.made += 1;
+        let source = self.hierarchy.scratch(&format!("source-{}", self.made));
+        fs::create_dir_all(&source)?;
+        fs::write(source.join("content"), noise(bytes.parse()?, self.made))?;
+        fs::write(source.join("run.sh"), script.unwrap_or("echo done"))?;
+        let source = source.display().to_string();
+        let mut command =
+            vec!["package", "create", "Sample", "--source", &source, "--program", "run=/bin/sh run.sh"];
+        for target in targets {
+            command.extend(["--to", target]);
+        }
+        let id = self.hierarchy.console("CEN").create(&command)?;
+        self.named.insert("source".to_owned(), source);
+        self.named.insert("package".to_owned(), id);
+        Ok(())
+    }
+
+    fn advertise(&mut self, rest: &str) -> Result<()> {
+        let console = self.hierarchy.console("CEN");
+        let collection = match self.named.get("collection") {
+            Some(known) => known.clone(),
+            None => console.create(&["collection", "create", "Everyone", "--all"])?,
+        };
+        let package = self.named.get("package").context("no package yet")?.clone();
+        let mut command = vec!["advertise".to_owned(), package, "run".to_owned(), collection.clone()];
+        command.extend(words(rest)?);
+        let id = console.create(&command)?;
+        self.named.insert("collection".to_owned(), collection);
+        self.named.insert("advertisement".to_owned(), id);
+        Ok(())
+    }
+
+    fn set(&self, rest: &str) -> Result<()> {
+        let given = words(rest)?;
+        let [site, key, value] = given.as_slice() else { bail!("SITE KEY VALUE is expected") };
+        let path = self.hierarchy.site_directory(site).join("site.toml");
+        let mut settings: toml::Table = fs::read_to_string(&path)?.parse()?;
+        let value: toml::Value = match value.parse::<i64>() {
+            Ok(number) => number.into(),
+            Err(_) => value.clone().into(),
+        };
+        match key.split_once('.') {
+            Some((section, key)) => {
+                let section = settings.entry(section).or_insert_with(|| toml::Table::new().into());
+                section.as_table_mut().context("a section")?.insert(key.to_owned(), value);
+            }
+            None => {
+                settings.insert(key.clone(), value);
+            }
+        }
+        fs::write(&path, toml::to_string(&settings)?)?;
+        let process = self.hierarchy.site_process(site);
+        if process.is_started() {
+            process.restart()?;
+        }
+        self.hierarchy.wait_until_ready(site)
+    }
+
+    fn installed(&self, site: &str) -> Result<()> {
+        let package = self.named.get("package").context("no package yet")?;
+        self.hierarchy.wait_installed(package, &[site], 1)
+    }
+
+    fn ran(&self) -> Result<()> {
+        let advertisement = self.named.get("advertisement").context("no advertisement yet")?;
+        self.hierarchy.wait_ran("CEN", advertisement, 1, 1).map(drop)
+    }
+}
+
+fn shell(command: &str) -> Result<()> {
+    let output = Command::new("/bin/sh").args(["-ec", command]).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// Bytes that do not compress.
+fn noise(length: usize, seed: u32) -> Vec<u8> {
+    let mut state = u64::from(seed) + 0x9E37_79B9_7F4A_7C15;
+    (0..length)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()[3]
+        })
+        .collect()
+}
