@@ -112,7 +112,7 @@ async fn object_facts(
     }
     let refusal = refusals::get(&mut tx, child, kind, id).await?.filter(|one| one.version == object.version);
     drop(tx);
-    let class = scheduler::object_item(&object)?.priority;
+    let mut class = scheduler::object_item(&object)?.priority;
     let job = match refusal {
         Some(refusal) => Job::Refused {
             reason: format!("it refused it {} time(s); `packhorse events` says why", refusal.tries),
@@ -121,6 +121,9 @@ async fn object_facts(
         },
         None => Job::Waiting(object_waiting(asker, child, &object, class).await?),
     };
+    if let Job::Waiting(waiting) = &job {
+        class = waiting.class;
+    }
     Ok(Some(HopFacts {
         at: asker.site.code().clone(),
         to: child.clone(),
@@ -159,12 +162,17 @@ async fn object_waiting(
 
 async fn bundle_facts(asker: &Asker, child: &SiteCode, record: &PackageRecord) -> Result<HopFacts, Error> {
     let id = &record.definition.id;
-    let class = record.definition.priority;
+    let job = bundle_job(asker, child, record).await?;
+    // Somebody may have given it another one.
+    let class = match &job {
+        Job::Waiting(waiting) => waiting.class,
+        _ => record.definition.priority,
+    };
     Ok(HopFacts {
         at: asker.site.code().clone(),
         to: child.clone(),
         what: format!("package {id} version {}", record.version.source_version),
-        job: bundle_job(asker, child, record).await?,
+        job,
         line: line_of(asker, child, Some(class)).await?,
         now: asker.site.now(),
     })

@@ -4,6 +4,8 @@
 //! hierarchy, what is asked, which check at which site is the cause, and, where the remedy leaves a blank, what goes into
 //! it. `PACKHORSE_FAULT=words` runs only the rows whose names contain them.
 
+#![expect(clippy::print_stdout, reason = "a run of minutes shows how far it is")]
+
 mod row;
 mod steps;
 mod world;
@@ -59,15 +61,15 @@ fn one(world: &mut World, row: &Row, slowest: &mut Duration) -> Result<()> {
     }
     let mut expected = row.causes.iter();
     let mut cause = expected.next().context("a row has a cause")?;
-    loop {
+    let last = loop {
         let answer = named(world, row, cause, slowest)?;
         world.mend(&answer["cause"], row).context("what mends it")?;
         match expected.next() {
             Some(next) => cause = next,
-            None => break,
+            None => break answer["cause"].clone(),
         }
-    }
-    mended(world, row, cause)?;
+    };
+    mended(world, row, cause, &last)?;
     for step in &row.after {
         world.step(step).with_context(|| format!("`{step}` afterwards"))?;
     }
@@ -100,15 +102,21 @@ fn named(world: &World, row: &Row, cause: &row::Cause, slowest: &mut Duration) -
     }
 }
 
-/// Until the cause is gone and, unless the row says otherwise, everything holds.
-fn mended(world: &World, row: &Row, cause: &row::Cause) -> Result<()> {
+/// Until the cause is gone and, unless the row says otherwise, everything holds. What is printed for one thing after
+/// another, as a definition and then its bundle, is done in turn.
+fn mended(world: &mut World, row: &Row, cause: &row::Cause, first: &Value) -> Result<()> {
     let deadline = Instant::now() + MENDS_WITHIN;
+    let mut done = vec![first["remedy"].clone()];
     loop {
         let (code, answer) = world.ask(&row.ask)?;
         let found = &answer["cause"];
         let is_gone = found["check"] != cause.check.as_str() || found["site"] != cause.site.as_str();
         if code == 0 || row.only_gone && is_gone {
             return Ok(());
+        }
+        if !is_gone && !found["remedy"].is_null() && !done.contains(&found["remedy"]) {
+            world.mend(found, row).context("what mends it next")?;
+            done.push(found["remedy"].clone());
         }
         ensure!(Instant::now() < deadline, "what is printed does not mend it: {found}");
         std::thread::sleep(LOOK_EVERY);

@@ -62,7 +62,7 @@ impl World {
     /// - `kill|start|restart|freeze|thaw PROCESS`: a site, SITE/CAP or a client's host name.
     /// - `cut|restore SITE`, `limit SITE BYTES`: the line of a site to its parent; 0 is no limit.
     /// - `set SITE KEY VALUE`: in site.toml, in force after a restart, which follows.
-    /// - `installed SITE`, `ran`: waits for it.
+    /// - `up SITE` (all of its links), `installed SITE`, `ran`: waits for it.
     /// - `sh COMMAND`.
     pub(crate) fn step(&mut self, step: &str) -> Result<()> {
         let step = self.fill(step)?;
@@ -85,15 +85,32 @@ impl World {
                 self.process(rest)?.kill9()?;
                 self.process(rest)?.start()
             }
-            "freeze" => Ok(self.process(rest)?.freeze()),
-            "thaw" => Ok(self.process(rest)?.thaw()),
-            "cut" => Ok(self.hierarchy.line(rest).cut()),
-            "restore" => Ok(self.hierarchy.line(rest).restore()),
+            "freeze" => {
+                self.process(rest)?.freeze();
+                Ok(())
+            }
+            "thaw" => {
+                self.process(rest)?.thaw();
+                Ok(())
+            }
+            "cut" => {
+                self.hierarchy.line(rest).cut();
+                Ok(())
+            }
+            "restore" => {
+                self.hierarchy.line(rest).restore();
+                Ok(())
+            }
             "limit" => {
                 let (site, bytes) = rest.split_once(' ').context("SITE BYTES")?;
-                Ok(self.hierarchy.line(site).limit(bytes.parse()?))
+                self.hierarchy.line(site).limit(bytes.parse()?);
+                Ok(())
             }
             "set" => self.set(rest),
+            "up" => self.hierarchy.wait_for("the link", LIMIT, || {
+                let links = self.hierarchy.console(rest).site()?.links;
+                Ok(links.iter().all(|link| link.up).then_some(()))
+            }),
             "installed" => self.installed(rest),
             "ran" => self.ran(),
             "sh" => shell(rest),
