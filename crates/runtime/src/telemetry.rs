@@ -1,9 +1,14 @@
 //! Logs and traces of a process, and the trace context that travels inside what it sends.
 //!
-//! Logs go to standard error as text or JSON. Spans are always made, so that a trace goes on through a process that
-//! exports nothing itself; they are exported over OTLP where an endpoint is given.
+//! Logs go to standard error as text or JSON, or with their fields to the journal where systemd has connected standard
+//! error to it. Spans are always made, so that a trace goes on through a process that exports nothing itself; they are
+//! exported over OTLP where an endpoint is given.
 
-use std::{collections::HashMap, io, time::Duration};
+mod journal;
+mod levels;
+mod lines;
+
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use opentelemetry::{KeyValue, propagation::TextMapPropagator as _, trace::TracerProvider as _};
 use opentelemetry_otlp::WithExportConfig as _;
@@ -11,10 +16,22 @@ use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::Sd
 use tracing::Metadata;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry,
+    Layer, Registry,
     filter::{LevelFilter, filter_fn},
     layer::SubscriberExt as _,
+    reload,
 };
+
+pub use levels::{
+    ALL, CHANGE_LASTS, CHANGE_LASTS_MAX, ComponentLevel, LogLevel, LogLevelError, LogLevels,
+};
+
+use crate::Lifecycle;
+use journal::Journal;
+use lines::Lines;
+
+/// How often figures are exported, if nothing else is said.
+pub const METRICS_EVERY: Duration = Duration::from_secs(60);
 
 /// The target of spans that only put a component's name on log lines and are no part of a trace.
 pub(crate) const COMPONENT: &str = "packhorse::component";
@@ -38,8 +55,12 @@ pub struct TelemetryConfig {
     pub format: LogFormat,
     /// As `info` or `info,packhorse_site_server=debug`.
     pub filter: String,
-    /// As `http://127.0.0.1:4317`.
+    /// Where traces and metrics go, as `http://127.0.0.1:4317`.
     pub otlp_endpoint: Option<String>,
+    /// Where metrics are shown to whoever asks, as `127.0.0.1:9464`.
+    pub metrics_listen: Option<SocketAddr>,
+    /// How often metrics are exported.
+    pub metrics_every: Duration,
     /// The program, as `packhorse-site-server`.
     pub service: String,
     /// Which one of its kind, as a site's code.
@@ -74,19 +95,29 @@ pub struct TelemetryGuard {
 /// Sets up logs and traces for the whole process. With an OTLP endpoint it must be called within the tokio runtime,
 /// which must have a thread free to send while the guard is being dropped.
 pub fn init(config: &TelemetryConfig) -> Result<TelemetryGuard, TelemetryError> {
-    let filter = EnvFilter::try_new(&config.filter).map_err(|source| TelemetryError::Filter {
+    let filter = levels::filter(&config.filter).map_err(|source| TelemetryError::Filter {
         filter: config.filter.clone(),
         source: Box::new(source),
     })?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    let lines = match config.format {
-        LogFormat::Text => lines.with_ansi(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(Lines(config.format));
+    let lines = match (Journal::of_process(&config.service), config.format) {
+        (Some(journal), _) => journal.boxed(),
+        (None, LogFormat::Text) => lines.with_ansi(false).boxed(),
+        (None, LogFormat::Json) => lines.json().flatten_event(true).boxed(),
     };
     let provider = provider(config)?;
     let subscriber = Registry::default().with(lines.with_filter(filter)).with(traces(&provider));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::AlreadySet)?;
+    // It fails where the subscriber is gone, and so is what it would log.
+    LogLevels::new(&config.filter, Some(Box::new(move |filter| drop(handle.reload(filter))))).install();
     Ok(TelemetryGuard { provider })
+}
+
+/// Ends changes of what is logged when their time is over, and heeds SIGUSR1.
+pub fn look_after_levels(lifecycle: &Lifecycle) {
+    let levels = LogLevels::of_process();
+    lifecycle.spawn("log-levels", levels.look_after(lifecycle.clock(), lifecycle.stopping()));
 }
 
 /// The W3C trace context of where the program is now, to travel with what is sent; empty outside any span.
@@ -268,6 +299,8 @@ mod tests {
             format: LogFormat::Json,
             filter: "info".to_owned(),
             otlp_endpoint: Some(endpoint),
+            metrics_listen: None,
+            metrics_every: METRICS_EVERY,
             service: "test".to_owned(),
             instance: "CEN".to_owned(),
         };
@@ -287,6 +320,8 @@ mod tests {
             format: LogFormat::Text,
             filter: "info,=loud".to_owned(),
             otlp_endpoint: None,
+            metrics_listen: None,
+            metrics_every: METRICS_EVERY,
             service: "test".to_owned(),
             instance: "CEN".to_owned(),
         })
