@@ -1,6 +1,12 @@
 //! What clients call: poll, files, reports. Who a client is, its certificate alone says.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
@@ -13,7 +19,7 @@ use packhorse_proto::client::v1::{
     GetFilesRequest, GetFilesResponse, PollRequest, PollResponse, ReportRequest, ReportResponse,
     client_access_service_server::ClientAccessService,
 };
-use packhorse_runtime::{Waker, error_chain, peer, telemetry};
+use packhorse_runtime::{Clock, Waker, error_chain, peer, telemetry};
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
@@ -33,6 +39,19 @@ pub(crate) struct Access {
     pub(crate) store: Arc<Store>,
     /// Wakes whoever sends reports on.
     pub(crate) reports: Waker,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) polls: Arc<Polls>,
+}
+
+/// How often clients polled, by what they were answered.
+#[derive(Debug, Default)]
+pub(crate) struct Polls {
+    /// They have the newest instruction.
+    pub(crate) unchanged: AtomicU64,
+    /// They got a newer one.
+    pub(crate) news: AtomicU64,
+    /// There is no instruction for them.
+    pub(crate) unknown: AtomicU64,
 }
 
 type Files = Pin<Box<dyn Stream<Item = Result<GetFilesResponse, Status>> + Send>>;
@@ -49,9 +68,12 @@ impl ClientAccessService for Access {
                 .map_err(|error| Status::invalid_argument(format!("instruction_digest: {error}")))?;
         }
         let Some(digest) = self.store.instruction_digest(&client) else {
+            self.polls.unknown.fetch_add(1, Ordering::Relaxed);
             return Ok(Response::new(PollResponse::default()));
         };
         let news = digest.as_bytes() != held.as_ref();
+        let count = if news { &self.polls.news } else { &self.polls.unchanged };
+        count.fetch_add(1, Ordering::Relaxed);
         let instruction = if news { self.instruction(&client).await? } else { Bytes::new() };
         Ok(Response::new(PollResponse { instruction, known: true, next_poll_s: 0 }))
     }
@@ -78,8 +100,8 @@ impl ClientAccessService for Access {
         if let Some(report) = reports.first() {
             telemetry::set_parent(&span, &report.traceparent);
         }
-        let store = self.store.clone();
-        off_thread(move || store.push_reports(&reports))
+        let (store, now) = (self.store.clone(), self.clock.now());
+        off_thread(move || store.push_reports(&reports, now))
             .instrument(span)
             .await
             .map_err(|error| refusal(&error))?;

@@ -5,7 +5,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -55,6 +55,7 @@ pub(crate) struct Hello {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct News {
     sessions: Arc<AtomicU64>,
+    is_open: Arc<AtomicBool>,
     pub(crate) reports: Waker,
     pub(crate) point: Waker,
 }
@@ -81,7 +82,13 @@ impl News {
         self.sessions.load(Ordering::Acquire)
     }
 
+    /// Whether the site is there now.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
+    }
+
     fn opened(&self) {
+        self.is_open.store(true, Ordering::Relaxed);
         self.sessions.fetch_add(1, Ordering::AcqRel);
         self.reports.wake();
         self.point.wake();
@@ -113,10 +120,9 @@ impl Feed {
 
     /// One call, to its end.
     async fn session(&self, backoff: &mut Backoff) -> FeedError {
-        match self.exchange(backoff).await {
-            Ok(()) => FeedError::Ended,
-            Err(error) => error,
-        }
+        let ended = self.exchange(backoff).await.err().unwrap_or(FeedError::Ended);
+        self.news.is_open.store(false, Ordering::Relaxed);
+        ended
     }
 
     async fn exchange(&self, backoff: &mut Backoff) -> Result<(), FeedError> {

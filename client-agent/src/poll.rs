@@ -168,11 +168,13 @@ impl Worker for Poller {
         match self.poll().await {
             Ok(wished) => {
                 self.failures = 0;
+                self.shared.counts.polled(self.shared.clock.now());
                 let interval = if wished == 0 { own } else { Duration::from_secs(wished.into()) };
                 Ok(Next::After(jittered(interval)))
             }
             Err(PollError::Record { source }) => Err(source),
             Err(error) => {
+                self.shared.counts.poll_failed();
                 self.failures = self.failures.saturating_add(1);
                 tracing::warn!(error = error_chain(&error), failures = self.failures, "poll failed");
                 Ok(Next::After(backoff(self.failures, BACKOFF_MIN.min(own), own)))

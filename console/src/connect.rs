@@ -12,7 +12,8 @@ use packhorse_proto::provider::v1::{
     courier_route_service_client::CourierRouteServiceClient, courier_service_client::CourierServiceClient,
     courier_volume_service_client::CourierVolumeServiceClient,
     distribution_point_service_client::DistributionPointServiceClient,
-    library_service_client::LibraryServiceClient, package_service_client::PackageServiceClient,
+    library_service_client::LibraryServiceClient, log_service_client::LogServiceClient,
+    package_service_client::PackageServiceClient,
     queue_service_client::QueueServiceClient, site_service_client::SiteServiceClient,
     status_service_client::StatusServiceClient,
 };
@@ -94,6 +95,10 @@ impl Session {
 
     pub(crate) fn library(&self) -> LibraryServiceClient<Channel> {
         LibraryServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn logs(&self) -> LogServiceClient<Channel> {
+        LogServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(crate) fn courier(&self) -> CourierServiceClient<Channel> {

@@ -14,6 +14,7 @@ mod directories;
 mod distribution;
 mod enroll;
 mod error;
+mod figures;
 mod inbox;
 mod monitor;
 mod offer;

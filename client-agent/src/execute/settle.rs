@@ -144,6 +144,7 @@ impl Executor {
             )
         };
         self.record(Some(run), &change)?;
+        self.shared.counts.ended(delivery);
         span.in_scope(|| {
             tracing::info!(
                 delivery = delivery.as_str(),

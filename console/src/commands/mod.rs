@@ -6,6 +6,7 @@ mod collection;
 mod content;
 mod courier;
 mod events;
+mod log;
 pub(crate) mod medium;
 mod package;
 mod progress;
@@ -56,6 +57,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), ConsoleError> {
         Command::Queue(command) => queue::queue(&session, command).await,
         Command::Status(command) => status::status(&session, command).await,
         Command::Events(events) => events::events(&session, events).await,
+        Command::LogLevel(levels) => log::log_level(&session, levels).await,
         Command::Completions { shell } => completions(shell),
     }
 }

@@ -22,15 +22,13 @@ use tracing_subscriber::{
     reload,
 };
 
-pub use levels::{
-    ALL, CHANGE_LASTS, CHANGE_LASTS_MAX, ComponentLevel, LogLevel, LogLevelError, LogLevels,
-};
+pub use levels::{ALL, CHANGE_LASTS, CHANGE_LASTS_MAX, ComponentLevel, LogLevels};
 
-use crate::Lifecycle;
+use crate::{Lifecycle, config::Problems};
 use journal::Journal;
 use lines::Lines;
 
-/// How often figures are exported, if nothing else is said.
+/// How often metrics are exported, if nothing else is said.
 pub const METRICS_EVERY: Duration = Duration::from_secs(60);
 
 /// The target of spans that only put a component's name on log lines and are no part of a trace.
@@ -112,6 +110,23 @@ pub fn init(config: &TelemetryConfig) -> Result<TelemetryGuard, TelemetryError> 
     // It fails where the subscriber is gone, and so is what it would log.
     LogLevels::new(&config.filter, Some(Box::new(move |filter| drop(handle.reload(filter))))).install();
     Ok(TelemetryGuard { provider })
+}
+
+/// Checks `telemetry.metrics_listen` and `telemetry.metrics_every_s`.
+pub fn check_metrics(
+    problems: &mut Problems,
+    listen: Option<&str>,
+    every_s: u32,
+) -> (Option<SocketAddr>, Duration) {
+    let listen = listen.and_then(|listen| {
+        let address = listen.parse().ok();
+        let expected = "ADDRESS:PORT is expected, as 127.0.0.1:9464";
+        problems.require("telemetry.metrics_listen", address.is_some(), expected);
+        address
+    });
+    let expected = "1 second to an hour is expected";
+    problems.require("telemetry.metrics_every_s", (1..=3600).contains(&every_s), expected);
+    (listen, Duration::from_secs(every_s.into()))
 }
 
 /// Ends changes of what is logged when their time is over, and heeds SIGUSR1.

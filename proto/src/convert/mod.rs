@@ -10,6 +10,7 @@ pub mod courier;
 mod fact;
 mod instruction;
 mod link;
+mod log;
 mod object;
 mod package;
 mod queue;

@@ -13,8 +13,12 @@ use packhorse_domain::{
     id::SiteCode,
     link::{ItemId, ItemKind, ObjectState, OutItem, limits},
     object::{Direction, ObjectKind},
+    package::PackageDefinition,
 };
-use packhorse_proto::object::v1 as wire;
+use packhorse_proto::{
+    convert::{self, ConvertError},
+    object::v1 as wire,
+};
 
 pub(crate) use sendings::Sendings;
 
@@ -237,26 +241,41 @@ pub(crate) fn object_item(object: &StoredObject) -> Result<OutItem, Error> {
 
 /// Objects are small: those that others wait for go at their own priority or better, status after them, messages last.
 fn object_priority(object: &StoredObject) -> Result<Priority, Error> {
-    Ok(match object.kind {
+    if let Some(priority) = kind_priority(object.kind) {
+        return Ok(priority);
+    }
+    let stored = |source| Error::Stored { kind: object.kind, id: object.id.clone(), source };
+    body_priority(object.kind, if object.deleted { &[] } else { &object.body }).map_err(stored)
+}
+
+/// The class of all objects of a kind; `None`: each has its own.
+pub(crate) fn kind_priority(kind: ObjectKind) -> Option<Priority> {
+    match kind {
         // Without its distribution a package that came would seem to be wanted by nobody.
-        ObjectKind::Trust | ObjectKind::Site | ObjectKind::Distribution => Priority::High,
-        ObjectKind::Advertisement if !object.deleted => {
-            record::read::<wire::Advertisement, Advertisement>(object)?.priority
-        }
-        ObjectKind::Package if !object.deleted => {
-            record::read::<wire::PackageDefinition, packhorse_domain::package::PackageDefinition>(object)?
-                .priority
-        }
-        ObjectKind::Event => Priority::Low,
-        ObjectKind::Advertisement
-        | ObjectKind::Package
-        | ObjectKind::Collection
+        ObjectKind::Trust | ObjectKind::Site | ObjectKind::Distribution => Some(Priority::High),
+        ObjectKind::Advertisement | ObjectKind::Package => None,
+        ObjectKind::Event => Some(Priority::Low),
+        ObjectKind::Collection
         | ObjectKind::DistributionPoint
         | ObjectKind::Client
         | ObjectKind::PackageStatus
         | ObjectKind::AdvertisementStatus
-        | ObjectKind::ParcelReceipt => Priority::Medium,
-    })
+        | ObjectKind::ParcelReceipt => Some(Priority::Medium),
+    }
+}
+
+/// The class that a package or an advertisement says it has; a deleted one has no body.
+pub(crate) fn body_priority(kind: ObjectKind, body: &[u8]) -> Result<Priority, ConvertError> {
+    match kind {
+        _ if body.is_empty() => Ok(Priority::Medium),
+        ObjectKind::Advertisement => {
+            Ok(convert::decode::<wire::Advertisement, Advertisement>(body)?.priority)
+        }
+        ObjectKind::Package => {
+            Ok(convert::decode::<wire::PackageDefinition, PackageDefinition>(body)?.priority)
+        }
+        _ => Ok(Priority::Medium),
+    }
 }
 
 fn bundle_job(bundle: BundleRow, priority: Priority, queued_at: Timestamp) -> Job {

@@ -6,12 +6,11 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    str::FromStr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-use packhorse_domain::Timestamp;
+use packhorse_domain::{Timestamp, log::LogLevel};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::Notify,
@@ -35,21 +34,6 @@ pub const CHANGE_LASTS_MAX: Duration = Duration::from_secs(24 * 3600);
 /// What is not ours stays as it was when everything is turned up: its details drown ours.
 const FOREIGN: [&str; 10] =
     ["h2", "hyper", "hyper_util", "opentelemetry", "quinn", "quinn_proto", "rustls", "sqlx", "tonic", "tower"];
-
-/// How much is logged; each one holds those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LogLevel {
-    Off,
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a level: off, error, warn, info, debug or trace is expected")]
-pub struct LogLevelError(String);
 
 /// How much one component logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,52 +63,20 @@ struct Inner {
 
 static OF_PROCESS: OnceLock<LogLevels> = OnceLock::new();
 
-impl LogLevel {
-    pub const ALL: [LogLevel; 6] = [
-        LogLevel::Off,
-        LogLevel::Error,
-        LogLevel::Warn,
-        LogLevel::Info,
-        LogLevel::Debug,
-        LogLevel::Trace,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            LogLevel::Off => "off",
-            LogLevel::Error => "error",
-            LogLevel::Warn => "warn",
-            LogLevel::Info => "info",
-            LogLevel::Debug => "debug",
-            LogLevel::Trace => "trace",
-        }
-    }
-}
-
-impl fmt::Display for LogLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for LogLevel {
-    type Err = LogLevelError;
-
-    fn from_str(text: &str) -> Result<Self, LogLevelError> {
-        let found = LogLevel::ALL.into_iter().find(|level| level.as_str() == text);
-        found.ok_or_else(|| LogLevelError(text.chars().take(40).collect()))
-    }
-}
-
 impl LogLevels {
     pub(super) fn new(filter: &str, apply: Option<Apply>) -> Self {
         let (changes, changed) = (Mutex::default(), Notify::new());
         LogLevels(Arc::new(Inner { filter: filter.to_owned(), apply, changes, changed }))
     }
 
+    /// Of a process that logs nothing: they are kept, and have no effect.
+    pub fn detached(filter: &str) -> Self {
+        Self::new(filter, None)
+    }
+
     /// Those of this process; of one that logs nothing, ones that have no effect.
     pub fn of_process() -> Self {
-        OF_PROCESS.get_or_init(|| LogLevels::new("info", None)).clone()
+        OF_PROCESS.get_or_init(|| LogLevels::detached("info")).clone()
     }
 
     /// They are those of the process from now on.
