@@ -96,7 +96,9 @@ impl ClientAccessService for Access {
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
         let client = client(&request)?;
         let reports = client_report::checked(request.into_inner(), &client, &self.site)?;
-        let span = tracing::info_span!("client.report", client = %client, reports = reports.len());
+        let span = tracing::info_span!(
+            target: "client-access", "client.report", client = %client, reports = reports.len()
+        );
         if let Some(report) = reports.first() {
             telemetry::set_parent(&span, &report.traceparent);
         }

@@ -10,15 +10,23 @@ use std::{
     time::Duration,
 };
 
-use packhorse_domain::object::{BODY_LENGTH_MAX, ID_LENGTH_MAX};
-use packhorse_proto::cap::v1::{
-    FeedHello, FeedRequest, FeedResponse, FeedStored, cap_service_client::CapServiceClient,
-    feed_request::Body,
+use packhorse_domain::{
+    instruction::FileName,
+    object::{BODY_LENGTH_MAX, ID_LENGTH_MAX},
 };
-use packhorse_runtime::{Waker, error_chain};
+use packhorse_proto::{
+    cap::v1::{
+        CapFile, FeedHello, FeedRequest, FeedResponse, FeedStored, cap_service_client::CapServiceClient,
+        feed_request::Body,
+    },
+    object::v1 as wire,
+};
+use packhorse_runtime::{Waker, error_chain, telemetry::within};
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use crate::{
     backoff::Backoff,
@@ -149,6 +157,7 @@ impl Feed {
     /// Stores a batch and returns the cursor that is now durable.
     async fn take(&self, response: FeedResponse) -> Result<u64, FeedError> {
         let batch = check(response, &self.store.position())?;
+        let _spans: Vec<Span> = batch.files.iter().map(span).collect();
         let (cursor, files, restart) = (batch.position.cursor, batch.files.len(), batch.restart);
         let store = self.store.clone();
         off_thread(move || store.apply(&batch)).await.map_err(FeedError::Store)?;
@@ -168,6 +177,23 @@ impl Hello {
             software: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
+}
+
+/// The span of storing a file, within the trace of the advertisement that it offers; of other files none.
+fn span(file: &CapFile) -> Span {
+    match FileName::parse(&file.name) {
+        Some(FileName::Offer(advertisement)) if !file.deleted => within(&traceparent(&file.content), || {
+            tracing::info_span!(target: "feed", "store", advertisement)
+        }),
+        _ => Span::none(),
+    }
+}
+
+/// Where a signed object came from. It is for people: nothing is believed for it, and what does not decode has none.
+fn traceparent(content: &[u8]) -> String {
+    let signed = wire::Signed::decode(content).unwrap_or_default();
+    let object = wire::Object::decode(signed.payload.as_ref()).unwrap_or_default();
+    object.traceparent
 }
 
 fn said(body: Body) -> FeedRequest {
@@ -200,8 +226,6 @@ fn check(response: FeedResponse, held: &FeedPosition) -> Result<Batch, FeedError
 
 #[cfg(test)]
 mod tests {
-    use packhorse_proto::cap::v1::CapFile;
-
     use super::*;
 
     fn held() -> FeedPosition {

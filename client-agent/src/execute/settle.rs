@@ -125,6 +125,7 @@ impl Executor {
     /// Writes the end of a run down, and only then removes what it ran in.
     fn end(&mut self, run: &RunRecord, delivery: Delivery, spool: &Spool) -> Result<(), ExecuteError> {
         let span = tracing::info_span!(
+            target: "executor",
             "advertisement",
             step = "end",
             advertisement = run.advertisement.as_str(),

@@ -157,6 +157,17 @@ pub fn set_parent(span: &tracing::Span, traceparent: &str) {
     }
 }
 
+/// A span of the trace that something came with, or none if it came without: what is done for many begins no trace of
+/// its own.
+pub fn within(traceparent: &str, span: impl FnOnce() -> tracing::Span) -> tracing::Span {
+    if traceparent.is_empty() {
+        return tracing::Span::none();
+    }
+    let span = span();
+    set_parent(&span, traceparent);
+    span
+}
+
 /// Puts the trace context on a call, for [`rpc_span`] at the other end.
 pub fn inject<T>(mut request: tonic::Request<T>) -> tonic::Request<T> {
     let traceparent = current_traceparent();
@@ -170,7 +181,7 @@ pub fn inject<T>(mut request: tonic::Request<T>) -> tonic::Request<T> {
 
 /// The span of an incoming call, a child of the caller's.
 pub(crate) fn rpc_span(request: &http::Request<()>) -> tracing::Span {
-    let span = tracing::info_span!("rpc", path = request.uri().path());
+    let span = tracing::info_span!(target: "rpc", "rpc", path = request.uri().path());
     if let Some(parent) = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok()) {
         set_parent(&span, parent);
     }

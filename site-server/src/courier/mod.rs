@@ -17,6 +17,7 @@ mod keys;
 pub(crate) mod kin;
 pub(crate) mod outgoing;
 mod packing;
+mod traces;
 #[cfg(test)]
 mod tests;
 mod watching;

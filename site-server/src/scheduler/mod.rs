@@ -35,6 +35,7 @@ use crate::{
         objects::{self, StoredObject},
         queue::{self, QueueOrder},
     },
+    trace,
 };
 
 /// Objects handed to a link at once, the oldest first; the rest follow as these are acknowledged.
@@ -47,6 +48,8 @@ const NEWEST_MAX: usize = 64;
 pub(crate) struct Job {
     pub(crate) item: OutItem,
     pub(crate) content: JobContent,
+    /// Of a bundle: what it came with. An object carries its own.
+    pub(crate) traceparent: String,
 }
 
 #[derive(Debug, Clone)]
@@ -93,7 +96,9 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
         }
         if due && let Some((bundle, available)) = spooled(site, &mut tx, &sending.digest).await? {
             let priority = bundle_priority(&mut tx, &bundle).await?;
-            let mut job = bundle_job(bundle, priority, sending.changed_at);
+            let traceparent = trace::of_package(&mut tx, bundle.package.as_str()).await?;
+            let item = bundle_item(&bundle, priority, sending.changed_at);
+            let mut job = Job { item, content: JobContent::Bundle(bundle), traceparent };
             job.item.available = available;
             jobs.push(job);
         }
@@ -215,7 +220,7 @@ pub(crate) fn object_job(object: StoredObject) -> Result<Job, Error> {
         version: object.version,
         content: object.content,
     };
-    Ok(Job { item, content })
+    Ok(Job { item, content, traceparent: String::new() })
 }
 
 /// An object as the link is told of it.
@@ -276,10 +281,6 @@ pub(crate) fn body_priority(kind: ObjectKind, body: &[u8]) -> Result<Priority, C
         }
         _ => Ok(Priority::Medium),
     }
-}
-
-fn bundle_job(bundle: BundleRow, priority: Priority, queued_at: Timestamp) -> Job {
-    Job { item: bundle_item(&bundle, priority, queued_at), content: JobContent::Bundle(bundle) }
 }
 
 /// A bundle as the link is told of it.
