@@ -280,3 +280,111 @@ fn check_sent(hierarchy: &Hierarchy, collector: &Collector, watched: &Watched) -
         Ok(Some(()))
     })
 }
+
+/// The lines that a process has logged with this word in it.
+fn logged(process: &Process, word: &str) -> Result<usize> {
+    Ok(fs::read_to_string(process.log())?.lines().filter(|line| line.contains(word)).count())
+}
+
+#[test]
+fn what_is_logged_changes_for_a_while_in_a_process_that_runs() -> Result<()> {
+    let mut hierarchy = Hierarchy::for_test()?;
+    hierarchy.central("CEN")?;
+    hierarchy.cap("CEN", "cap1")?;
+    hierarchy.clients(&["CEN/cen-1"])?;
+    let (console, process) = (hierarchy.console("CEN"), hierarchy.site_process("CEN"));
+    let level = |listed: &serde_json::Value, component: &str| -> Option<String> {
+        let components = listed["components"].as_array()?;
+        let row = components.iter().find(|one| one["component"] == component)?;
+        Some(format!("{} {} {}", row["level"], row["configured"], row["left_s"].is_null()))
+    };
+    assert_eq!(logged(process, "DEBUG")?, 0);
+
+    let set = console.json(&["log-level", "scheduler=debug", "--for", "2s"])?;
+    assert_eq!(level(&set, "scheduler").as_deref(), Some("\"debug\" \"info\" false"));
+    assert_eq!(level(&set, "sender").as_deref(), Some("\"info\" \"info\" true"));
+    // Whatever an administrator does wakes it.
+    console.create(&["collection", "create", "Everyone", "--all"])?;
+    hierarchy.wait_for("the scheduler's details", LIMIT, || {
+        Ok((logged(process, "component=\"scheduler\"}: packhorse_runtime::worker: a step ended")? > 0).then_some(()))
+    })?;
+    hierarchy.wait_for("the end of that", LIMIT, || {
+        let listed = console.json(&["log-level"])?;
+        Ok((level(&listed, "scheduler").as_deref() == Some("\"info\" \"info\" true")).then_some(()))
+    })?;
+    hierarchy.wait_for("its line", LIMIT, || Ok((logged(process, "the settings hold again")? == 1).then_some(())))?;
+    assert_eq!(logged(process, "component=\"despooler\"}: packhorse_runtime::worker: a step ended")?, 0);
+    let events = console.done(&["events", "--component", "provider"])?;
+    assert!(events.contains("set what is logged for 2 s: scheduler=debug"), "{events}");
+    let unknown = console.run(&["log-level", "shceduler=debug"])?;
+    assert!(unknown.code == 1 && unknown.stderr.contains("there is no `shceduler`"), "{unknown:?}");
+
+    // Who has no console has a signal.
+    for process in [hierarchy.cap_process("CEN/cap1"), hierarchy.client_process("cen-1")] {
+        process.signal(rustix::process::Signal::USR1);
+        hierarchy.wait_for("details", LIMIT, || Ok((logged(process, "DEBUG")? > 0).then_some(())))?;
+        process.signal(rustix::process::Signal::USR1);
+        hierarchy.wait_for("the end", LIMIT, || {
+            Ok((logged(process, "SIGUSR1: the log is as the settings say")? == 1).then_some(()))
+        })?;
+    }
+    Ok(())
+}
+
+/// Runs of characters of a file that nobody may find elsewhere: lines of keys, and the secrets of tokens.
+fn secrets_in(path: &Path, into: &mut BTreeSet<String>) -> Result<()> {
+    for entry in fs::read_dir(path)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && !path.is_symlink() {
+            secrets_in(&path, into)?;
+            continue;
+        }
+        let text = match name.as_str() {
+            name if name.ends_with(".token") => {
+                let table: toml::Table = fs::read_to_string(&path)?.parse()?;
+                into.insert(table["secret"].as_str().context("a secret")?.to_owned());
+                continue;
+            }
+            name if name.ends_with(".pem") || name.ends_with(".key") => fs::read_to_string(&path)?,
+            _ => continue,
+        };
+        let is_private = text.contains("PRIVATE KEY") || text.contains("AGE-SECRET-KEY");
+        let lines = text.lines().filter(|line| is_private && line.len() >= 20 && !line.starts_with("--"));
+        into.extend(lines.map(str::to_owned));
+    }
+    Ok(())
+}
+
+#[test]
+fn logs_in_full_detail_hold_no_token_no_key_and_nothing_of_what_programs_say() -> Result<()> {
+    let mut hierarchy = Hierarchy::three_levels()?;
+    hierarchy.clients(&["LYO/lyo-1"])?;
+    let _watched = Watched::start(&hierarchy, "lyo-1", None, "debug")?;
+    // Now every way to enrol, and a run, with details logged.
+    hierarchy.child("OSL", "CEN")?;
+    hierarchy.cap("LYO", "cap2")?;
+    hierarchy.clients(&["LYO/lyo-2"])?;
+    let (source, file) = (hierarchy.scratch("source"), hierarchy.scratch("trace"));
+    make_package(&source, SPEC, "PLANTED-IN-OUTPUT")?;
+    let package = hierarchy.create_package(&source, &file, &["LYO/cap1"])?;
+    let advertisement = hierarchy.advertise(&package)?;
+    hierarchy.wait_ran("CEN", &advertisement, 2, 1)?;
+    // A token that is shown and not fit.
+    let _ = hierarchy.console("CEN").run(&["site", "token", "cen"])?;
+
+    let mut secrets = BTreeSet::from(["PLANTED-IN-OUTPUT".to_owned()]);
+    secrets_in(hierarchy.root(), &mut secrets)?;
+    assert!(secrets.len() > 30, "keys and tokens were found: {}", secrets.len());
+    let mut bytes = 0;
+    for process in hierarchy.processes() {
+        let log = fs::read_to_string(process.log())?;
+        bytes += log.len();
+        let found: Vec<_> = secrets.iter().filter(|secret| log.contains(secret.as_str())).collect();
+        ensure!(found.is_empty(), "the log of {} holds {found:?}", process.name());
+        ensure!(log.lines().all(|line| line.len() <= 16 * 1024), "a line of {} is too long", process.name());
+    }
+    let cen = logged(hierarchy.site_process("CEN"), "DEBUG")?;
+    assert!(cen > 100 && bytes > 100_000, "details were logged: {cen} lines, {bytes} bytes");
+    Ok(())
+}

@@ -160,6 +160,7 @@ fn record<W: Worker>(around: &Surroundings, result: Result<Next, W::Error>) -> P
             if failures > 0 {
                 tracing::info!(failures, "works again");
             }
+            tracing::debug!(?next, "a step ended");
             match next {
                 Next::Again => Pause::None,
                 Next::Idle => Pause::UntilWoken(W::PERIOD),

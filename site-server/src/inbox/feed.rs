@@ -152,6 +152,8 @@ async fn next_batch(
         batch.cursor = file.sequence;
         batch.files.push(CapFile { name: file.name, content: file.content.into(), deleted: file.deleted });
     }
+    let (files, cursor) = (batch.files.len(), batch.cursor);
+    tracing::debug!(target: "inbox-manager", %cap, files, cursor, restart, "files for a CAP agent");
     Ok(Some(batch))
 }
 

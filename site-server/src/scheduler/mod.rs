@@ -117,6 +117,7 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
         held.chain(by_courier.map(|(item, _)| item)).map(|item| (*item, None)).collect();
     drop(tx);
     jobs.retain(|job| !places.contains_key(&job.item.id));
+    tracing::debug!(target: "scheduler", %peer, items = jobs.len(), aside = places.len(), "may be sent now");
     for job in &mut jobs {
         if let Some(given) = orders.get(&job.item.id) {
             given.order.apply(&mut job.item);

@@ -68,6 +68,8 @@ impl OpenJob {
             let (subject, bytes) = (&job.item.subject, job.item.length);
             tracing::info_span!(target: "sender", "send", %peer, item = %job.item.id, subject, bytes)
         });
+        let (subject, bytes) = (&job.item.subject, job.item.length);
+        tracing::debug!(target: "sender", %peer, item = %job.item.id, subject, bytes, "offered");
         OpenJob { job, file: None, _span }
     }
 }
@@ -239,8 +241,12 @@ impl Sender {
                     self.outline(item, link);
                 }
                 Event::Acked { .. } => self.moved_at = Some(Instant::now()),
-                Event::Delivered { item } => delivered.extend(self.jobs.remove(&item).map(|open| open.job)),
+                Event::Delivered { item } => {
+                    tracing::debug!(target: "sender", peer = %self.peer, %item, "delivered");
+                    delivered.extend(self.jobs.remove(&item).map(|open| open.job));
+                }
                 Event::Refused { item, reason, text } => {
+                    tracing::debug!(target: "sender", peer = %self.peer, %item, %reason, text, "refused");
                     refused.extend(self.jobs.remove(&item).map(|open| (open.job, reason, text)));
                 }
                 _ => {}

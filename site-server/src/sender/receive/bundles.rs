@@ -236,6 +236,8 @@ impl Receiver {
             tracing::info_span!(target: "receiver", "receive", %peer, item = %arrival.item, %package, bytes = length)
         });
         let (durable, held) = wanted(&mut opened, link.leaves_out());
+        let (peer, item, package) = (&self.peer, offer.item, &arrival.package);
+        tracing::debug!(target: "receiver", %peer, %item, %package, from = durable, bytes = length, "a bundle comes in");
         settled(link.accept_rest(offer.item, durable, held));
         self.bundles.insert(offer.item, Arriving::new(arrival, spool, opened, claim, span));
         if durable == length {
