@@ -300,22 +300,26 @@ fn what_is_logged_changes_for_a_while_in_a_process_that_runs() -> Result<()> {
     };
     assert_eq!(logged(process, "DEBUG")?, 0);
 
-    let set = console.json(&["log-level", "scheduler=debug", "--for", "2s"])?;
-    assert_eq!(level(&set, "scheduler").as_deref(), Some("\"debug\" \"info\" false"));
+    let set = console.json(&["log-level", "monitor=debug"])?;
+    assert_eq!(level(&set, "monitor").as_deref(), Some("\"debug\" \"info\" false"));
     assert_eq!(level(&set, "sender").as_deref(), Some("\"info\" \"info\" true"));
-    // Whatever an administrator does wakes it.
+    // Whatever an administrator changes wakes it.
     console.create(&["collection", "create", "Everyone", "--all"])?;
-    hierarchy.wait_for("the scheduler's details", LIMIT, || {
-        Ok((logged(process, "component=\"scheduler\"}: packhorse_runtime::worker: a step ended")? > 0).then_some(()))
+    hierarchy.wait_for("the component's details", LIMIT, || {
+        let of_its_step = "component=\"monitor\"}: packhorse_runtime::worker: a step ended";
+        Ok((logged(process, of_its_step)? > 0).then_some(()))
     })?;
+    assert_eq!(logged(process, "component=\"despooler\"}: packhorse_runtime::worker: a step ended")?, 0);
+
+    // The newer wish counts, and ends by itself.
+    console.done(&["log-level", "monitor=debug", "--for", "1s"])?;
     hierarchy.wait_for("the end of that", LIMIT, || {
         let listed = console.json(&["log-level"])?;
-        Ok((level(&listed, "scheduler").as_deref() == Some("\"info\" \"info\" true")).then_some(()))
+        let is_over = level(&listed, "monitor").as_deref() == Some("\"info\" \"info\" true");
+        Ok((is_over && logged(process, "the settings hold again")? == 1).then_some(()))
     })?;
-    hierarchy.wait_for("its line", LIMIT, || Ok((logged(process, "the settings hold again")? == 1).then_some(())))?;
-    assert_eq!(logged(process, "component=\"despooler\"}: packhorse_runtime::worker: a step ended")?, 0);
     let events = console.done(&["events", "--component", "provider"])?;
-    assert!(events.contains("set what is logged for 2 s: scheduler=debug"), "{events}");
+    assert!(events.contains("set what is logged for 1 s: monitor=debug"), "{events}");
     let unknown = console.run(&["log-level", "shceduler=debug"])?;
     assert!(unknown.code == 1 && unknown.stderr.contains("there is no `shceduler`"), "{unknown:?}");
 
