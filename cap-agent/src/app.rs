@@ -201,7 +201,8 @@ async fn open(directory: &Path, settings: Settings, credentials: Credentials) ->
     let site = Site::new(endpoints.clone(), server.clone(), credentials.clone());
     let content = Site::new(endpoints, server, credentials);
     let damage_found = Waker::new();
-    let server = library.clone().map(|library| ContentServer::new(library).with_damage_waker(damage_found.clone()));
+    let server =
+        library.clone().map(|library| ContentServer::new(library).with_damage_waker(damage_found.clone()));
     Ok(Parts {
         settings,
         store: Arc::new(store),

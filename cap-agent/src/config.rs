@@ -148,8 +148,7 @@ impl File {
         check_endpoints("endpoints", &self.endpoints, problems);
         let keeps = self.keep_unwanted_s <= 365 * DAY_S;
         problems.require("keep_unwanted_s", keeps, "at most a year, 31536000, is expected");
-        let (shown_at, every_s) =
-            (self.telemetry.metrics_listen.as_deref(), self.telemetry.metrics_every_s);
+        let (shown_at, every_s) = (self.telemetry.metrics_listen.as_deref(), self.telemetry.metrics_every_s);
         telemetry::check_metrics(problems, shown_at, every_s);
         if let Some(endpoint) = &self.telemetry.otlp_endpoint {
             let is_address = endpoint.starts_with("http://") || endpoint.starts_with("https://");

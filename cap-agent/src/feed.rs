@@ -182,9 +182,10 @@ impl Hello {
 /// The span of storing a file, within the trace of the advertisement that it offers; of other files none.
 fn span(file: &CapFile) -> Span {
     match FileName::parse(&file.name) {
-        Some(FileName::Offer(advertisement)) if !file.deleted => within(&traceparent(&file.content), || {
-            tracing::info_span!(target: "feed", "store", advertisement)
-        }),
+        Some(FileName::Offer(advertisement)) if !file.deleted => within(
+            &traceparent(&file.content),
+            || tracing::info_span!(target: "feed", "store", advertisement),
+        ),
         _ => Span::none(),
     }
 }

@@ -74,9 +74,10 @@ impl SendReports {
 
 /// The span of handing a report on, within the trace of what it reports.
 fn span(WaitingReport { report, .. }: &WaitingReport) -> Span {
-    within(&report.traceparent, || {
-        tracing::info_span!(target: "report-sender", "submit-report", client = report.client)
-    })
+    within(
+        &report.traceparent,
+        || tracing::info_span!(target: "report-sender", "submit-report", client = report.client),
+    )
 }
 
 impl Worker for SendReports {

@@ -7,9 +7,7 @@ use packhorse_domain::{
     client::FactError,
     id::{AdvertisementId, ClientId},
 };
-use packhorse_runtime::{
-    Clock, Lifecycle, Next, Waker, config::ConfigError, error_chain, metrics::Metrics,
-};
+use packhorse_runtime::{Clock, Lifecycle, Next, Waker, config::ConfigError, error_chain, metrics::Metrics};
 use packhorse_trust::{Credentials, CredentialsError};
 
 use crate::{

@@ -138,7 +138,14 @@ fn read(shared: &Shared, began_at: Timestamp) -> Sheet {
 
 fn remembered(shared: &Shared, sheet: &mut Sheet) -> Result<(), LedgerError> {
     const STATES: [&str; 9] = [
-        "waiting", "downloading", "retrying", "running", "succeeded", "failed", "interrupted", "rejected",
+        "waiting",
+        "downloading",
+        "retrying",
+        "running",
+        "succeeded",
+        "failed",
+        "interrupted",
+        "rejected",
         "expired",
     ];
     let mut states: BTreeMap<&str, u64> = STATES.map(|state| (state, 0)).into();

@@ -78,9 +78,10 @@ impl Poller {
             tracing::info!(serial, offers = adopted.offers.len(), "took on a new instruction");
             for offer in adopted.offers.iter().filter(|offer| self.is_new(held.as_ref(), offer)) {
                 let advertisement = offer.advertisement.id.as_str();
-                drop(within(&offer.traceparent, || {
-                    tracing::info_span!(target: "poller", "take-on", advertisement, serial)
-                }));
+                drop(within(
+                    &offer.traceparent,
+                    || tracing::info_span!(target: "poller", "take-on", advertisement, serial),
+                ));
             }
             self.executor.wake();
         } else if !answer.known {

@@ -64,9 +64,10 @@ impl Reporter {
         }
         loop {
             let Some(report) = self.next()? else { return Ok(()) };
-            let span = within(&report.traceparent, || {
-                tracing::info_span!(target: "reporter", "report", statuses = report.statuses.len())
-            });
+            let span = within(
+                &report.traceparent,
+                || tracing::info_span!(target: "reporter", "report", statuses = report.statuses.len()),
+            );
             self.shared.cap.report(&report).instrument(span).await?;
             self.shared.ledger.confirmed(&report.statuses)?;
         }

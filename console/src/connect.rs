@@ -13,9 +13,8 @@ use packhorse_proto::provider::v1::{
     courier_volume_service_client::CourierVolumeServiceClient,
     distribution_point_service_client::DistributionPointServiceClient,
     library_service_client::LibraryServiceClient, log_service_client::LogServiceClient,
-    package_service_client::PackageServiceClient,
-    queue_service_client::QueueServiceClient, site_service_client::SiteServiceClient,
-    status_service_client::StatusServiceClient,
+    package_service_client::PackageServiceClient, queue_service_client::QueueServiceClient,
+    site_service_client::SiteServiceClient, status_service_client::StatusServiceClient,
 };
 use packhorse_runtime::{Caller, ChannelOptions, connect};
 use packhorse_trust::{Credentials, Name};

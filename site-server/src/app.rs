@@ -89,8 +89,7 @@ pub async fn serve_site(directory: &Path) -> anyhow::Result<ExitCode> {
 
     telemetry::look_after_levels(&lifecycle);
     let common = vec![("site", site.code().to_string())];
-    let metrics =
-        Metrics::new(SiteFigures::new(site.clone()), &lifecycle, common, env!("CARGO_PKG_VERSION"));
+    let metrics = Metrics::new(SiteFigures::new(site.clone()), &lifecycle, common, env!("CARGO_PKG_VERSION"));
     metrics.start(&site.settings.telemetry).await?;
     let wakers = Wakers::default();
     start_components(&site, &lifecycle, &wakers);

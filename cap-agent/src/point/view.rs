@@ -59,7 +59,8 @@ impl View {
 impl From<WantedFile> for Wanted {
     fn from(file: WantedFile) -> Self {
         let source_version = file.content.as_ref().map_or(0, |content| content.source_version);
-        let traceparent = file.content.as_ref().map(|content| content.traceparent.clone()).unwrap_or_default();
+        let traceparent =
+            file.content.as_ref().map(|content| content.traceparent.clone()).unwrap_or_default();
         let manifest = match &file.content {
             None => Err("the site's order for this package does not decode"),
             Some(content)

@@ -110,9 +110,13 @@ fn a_point_sees_its_own_content_files_alone() {
 fn a_newer_report_takes_the_place_of_an_older_one() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(&directory);
-    store.push_reports(&[advertised("CEN20001", 1), facts("a"), advertised("CEN20002", 5)], NOW).expect("stored");
+    store
+        .push_reports(&[advertised("CEN20001", 1), facts("a"), advertised("CEN20002", 5)], NOW)
+        .expect("stored");
 
-    store.push_reports(&[advertised("CEN20001", 2), facts("b"), advertised("CEN20002", 4)], NOW).expect("stored");
+    store
+        .push_reports(&[advertised("CEN20001", 2), facts("b"), advertised("CEN20002", 4)], NOW)
+        .expect("stored");
 
     assert_eq!(waiting(&store), [advertised("CEN20002", 5), advertised("CEN20001", 2), facts("b")]);
 }
@@ -153,7 +157,9 @@ fn reports_and_their_order_outlive_the_process() {
 fn a_batch_of_reports_is_cut_by_count_and_by_bytes_and_is_never_empty() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(&directory);
-    store.push_reports(&["CEN20001", "CEN20002", "CEN20003"].map(|id| advertised(id, 1)), NOW).expect("stored");
+    store
+        .push_reports(&["CEN20001", "CEN20002", "CEN20003"].map(|id| advertised(id, 1)), NOW)
+        .expect("stored");
 
     assert_eq!(store.first_reports(2, usize::MAX).expect("reports").len(), 2);
     assert_eq!(store.first_reports(100, 1).expect("reports").len(), 1);

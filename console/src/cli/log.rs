@@ -25,7 +25,9 @@ pub(crate) struct Change {
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("COMPONENT=LEVEL is expected, as sender=debug; levels are off, error, warn, info, debug, trace and default")]
+#[error(
+    "COMPONENT=LEVEL is expected, as sender=debug; levels are off, error, warn, info, debug, trace and default"
+)]
 pub(crate) struct ChangeError;
 
 impl FromStr for Change {

@@ -72,9 +72,15 @@ mod tests {
         let text = levels.text(Screen { terminal: false });
 
         let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-        assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["sender", "debug", "info", "1", "min", "30", "s"]);
+        assert_eq!(
+            lines[1].split_whitespace().collect::<Vec<_>>(),
+            ["sender", "debug", "info", "1", "min", "30", "s"]
+        );
         assert_eq!(lines[2].split_whitespace().collect::<Vec<_>>(), ["monitor", "info", "info", "-"]);
         let json = serde_json::to_value(&levels).expect("JSON");
-        assert_eq!((&json["components"][0]["left_s"], &json["components"][1]["left_s"]), (&90.into(), &serde_json::Value::Null));
+        assert_eq!(
+            (&json["components"][0]["left_s"], &json["components"][1]["left_s"]),
+            (&90.into(), &serde_json::Value::Null)
+        );
     }
 }

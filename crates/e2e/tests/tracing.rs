@@ -56,7 +56,6 @@ impl Collector {
     fn seen(&self) -> Vec<Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-
 }
 
 impl Seen {
@@ -72,7 +71,8 @@ impl fmt::Display for Seen {
     /// `INSTANCE NAME DETAIL`, where the detail is what tells two spans of one name apart.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.instance, self.name)?;
-        let detail = ["path", "kind", "place", "step", "subject"].into_iter().find_map(|key| self.attributes.get(key));
+        let detail =
+            ["path", "kind", "place", "step", "subject"].into_iter().find_map(|key| self.attributes.get(key));
         detail.map_or(Ok(()), |detail| write!(f, " {detail}"))
     }
 }
@@ -177,7 +177,15 @@ fn advertise(hierarchy: &Hierarchy) -> Result<(String, String)> {
     make_package(&source, SPEC, "one")?;
     let (source, program) = (source.display().to_string(), format!("run=./run.sh {}", file.display()));
     let package = console.create(&[
-        "package", "create", "Sample", "--upload", &source, "--program", &program, "--to", "LYO/cap1",
+        "package",
+        "create",
+        "Sample",
+        "--upload",
+        &source,
+        "--program",
+        &program,
+        "--to",
+        "LYO/cap1",
     ])?;
     let collection = console.create(&["collection", "create", "Everyone", "--all"])?;
     let advertisement = console.create(&["advertise", &package, "run", &collection])?;

@@ -244,7 +244,10 @@ fn check_names(shown: &BTreeMap<&str, Shown>) -> Result<()> {
     let documented = documented()?;
     let missing: Vec<_> = known.difference(&documented).collect();
     let gone: Vec<_> = documented.difference(&known).collect();
-    ensure!(missing.is_empty() && gone.is_empty(), "docs/watching.md lacks {missing:?}; nobody shows {gone:?}");
+    ensure!(
+        missing.is_empty() && gone.is_empty(),
+        "docs/watching.md lacks {missing:?}; nobody shows {gone:?}"
+    );
     let on_dashboard = named(&dashboard);
     let unseen: Vec<_> = known.difference(&on_dashboard).collect();
     ensure!(unseen.is_empty(), "{unseen:?} are on no panel of the dashboard");

@@ -50,7 +50,12 @@ pub struct ContentServer {
 
 impl ContentServer {
     pub fn new(library: Arc<Library>) -> Self {
-        ContentServer { library, readers: Arc::new(Semaphore::new(READERS_MAX)), damage: None, served: Arc::default() }
+        ContentServer {
+            library,
+            readers: Arc::new(Semaphore::new(READERS_MAX)),
+            damage: None,
+            served: Arc::default(),
+        }
     }
 
     pub fn with_readers_max(mut self, readers: usize) -> Self {

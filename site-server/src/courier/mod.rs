@@ -17,9 +17,9 @@ mod keys;
 pub(crate) mod kin;
 pub(crate) mod outgoing;
 mod packing;
-mod traces;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod watching;
 
 use std::path::Path;

@@ -80,9 +80,10 @@ async fn order(site: &Site, point: &PointRow, package: &PackageRecord) -> Result
         return Ok(());
     }
     let (point_name, id) = (&point.name, &package.definition.id);
-    drop(telemetry::within(&traceparent, || {
-        tracing::info_span!(target: "distribution-manager", "order", point = %point_name, package = %id)
-    }));
+    drop(telemetry::within(
+        &traceparent,
+        || tracing::info_span!(target: "distribution-manager", "order", point = %point_name, package = %id),
+    ));
     let mut tx = site.store.begin().await?;
     caps::put_file(&mut tx, &name, Some(&content), point.name.as_str()).await?;
     let pending = status_of(site, package, &point.name, PackageState::Pending, String::new());

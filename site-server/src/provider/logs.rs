@@ -69,7 +69,8 @@ impl Logs {
             Some(level) => format!("{component}={level}"),
             None => format!("{component}=default"),
         });
-        let text = format!("set what is logged for {} s: {}", lasts.as_secs(), words.collect::<Vec<_>>().join(" "));
+        let text =
+            format!("set what is logged for {} s: {}", lasts.as_secs(), words.collect::<Vec<_>>().join(" "));
         // Noted first: what nobody is told of is not done.
         let change = Change::begin(&self.site, who).await?;
         change.finish(self.site.code().as_str(), &text).await?;

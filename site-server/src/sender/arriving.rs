@@ -65,13 +65,7 @@ pub(super) enum SyncError {
 }
 
 impl Arriving {
-    pub(super) fn new(
-        arrival: Arrival,
-        spool: Spool,
-        opened: Opened,
-        claim: Claim,
-        span: Span,
-    ) -> Self {
+    pub(super) fn new(arrival: Arrival, spool: Spool, opened: Opened, claim: Claim, span: Span) -> Self {
         Arriving {
             arrival,
             spool,

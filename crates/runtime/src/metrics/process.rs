@@ -10,7 +10,8 @@ macro_rules! figure {
     };
 }
 
-const CPU: Figure = figure!("process_cpu_seconds_total", Counter, "User and system processor time in seconds");
+const CPU: Figure =
+    figure!("process_cpu_seconds_total", Counter, "User and system processor time in seconds");
 const RESIDENT: Figure = figure!("process_resident_memory_bytes", Gauge, "Memory that is resident, in bytes");
 const VIRTUAL: Figure = figure!("process_virtual_memory_bytes", Gauge, "Virtual memory in bytes");
 const THREADS: Figure = figure!("process_threads", Gauge, "Threads");

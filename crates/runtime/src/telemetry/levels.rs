@@ -32,8 +32,18 @@ pub const CHANGE_LASTS: Duration = Duration::from_secs(15 * 60);
 pub const CHANGE_LASTS_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// What is not ours stays as it was when everything is turned up: its details drown ours.
-const FOREIGN: [&str; 10] =
-    ["h2", "hyper", "hyper_util", "opentelemetry", "quinn", "quinn_proto", "rustls", "sqlx", "tonic", "tower"];
+const FOREIGN: [&str; 10] = [
+    "h2",
+    "hyper",
+    "hyper_util",
+    "opentelemetry",
+    "quinn",
+    "quinn_proto",
+    "rustls",
+    "sqlx",
+    "tonic",
+    "tower",
+];
 
 /// How much one component logs.
 #[derive(Debug, Clone, PartialEq, Eq)]

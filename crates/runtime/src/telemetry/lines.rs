@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn json_stays_json() {
-        let line = serde_json::json!({ "level": "INFO", "message": "m", "error": "e".repeat(50_000), "n": 7 });
+        let line =
+            serde_json::json!({ "level": "INFO", "message": "m", "error": "e".repeat(50_000), "n": 7 });
 
         let cut = bounded(line.to_string().as_bytes(), LogFormat::Json).into_owned();
 
