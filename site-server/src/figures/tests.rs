@@ -1,3 +1,5 @@
+//! The figures of real sites in directories of their own.
+
 use std::{sync::Arc, time::Duration};
 
 use packhorse_runtime::{Clock as _, ManualClock, SystemClock, metrics::Metrics};

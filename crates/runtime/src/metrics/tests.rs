@@ -1,3 +1,5 @@
+//! What is shown, sent and bounded, against a source of fixed figures.
+
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
