@@ -8,7 +8,12 @@ mod journal;
 mod levels;
 mod lines;
 
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use opentelemetry::{KeyValue, propagation::TextMapPropagator as _, trace::TracerProvider as _};
 use opentelemetry_otlp::WithExportConfig as _;
@@ -33,6 +38,8 @@ pub const METRICS_EVERY: Duration = Duration::from_secs(60);
 
 /// The target of spans that only put a component's name on log lines and are no part of a trace.
 pub(crate) const COMPONENT: &str = "packhorse::component";
+
+static EXPORTS: AtomicBool = AtomicBool::new(false);
 
 const TRACEPARENT: &str = "traceparent";
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -108,6 +115,7 @@ pub fn init(config: &TelemetryConfig) -> Result<TelemetryGuard, TelemetryError> 
     let subscriber = Registry::default().with(lines.with_filter(filter)).with(traces(&provider));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::AlreadySet)?;
     // It fails where the subscriber is gone, and so is what it would log.
+    EXPORTS.store(config.otlp_endpoint.is_some(), Ordering::Relaxed);
     LogLevels::new(&config.filter, Some(Box::new(move |filter| drop(handle.reload(filter))))).install();
     Ok(TelemetryGuard { provider })
 }
@@ -155,6 +163,11 @@ pub fn set_parent(span: &tracing::Span, traceparent: &str) {
         // It fails where traces are off or the span is filtered out: then there is nothing to be a child of.
         let _ = span.set_parent(context);
     }
+}
+
+/// Whether anybody gets to see this process's spans. Those that others are children of are made all the same.
+pub fn exports_traces() -> bool {
+    EXPORTS.load(Ordering::Relaxed)
 }
 
 /// A span of the trace that something came with, or none if it came without: what is done for many begins no trace of

@@ -16,7 +16,7 @@ use packhorse_domain::{
     object::ObjectKind,
 };
 
-use packhorse_runtime::telemetry::within;
+use packhorse_runtime::telemetry::{exports_traces, within};
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -59,6 +59,8 @@ struct OpenJob {
 impl OpenJob {
     fn new(job: Job, peer: &SiteCode) -> Self {
         let traceparent = match &job.content {
+            // Nothing is a child of it.
+            _ if !exports_traces() => String::new(),
             // They are many, and part of no trace that somebody looks for.
             JobContent::Object { kind: ObjectKind::Event, .. } => String::new(),
             JobContent::Object { content, .. } => trace::of_content(content),

@@ -9,7 +9,7 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,8 @@ use super::{Metrics, text::CONTENT_TYPE};
 const CALLERS_MAX: usize = 8;
 /// From the first byte of a request to the last of its answer.
 const CALL_LONGEST: Duration = Duration::from_secs(15);
+/// Whoever connects and asks nothing does not keep the others out for longer.
+const ASKED_WITHIN: Duration = Duration::from_secs(2);
 /// The least that the HTTP library takes.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// After the kernel refused a connection, as when there are no more file descriptors.
@@ -49,6 +51,8 @@ async fn call(stream: TcpStream, metrics: Metrics) {
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
+        .timer(TokioTimer::new())
+        .header_read_timeout(ASKED_WITHIN)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), answers);
     let _ = tokio::time::timeout(CALL_LONGEST, connection).await;

@@ -1,4 +1,7 @@
 //! Figures sent to an OTLP collector, under the same names as Prometheus reads.
+//!
+//! The message is written from the sheet and not through instruments of an SDK: these would keep a second copy of every
+//! figure, and rows of what has gone.
 
 use std::time::Duration;
 
