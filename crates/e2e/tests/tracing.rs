@@ -163,6 +163,7 @@ fn wait_for_trace(hierarchy: &Hierarchy, collector: &Collector, expected: &[Stri
 /// That many parts of all three sites had a hand in it.
 fn check_components(seen: &[Seen], expected: &[(&str, &str)]) {
     let components: BTreeSet<(String, String)> = seen.iter().map(Seen::component).collect();
+    println!("{} spans of {} components", seen.len(), components.len());
     assert!(components.len() >= 12, "{components:#?}");
     for (instance, component) in expected {
         let pair = ((*instance).to_owned(), (*component).to_owned());
