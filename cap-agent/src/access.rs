@@ -1,6 +1,12 @@
 //! What clients call: poll, files, reports. Who a client is, its certificate alone says.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
@@ -33,9 +39,21 @@ pub(crate) struct Access {
     pub(crate) site: SiteCode,
     pub(crate) store: Arc<Store>,
     pub(crate) presence: Arc<Presence>,
-    pub(crate) clock: Arc<dyn Clock>,
     /// Wakes whoever sends reports on.
     pub(crate) reports: Waker,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) polls: Arc<Polls>,
+}
+
+/// How often clients polled, by what they were answered.
+#[derive(Debug, Default)]
+pub(crate) struct Polls {
+    /// They have the newest instruction.
+    pub(crate) unchanged: AtomicU64,
+    /// They got a newer one.
+    pub(crate) news: AtomicU64,
+    /// There is no instruction for them.
+    pub(crate) unknown: AtomicU64,
 }
 
 type Files = Pin<Box<dyn Stream<Item = Result<GetFilesResponse, Status>> + Send>>;
@@ -55,8 +73,11 @@ impl ClientAccessService for Access {
         let news = digest.is_none_or(|digest| digest.as_bytes() != held.as_ref());
         self.presence.polled(&client, !news, interval_s, self.clock.now());
         if digest.is_none() {
+            self.polls.unknown.fetch_add(1, Ordering::Relaxed);
             return Ok(Response::new(PollResponse::default()));
         }
+        let count = if news { &self.polls.news } else { &self.polls.unchanged };
+        count.fetch_add(1, Ordering::Relaxed);
         let instruction = if news { self.instruction(&client).await? } else { Bytes::new() };
         Ok(Response::new(PollResponse { instruction, known: true, next_poll_s: 0 }))
     }
@@ -79,12 +100,14 @@ impl ClientAccessService for Access {
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
         let client = client(&request)?;
         let reports = client_report::checked(request.into_inner(), &client, &self.site)?;
-        let span = tracing::info_span!("client.report", client = %client, reports = reports.len());
+        let span = tracing::info_span!(
+            target: "client-access", "client.report", client = %client, reports = reports.len()
+        );
         if let Some(report) = reports.first() {
             telemetry::set_parent(&span, &report.traceparent);
         }
-        let store = self.store.clone();
-        off_thread(move || store.push_reports(&reports))
+        let (store, now) = (self.store.clone(), self.clock.now());
+        off_thread(move || store.push_reports(&reports, now))
             .instrument(span)
             .await
             .map_err(|error| refusal(&error))?;

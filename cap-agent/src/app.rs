@@ -15,19 +15,22 @@ use packhorse_proto::{
     enroll::v1::enroll_service_server::EnrollServiceServer,
 };
 use packhorse_runtime::{
-    Clock, Lifecycle, Rules, ServerOptions, ServerTls, Services, TlsError, Waker, serve,
+    Lifecycle, Rules, ServerOptions, ServerTls, Services, TlsError, Waker,
+    metrics::{Metrics, MetricsError},
+    serve,
 };
 use packhorse_trust::{Credentials, CredentialsError, Name, Role};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
 use crate::{
-    access::Access,
+    access::{Access, Polls},
     blocking::off_thread,
     config::Settings,
     enroll::credentials_in,
     enroll_service::{self, ForwardEnrolment},
     feed::{Feed, Hello, News},
+    figures::CapFigures,
     point::{
         self, Point,
         pull::{Damage, NoticeDamage},
@@ -59,6 +62,8 @@ pub enum StartError {
     Tls(#[source] TlsError),
     #[error("cannot listen on {address}")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error("metrics cannot be shown")]
+    Metrics(#[source] MetricsError),
     #[error("cannot open the database")]
     Store(#[source] StoreErrorText),
     #[error("cannot open the content library {}", path.display())]
@@ -79,6 +84,9 @@ struct Parts {
     library: Option<Arc<Library>>,
     news: News,
     damage_found: Waker,
+    /// Serves the library.
+    server: Option<ContentServer>,
+    polls: Arc<Polls>,
 }
 
 /// Starts the agent in its directory; the address it listens on. It ends with the lifecycle.
@@ -94,6 +102,7 @@ pub async fn start(
     let address = listener.local_addr().map_err(listen)?;
     let parts = open(directory, settings, credentials).await?;
     let presence = Arc::new(Presence::new(lifecycle.clock().now()));
+    show(directory, &parts, lifecycle).await?;
 
     let feed = Feed {
         store: parts.store.clone(),
@@ -111,13 +120,30 @@ pub async fn start(
     start_point(&parts, lifecycle)?;
     let services = Services {
         site: parts.settings.site.clone(),
-        routes: routes(&parts, presence, lifecycle.clock()),
+        routes: routes(&parts, presence, lifecycle),
         rules: RULES,
         descriptors: DESCRIPTORS,
     };
     lifecycle.spawn("server", serve(listener, tls, services, ServerOptions::default(), lifecycle.stopping()));
     tracing::info!(%address, site = %parts.settings.site, name = %parts.settings.name, "serving");
     Ok(address)
+}
+
+/// Shows and sends the agent's figures, if the settings want that.
+async fn show(directory: &Path, parts: &Parts, lifecycle: &Lifecycle) -> Result<(), StartError> {
+    let figures = CapFigures {
+        directory: directory.to_owned(),
+        store: parts.store.clone(),
+        library: parts.library.clone(),
+        news: parts.news.clone(),
+        polls: parts.polls.clone(),
+        served: parts.server.as_ref().map(ContentServer::served_bytes),
+        clock: lifecycle.clock(),
+    };
+    let (site, name) = (parts.settings.site.to_string(), parts.settings.name.to_string());
+    let common = vec![("site", site), ("cap", name)];
+    let metrics = Metrics::new(figures, lifecycle, common, env!("CARGO_PKG_VERSION"));
+    metrics.start(&parts.settings.telemetry()).await.map(drop).map_err(StartError::Metrics)
 }
 
 fn start_point(parts: &Parts, lifecycle: &Lifecycle) -> Result<(), StartError> {
@@ -142,22 +168,20 @@ fn start_point(parts: &Parts, lifecycle: &Lifecycle) -> Result<(), StartError> {
     Ok(())
 }
 
-fn routes(parts: &Parts, presence: Arc<Presence>, clock: Arc<dyn Clock>) -> Routes {
+fn routes(parts: &Parts, presence: Arc<Presence>, lifecycle: &Lifecycle) -> Routes {
     let access = Access {
         site: parts.settings.site.clone(),
         store: parts.store.clone(),
         presence,
-        clock,
         reports: parts.news.reports.clone(),
+        clock: lifecycle.clock(),
+        polls: parts.polls.clone(),
     };
     let enrolment = EnrollServiceServer::new(ForwardEnrolment::new(parts.site.clone()))
         .max_decoding_message_size(enroll_service::MESSAGE_BYTES_MAX);
     let routes = Routes::new(ClientAccessServiceServer::new(access)).add_service(enrolment);
-    match &parts.library {
-        Some(library) => {
-            let content = ContentServer::new(library.clone()).with_damage_waker(parts.damage_found.clone());
-            routes.add_service(content.into_service())
-        }
+    match &parts.server {
+        Some(server) => routes.add_service(server.clone().into_service()),
         None => routes,
     }
 }
@@ -180,6 +204,9 @@ async fn open(directory: &Path, settings: Settings, credentials: Credentials) ->
     let endpoints = settings.site_endpoints.clone();
     let site = Site::new(endpoints.clone(), server.clone(), credentials.clone());
     let content = Site::new(endpoints, server, credentials);
+    let damage_found = Waker::new();
+    let server =
+        library.clone().map(|library| ContentServer::new(library).with_damage_waker(damage_found.clone()));
     Ok(Parts {
         settings,
         store: Arc::new(store),
@@ -187,7 +214,9 @@ async fn open(directory: &Path, settings: Settings, credentials: Credentials) ->
         content: Arc::new(content),
         library,
         news: News::default(),
-        damage_found: Waker::new(),
+        damage_found,
+        server,
+        polls: Arc::default(),
     })
 }
 

@@ -5,13 +5,14 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use packhorse_domain::id::{PointName, SiteCode};
 use packhorse_runtime::{
     config::{self, ConfigError, Problems},
-    telemetry::{LogFormat, TelemetryConfig},
+    telemetry::{self, LogFormat, TelemetryConfig},
 };
 
 pub(crate) const FILE: &str = "cap.toml";
 pub(crate) const ENDPOINTS_MAX: usize = 8;
 pub(crate) const LISTEN_DEFAULT: &str = "0.0.0.0:7453";
 const DAY_S: u64 = 86_400;
+const METRICS_EVERY_S: u32 = 60;
 
 /// Settings that were checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Telemetry {
     pub format: LogFormat,
     pub filter: String,
     pub otlp_endpoint: Option<String>,
+    pub metrics_listen: Option<String>,
+    pub metrics_every_s: u32,
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -61,7 +64,13 @@ pub(crate) struct EndpointError;
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Telemetry { format: LogFormat::Text, filter: "info".to_owned(), otlp_endpoint: None }
+        Telemetry {
+            format: LogFormat::Text,
+            filter: "info".to_owned(),
+            otlp_endpoint: None,
+            metrics_listen: None,
+            metrics_every_s: METRICS_EVERY_S,
+        }
     }
 }
 
@@ -82,6 +91,9 @@ impl Settings {
             format: self.telemetry.format,
             filter: self.telemetry.filter.clone(),
             otlp_endpoint: self.telemetry.otlp_endpoint.clone(),
+            // It was checked when the settings were read.
+            metrics_listen: self.telemetry.metrics_listen.as_ref().and_then(|address| address.parse().ok()),
+            metrics_every: Duration::from_secs(self.telemetry.metrics_every_s.into()),
             service: "packhorse-cap-agent".to_owned(),
             instance: format!("{}/{}", self.site, self.name),
         }
@@ -115,6 +127,13 @@ impl Settings {
             Some(endpoint) => text += &format!("otlp_endpoint = {}\n", quoted(endpoint)),
             None => text += "# otlp_endpoint = \"http://127.0.0.1:4317\"\n",
         }
+        match &self.telemetry.metrics_listen {
+            Some(address) => text += &format!("metrics_listen = {}\n", quoted(address)),
+            None => text += "# metrics_listen = \"127.0.0.1:9465\"\n",
+        }
+        if self.telemetry.metrics_every_s != METRICS_EVERY_S {
+            text += &format!("metrics_every_s = {}\n", self.telemetry.metrics_every_s);
+        }
         text
     }
 }
@@ -129,6 +148,8 @@ impl File {
         check_endpoints("endpoints", &self.endpoints, problems);
         let keeps = self.keep_unwanted_s <= 365 * DAY_S;
         problems.require("keep_unwanted_s", keeps, "at most a year, 31536000, is expected");
+        let (shown_at, every_s) = (self.telemetry.metrics_listen.as_deref(), self.telemetry.metrics_every_s);
+        telemetry::check_metrics(problems, shown_at, every_s);
         if let Some(endpoint) = &self.telemetry.otlp_endpoint {
             let is_address = endpoint.starts_with("http://") || endpoint.starts_with("https://");
             problems.require(
@@ -215,6 +236,8 @@ mod tests {
                 format: LogFormat::Json,
                 filter: "info,packhorse_cap_agent=debug".to_owned(),
                 otlp_endpoint: Some("http://127.0.0.1:4317".to_owned()),
+                metrics_listen: Some("127.0.0.1:9465".to_owned()),
+                metrics_every_s: 30,
             },
         }
     }

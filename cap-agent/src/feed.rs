@@ -5,20 +5,28 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use packhorse_domain::object::{BODY_LENGTH_MAX, ID_LENGTH_MAX};
-use packhorse_proto::cap::v1::{
-    FeedHello, FeedRequest, FeedResponse, FeedStored, cap_service_client::CapServiceClient,
-    feed_request::Body,
+use packhorse_domain::{
+    instruction::FileName,
+    object::{BODY_LENGTH_MAX, ID_LENGTH_MAX},
 };
-use packhorse_runtime::{Waker, error_chain};
+use packhorse_proto::{
+    cap::v1::{
+        CapFile, FeedHello, FeedRequest, FeedResponse, FeedStored, cap_service_client::CapServiceClient,
+        feed_request::Body,
+    },
+    object::v1 as wire,
+};
+use packhorse_runtime::{Waker, error_chain, telemetry::within};
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use crate::{
     backoff::Backoff,
@@ -57,6 +65,7 @@ pub(crate) struct Hello {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct News {
     sessions: Arc<AtomicU64>,
+    is_open: Arc<AtomicBool>,
     pub(crate) reports: Waker,
     pub(crate) point: Waker,
 }
@@ -83,7 +92,13 @@ impl News {
         self.sessions.load(Ordering::Acquire)
     }
 
+    /// Whether the site is there now.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
+    }
+
     fn opened(&self) {
+        self.is_open.store(true, Ordering::Relaxed);
         self.sessions.fetch_add(1, Ordering::AcqRel);
         self.reports.wake();
         self.point.wake();
@@ -115,10 +130,9 @@ impl Feed {
 
     /// One call, to its end.
     async fn session(&self, backoff: &mut Backoff) -> FeedError {
-        match self.exchange(backoff).await {
-            Ok(()) => FeedError::Ended,
-            Err(error) => error,
-        }
+        let ended = self.exchange(backoff).await.err().unwrap_or(FeedError::Ended);
+        self.news.is_open.store(false, Ordering::Relaxed);
+        ended
     }
 
     async fn exchange(&self, backoff: &mut Backoff) -> Result<(), FeedError> {
@@ -150,6 +164,7 @@ impl Feed {
     /// Stores a batch and returns the cursor that is now durable.
     async fn take(&self, response: FeedResponse) -> Result<u64, FeedError> {
         let batch = check(response, &self.store.position())?;
+        let _spans: Vec<Span> = batch.files.iter().map(span).collect();
         let (cursor, files, restart) = (batch.position.cursor, batch.files.len(), batch.restart);
         let store = self.store.clone();
         off_thread(move || store.apply(&batch)).await.map_err(FeedError::Store)?;
@@ -169,6 +184,24 @@ impl Hello {
             software: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
+}
+
+/// The span of storing a file, within the trace of the advertisement that it offers; of other files none.
+fn span(file: &CapFile) -> Span {
+    match FileName::parse(&file.name) {
+        Some(FileName::Offer(advertisement)) if !file.deleted => within(
+            &traceparent(&file.content),
+            || tracing::info_span!(target: "feed", "store", advertisement),
+        ),
+        _ => Span::none(),
+    }
+}
+
+/// Where a signed object came from. It is for people: nothing is believed for it, and what does not decode has none.
+fn traceparent(content: &[u8]) -> String {
+    let signed = wire::Signed::decode(content).unwrap_or_default();
+    let object = wire::Object::decode(signed.payload.as_ref()).unwrap_or_default();
+    object.traceparent
 }
 
 fn said(body: Body) -> FeedRequest {
@@ -201,8 +234,6 @@ fn check(response: FeedResponse, held: &FeedPosition) -> Result<Batch, FeedError
 
 #[cfg(test)]
 mod tests {
-    use packhorse_proto::cap::v1::CapFile;
-
     use super::*;
 
     fn held() -> FeedPosition {

@@ -11,6 +11,7 @@ mod config;
 mod enroll;
 mod enroll_service;
 mod feed;
+mod figures;
 mod point;
 mod presence;
 mod reports;

@@ -90,6 +90,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             runtime.block_on(async {
                 let _telemetry = telemetry::init(&settings.telemetry())?;
                 let lifecycle = Lifecycle::new();
+                telemetry::look_after_levels(&lifecycle);
                 start(&dir, settings, &lifecycle).await?;
                 Ok(lifecycle.run(GRACE).await.exit_code())
             })

@@ -18,12 +18,13 @@ use packhorse_proto::{
     cap::v1::{SubmitContentStatusRequest, cap_service_client::CapServiceClient},
     object::v1::{PackageState, PackageStatus},
 };
-use packhorse_runtime::{Clock, Next, Worker, error_chain};
+use packhorse_runtime::{Clock, Next, Worker, error_chain, telemetry::within};
 use tokio::{
     task::{AbortHandle, JoinSet},
     time::Instant,
 };
 use tonic::Code;
+use tracing::Instrument as _;
 
 use crate::{
     blocking::off_thread,
@@ -174,7 +175,7 @@ impl Point {
 
     /// Brings one wanted package a step further.
     async fn advance(&mut self, wanted: &Wanted) -> Result<(), PointError> {
-        let Wanted { package, source_version, manifest } = wanted;
+        let Wanted { package, source_version, manifest, traceparent } = wanted;
         let source_version = *source_version;
         let held = self.held(package);
         let manifest = match manifest {
@@ -201,7 +202,7 @@ impl Point {
         self.expect(package, source_version, held).await?;
         let may_start = self.fetches.len() < FETCHES_MAX && self.packages.is_due(package, Instant::now());
         if may_start && !self.fetching.contains_key(package) {
-            self.start(package.clone(), manifest);
+            self.start(package.clone(), manifest, traceparent);
         }
         Ok(())
     }
@@ -226,13 +227,17 @@ impl Point {
         Ok(())
     }
 
-    fn start(&mut self, package: String, manifest: Digest) {
+    fn start(&mut self, package: String, manifest: Digest, traceparent: &str) {
+        let span = within(
+            traceparent,
+            || tracing::info_span!(target: "distribution-point", "fetch", package, %manifest),
+        );
         let (site, library) = (self.around.content.clone(), self.around.library.clone());
         let waker = self.around.news.point.clone();
         let of = package.clone();
         tracing::info!(package, %manifest, "fetching");
         let handle = self.fetches.spawn(async move {
-            let result = pull(&site, &library, manifest).await;
+            let result = pull(&site, &library, manifest).instrument(span).await;
             waker.wake();
             Fetched { package: of, manifest, result }
         });

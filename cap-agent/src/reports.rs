@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use packhorse_proto::cap::v1::{SubmitReportsRequest, cap_service_client::CapServiceClient};
-use packhorse_runtime::{Next, Worker};
+use packhorse_runtime::{Next, Worker, telemetry::within};
 use tonic::Code;
+use tracing::Span;
 
 use crate::{
     blocking::off_thread,
@@ -15,6 +16,8 @@ use crate::{
 const BATCH_COUNT_MAX: usize = 1000;
 /// Below the 4 MiB that a gRPC server takes in one message, whatever the size of the reports.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Of a longer batch the rest is handed on all the same, and leaves no trace here.
+const TRACED_MAX: usize = 100;
 /// A site that does not answer for this long is asked again; repeating has no other effect.
 const ANSWER_LONGEST: Duration = Duration::from_secs(60);
 
@@ -45,6 +48,7 @@ impl SendReports {
 
     async fn submit(&self, batch: &[WaitingReport]) -> Result<(), SendError> {
         let channel = self.site.channel().await.map_err(SendError::Site)?;
+        let _spans: Vec<Span> = batch.iter().take(TRACED_MAX).map(span).collect();
         let reports = batch.iter().map(|waiting| waiting.report.clone()).collect();
         let mut client = CapServiceClient::new(channel);
         let answer =
@@ -66,6 +70,14 @@ impl SendReports {
         let store = self.store.clone();
         off_thread(move || store.remove_reports(&batch)).await.map_err(SendError::Store)
     }
+}
+
+/// The span of handing a report on, within the trace of what it reports.
+fn span(WaitingReport { report, .. }: &WaitingReport) -> Span {
+    within(
+        &report.traceparent,
+        || tracing::info_span!(target: "report-sender", "submit-report", client = report.client),
+    )
 }
 
 impl Worker for SendReports {

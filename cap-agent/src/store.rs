@@ -21,7 +21,10 @@ use packhorse_proto::{
     object::v1::{PackageStatus, PointContent},
 };
 use prost::Message as _;
-use redb::{Database, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{
+    Database, Durability, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    TableDefinition,
+};
 
 pub(crate) use outbox::WaitingReport;
 
@@ -119,6 +122,15 @@ impl Store {
     /// The digest of the client's instruction; from memory.
     pub(crate) fn instruction_digest(&self, client: &ClientId) -> Option<Digest> {
         self.memory().instructions.get(client).copied()
+    }
+
+    /// How many clients have an instruction; from memory.
+    pub(crate) fn clients(&self) -> usize {
+        self.memory().instructions.len()
+    }
+
+    pub(crate) fn files_held(&self) -> Result<u64, StoreError> {
+        self.with("count files", |database| Ok(database.begin_read()?.open_table(FILES)?.len()?))
     }
 
     pub(crate) fn file(&self, name: &str) -> Result<Option<Bytes>, StoreError> {

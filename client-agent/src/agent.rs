@@ -7,13 +7,14 @@ use packhorse_domain::{
     client::FactError,
     id::{AdvertisementId, ClientId},
 };
-use packhorse_runtime::{Clock, Lifecycle, Next, Waker, config::ConfigError, error_chain};
+use packhorse_runtime::{Clock, Lifecycle, Next, Waker, config::ConfigError, error_chain, metrics::Metrics};
 use packhorse_trust::{Credentials, CredentialsError};
 
 use crate::{
     cap::CapClient,
     config::Config,
     execute::{ExecuteError, Executor},
+    figures::{ClientFigures, Counts},
     files::{FileStore, FileStoreError},
     home::{Home, HomeError},
     ledger::{Ledger, LedgerError, Owner, SnapshotError, read_snapshot},
@@ -111,6 +112,7 @@ pub fn open(
         home,
         clock,
         runner,
+        counts: Counts::default(),
     };
     shared.facts().check()?;
     Ok(Arc::new(shared))
@@ -122,6 +124,13 @@ pub fn serve(shared: &Arc<Shared>, lifecycle: &Lifecycle) {
     lifecycle.spawn_worker_with(Reporter::new(shared.clone()), reporter.clone());
     lifecycle.spawn_worker_with(Executor::new(shared.clone(), reporter), executor.clone());
     lifecycle.spawn_worker(Poller::new(shared.clone(), executor));
+}
+
+/// What a monitor may know of the agent.
+pub fn metrics(shared: &Arc<Shared>, lifecycle: &Lifecycle) -> Metrics {
+    // Not which client it is: a monitor knows that from whom it asks.
+    let common = vec![("site", shared.config.site.to_string())];
+    Metrics::new(ClientFigures::new(shared.clone()), lifecycle, common, env!("CARGO_PKG_VERSION"))
 }
 
 /// One poll, all the runs that follow from it to their ends, and a report. A site that cannot be reached is no error:

@@ -5,7 +5,7 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
-    sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use packhorse_domain::id::AdvertisementId;
 use packhorse_runtime::{
     Clock, Lifecycle, SystemClock,
+    metrics::MetricsError,
     telemetry::{self, LogFormat, TelemetryConfig},
 };
 
@@ -141,13 +142,17 @@ fn serve(home: &Home, once: bool) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
     let _entered = runtime.enter();
     let section = &config.telemetry;
-    let _telemetry = telemetry::init(&TelemetryConfig {
+    let watched = TelemetryConfig {
         format: if section.format == "json" { LogFormat::Json } else { LogFormat::Text },
         filter: section.filter.clone(),
         otlp_endpoint: section.otlp_endpoint.clone(),
+        // It was checked when the settings were read.
+        metrics_listen: section.metrics_listen.as_ref().and_then(|address| address.parse().ok()),
+        metrics_every: Duration::from_secs(section.metrics_every_s.into()),
         service: "packhorse-client-agent".to_owned(),
         instance: client.to_string(),
-    })?;
+    };
+    let _telemetry = telemetry::init(&watched)?;
 
     let lifecycle = Lifecycle::new();
     // The file that this process runs, even when an upgrade has put another in its place.
@@ -159,10 +164,12 @@ fn serve(home: &Home, once: bool) -> anyhow::Result<ExitCode> {
     }
     tracing::info!(%client, version = env!("CARGO_PKG_VERSION"), "client agent started");
     let end = runtime.block_on(async {
-        agent::serve(&Arc::clone(&shared), &lifecycle);
-        lifecycle.run(agent::GRACE).await
+        telemetry::look_after_levels(&lifecycle);
+        agent::metrics(&shared, &lifecycle).start(&watched).await?;
+        agent::serve(&shared, &lifecycle);
+        Ok::<_, MetricsError>(lifecycle.run(agent::GRACE).await)
     });
-    Ok(end.exit_code())
+    Ok(end?.exit_code())
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -6,7 +6,10 @@ use packhorse_domain::{
     client::{LABELS_MAX, TEXT_LENGTH_MAX},
     id::{PointName, SiteCode},
 };
-use packhorse_runtime::config::{ConfigError, Problems, load};
+use packhorse_runtime::{
+    config::{ConfigError, Problems, load},
+    telemetry::check_metrics,
+};
 use packhorse_trust::PublicKey;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +53,11 @@ pub struct TelemetrySection {
     pub filter: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub otlp_endpoint: Option<String>,
+    /// Where metrics are shown to a monitor, as `127.0.0.1:9466`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<String>,
+    /// How often metrics are exported.
+    pub metrics_every_s: u32,
 }
 
 /// Settings that make sense.
@@ -73,7 +81,13 @@ pub struct CapAddress {
 
 impl Default for TelemetrySection {
     fn default() -> Self {
-        TelemetrySection { format: "text".into(), filter: "info".into(), otlp_endpoint: None }
+        TelemetrySection {
+            format: "text".into(),
+            filter: "info".into(),
+            otlp_endpoint: None,
+            metrics_listen: None,
+            metrics_every_s: 60,
+        }
     }
 }
 
@@ -116,6 +130,8 @@ impl Config {
             matches!(file.telemetry.format.as_str(), "text" | "json"),
             "text or json is expected",
         );
+        let listen = file.telemetry.metrics_listen.as_deref();
+        check_metrics(problems, listen, file.telemetry.metrics_every_s);
         problems.require("caps", (1..=CAPS_MAX).contains(&file.caps.len()), "1 to 16 are expected");
         let mut caps = Vec::new();
         for (at, cap) in file.caps.into_iter().enumerate() {

@@ -332,6 +332,7 @@ fn source_version(offer: &Offer) -> u64 {
 /// The span of one step of an advertisement, within the trace of the change that made it.
 fn span(name: &'static str, advertisement: &Advertisement, traceparent: &str) -> tracing::Span {
     let span = tracing::info_span!(
+        target: "executor",
         "advertisement",
         step = name,
         advertisement = advertisement.id.as_str(),

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod enroll;
 pub mod execute;
+pub mod figures;
 pub mod files;
 pub mod home;
 pub mod ledger;

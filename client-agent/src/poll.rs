@@ -10,7 +10,7 @@ use packhorse_domain::{
     Digest,
     instruction::{FileReference, Instruction},
 };
-use packhorse_runtime::{Next, Waker, Worker, error_chain};
+use packhorse_runtime::{Next, Waker, Worker, error_chain, telemetry::within};
 
 use crate::{
     blocking::off_thread,
@@ -20,7 +20,7 @@ use crate::{
     files::{FileStore, FileStoreError},
     ledger::LedgerError,
     shared::Shared,
-    verify::{Files, Held, Refusal, is_trust_file, open_instruction, peek, read_new},
+    verify::{Files, Held, Offer, Refusal, is_trust_file, open_instruction, peek, read_new},
 };
 
 const BACKOFF_MIN: Duration = Duration::from_secs(5);
@@ -77,11 +77,23 @@ impl Poller {
             let adopted = self.adopt(answer.instruction.to_vec()).await?;
             let serial = adopted.instruction.serial;
             tracing::info!(serial, offers = adopted.offers.len(), "took on a new instruction");
+            for offer in adopted.offers.iter().filter(|offer| self.is_new(held.as_ref(), offer)) {
+                let advertisement = offer.advertisement.id.as_str();
+                drop(within(
+                    &offer.traceparent,
+                    || tracing::info_span!(target: "poller", "take-on", advertisement, serial),
+                ));
+            }
             self.executor.wake();
         } else if !answer.known {
             tracing::debug!("the site has no instruction for this client yet");
         }
         Ok(answer.next_poll_s)
+    }
+
+    /// Whether an offer was not in the instruction that was held, or comes from a later change.
+    fn is_new(&self, held: Option<&Held>, offer: &Offer) -> bool {
+        !held.is_some_and(|held| held.offers.iter().any(|known| known.traceparent == offer.traceparent))
     }
 
     /// Nothing is written, and nothing that was held is touched, before everything is verified.
@@ -169,11 +181,13 @@ impl Worker for Poller {
         match self.poll().await {
             Ok(wished) => {
                 self.failures = 0;
+                self.shared.counts.polled(self.shared.clock.now());
                 let interval = if wished == 0 { own } else { Duration::from_secs(wished.into()) };
                 Ok(Next::After(jittered(interval)))
             }
             Err(PollError::Record { source }) => Err(source),
             Err(error) => {
+                self.shared.counts.poll_failed();
                 self.failures = self.failures.saturating_add(1);
                 tracing::warn!(error = error_chain(&error), failures = self.failures, "poll failed");
                 Ok(Next::After(backoff(self.failures, BACKOFF_MIN.min(own), own)))

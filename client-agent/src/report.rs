@@ -7,8 +7,9 @@ use std::{
 
 use packhorse_domain::Digest;
 use packhorse_proto::object::v1 as wire;
-use packhorse_runtime::{Next, Worker, error_chain};
+use packhorse_runtime::{Next, Worker, error_chain, telemetry::within};
 use prost::Message as _;
+use tracing::Instrument as _;
 
 use crate::{
     cap::{CapError, Report},
@@ -63,7 +64,11 @@ impl Reporter {
         }
         loop {
             let Some(report) = self.next()? else { return Ok(()) };
-            self.shared.cap.report(&report).await?;
+            let span = within(
+                &report.traceparent,
+                || tracing::info_span!(target: "reporter", "report", statuses = report.statuses.len()),
+            );
+            self.shared.cap.report(&report).instrument(span).await?;
             self.shared.ledger.confirmed(&report.statuses)?;
         }
     }

@@ -9,6 +9,7 @@ use packhorse_runtime::{Clock, error_chain};
 use crate::{
     cap::CapClient,
     config::Config,
+    figures::Counts,
     files::FileStore,
     home::Home,
     ledger::{Ledger, LedgerError, Owner, Seen},
@@ -27,6 +28,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// The program that has the subcommand `runner`.
     pub runner: PathBuf,
+    /// For whoever watches.
+    pub counts: Counts,
 }
 
 impl Shared {

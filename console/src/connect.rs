@@ -13,14 +13,19 @@ use packhorse_proto::provider::v1::{
     courier_volume_service_client::CourierVolumeServiceClient,
     diagnosis_service_client::DiagnosisServiceClient,
     distribution_point_service_client::DistributionPointServiceClient,
-    library_service_client::LibraryServiceClient, package_service_client::PackageServiceClient,
-    queue_service_client::QueueServiceClient, site_service_client::SiteServiceClient,
-    status_service_client::StatusServiceClient,
+    library_service_client::LibraryServiceClient, log_service_client::LogServiceClient,
+    package_service_client::PackageServiceClient, queue_service_client::QueueServiceClient,
+    site_service_client::SiteServiceClient, status_service_client::StatusServiceClient,
 };
 use packhorse_runtime::{Caller, ChannelOptions, connect};
 use packhorse_trust::{Credentials, Name};
 use serde::Deserialize;
-use tonic::transport::Channel;
+use tonic::{
+    Request, Status,
+    metadata::AsciiMetadataValue,
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Channel,
+};
 
 use crate::{
     cli::{Format, Settings},
@@ -28,15 +33,42 @@ use crate::{
 };
 
 const SETTINGS_FILE: &str = "console.toml";
+/// Set by whoever wants several commands, or more than Packhorse, in one trace.
+const TRACEPARENT: &str = "TRACEPARENT";
+const TRACEPARENT_LENGTH: usize = 55;
 /// Lists of a large site are long: 20,000 clients with labels are some MiB.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// One run's connection, and how its answer is to be written.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
-    channel: Channel,
+    channel: Line,
     site: SiteCode,
     pub(crate) format: Format,
+}
+
+/// Calls the site server, within the trace of whoever runs the console.
+pub(crate) type Line = InterceptedService<Channel, Traced>;
+
+/// The W3C trace context of whoever runs the console, to travel with its calls.
+#[derive(Debug, Clone)]
+pub(crate) struct Traced(Option<AsciiMetadataValue>);
+
+impl Traced {
+    /// What is no trace context was meant for somebody else.
+    fn of(traceparent: Option<String>) -> Self {
+        let fits = |text: &String| text.len() == TRACEPARENT_LENGTH;
+        Traced(traceparent.filter(fits).and_then(|text| text.parse().ok()))
+    }
+}
+
+impl Interceptor for Traced {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(traceparent) = &self.0 {
+            request.metadata_mut().insert("traceparent", traceparent.clone());
+        }
+        Ok(request)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,6 +89,7 @@ impl Session {
         let channel = connect(endpoint, &server, Caller::Known(&credentials), ChannelOptions::default())
             .await
             .map_err(ConsoleError::Connect)?;
+        let channel = InterceptedService::new(channel, Traced::of(env::var(TRACEPARENT).ok()));
         Ok(Session { channel, site, format: settings.format })
     }
 
@@ -65,55 +98,59 @@ impl Session {
         self.site.as_str()
     }
 
-    pub(crate) fn sites(&self) -> SiteServiceClient<Channel> {
+    pub(crate) fn sites(&self) -> SiteServiceClient<Line> {
         SiteServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
-    pub(crate) fn packages(&self) -> PackageServiceClient<Channel> {
+    pub(crate) fn packages(&self) -> PackageServiceClient<Line> {
         PackageServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
-    pub(crate) fn points(&self) -> DistributionPointServiceClient<Channel> {
+    pub(crate) fn points(&self) -> DistributionPointServiceClient<Line> {
         DistributionPointServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
-    pub(crate) fn collections(&self) -> CollectionServiceClient<Channel> {
+    pub(crate) fn collections(&self) -> CollectionServiceClient<Line> {
         CollectionServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
-    pub(crate) fn advertisements(&self) -> AdvertisementServiceClient<Channel> {
+    pub(crate) fn advertisements(&self) -> AdvertisementServiceClient<Line> {
         AdvertisementServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
-    pub(crate) fn addresses(&self) -> AddressServiceClient<Channel> {
+    pub(crate) fn addresses(&self) -> AddressServiceClient<Line> {
         AddressServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
-    pub(crate) fn queue(&self) -> QueueServiceClient<Channel> {
+    pub(crate) fn queue(&self) -> QueueServiceClient<Line> {
         QueueServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
-    pub(crate) fn library(&self) -> LibraryServiceClient<Channel> {
+    pub(crate) fn library(&self) -> LibraryServiceClient<Line> {
         LibraryServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
-    pub(crate) fn courier(&self) -> CourierServiceClient<Channel> {
+    pub(crate) fn logs(&self) -> LogServiceClient<Line> {
+        LogServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn courier(&self) -> CourierServiceClient<Line> {
         CourierServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
-    pub(crate) fn courier_volumes(&self) -> CourierVolumeServiceClient<Channel> {
+    pub(crate) fn courier_volumes(&self) -> CourierVolumeServiceClient<Line> {
         CourierVolumeServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
-    pub(crate) fn courier_routes(&self) -> CourierRouteServiceClient<Channel> {
+    pub(crate) fn courier_routes(&self) -> CourierRouteServiceClient<Line> {
         CourierRouteServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
-    pub(crate) fn diagnosis(&self) -> DiagnosisServiceClient<Channel> {
+    pub(crate) fn diagnosis(&self) -> DiagnosisServiceClient<Line> {
         DiagnosisServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
-    pub(crate) fn status(&self) -> StatusServiceClient<Channel> {
+    pub(crate) fn status(&self) -> StatusServiceClient<Line> {
         StatusServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 }
@@ -155,6 +192,17 @@ fn read_settings(directory: &Path) -> Result<(SiteCode, String), ConsoleError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trace_context_goes_with_each_call_and_anything_else_does_not() {
+        let own = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for (given, sent) in [(Some(own), Some(own)), (Some("1"), None), (Some(""), None), (None, None)] {
+            let request = Traced::of(given.map(str::to_owned)).call(Request::new(())).expect("goes on");
+
+            let found = request.metadata().get("traceparent").map(|value| value.to_str().expect("ASCII"));
+            assert_eq!(found, sent);
+        }
+    }
 
     #[test]
     fn the_users_configuration_follows_xdg() {

@@ -14,7 +14,8 @@ use packhorse_proto::{
     provider::v1 as provider_api,
 };
 use packhorse_runtime::{
-    Clock, Lifecycle, QuicServer, Rules, ServerOptions, ServerTls, Services, SystemClock, serve, telemetry,
+    Clock, Lifecycle, QuicServer, Rules, ServerOptions, ServerTls, Services, SystemClock, metrics::Metrics,
+    serve, telemetry,
 };
 use packhorse_trust::Role;
 use tokio::net::TcpListener;
@@ -35,6 +36,7 @@ use crate::{
     directories::Directories,
     distribution::{ContentCheck, DistributionManager},
     enroll,
+    figures::SiteFigures,
     inbox::InboxManager,
     monitor::{Monitor, Wakers},
     offer::OfferManager,
@@ -66,6 +68,7 @@ pub(crate) const RULES: Rules = &[
     ("/packhorse.provider.v1.StatusService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.QueueService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.LibraryService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.LogService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.CourierService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.CourierRouteService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.CourierVolumeService/*", &[Role::Admin]),
@@ -88,6 +91,10 @@ pub async fn serve_site(directory: &Path) -> anyhow::Result<ExitCode> {
     let site = Arc::new(Site::open(directory, settings, clock as Arc<dyn Clock>).await?);
     describe(&site).await?;
 
+    telemetry::look_after_levels(&lifecycle);
+    let common = vec![("site", site.code().to_string())];
+    let metrics = Metrics::new(SiteFigures::new(site.clone()), &lifecycle, common, env!("CARGO_PKG_VERSION"));
+    metrics.start(&site.settings.telemetry).await?;
     let wakers = Wakers::default();
     start_components(&site, &lifecycle, &wakers);
     let tls = ServerTls::new(&site.credentials)?;
@@ -168,6 +175,10 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
         )))
         .add_service(api::library_service_server::LibraryServiceServer::new(provider::Libraries::new(
             site.clone(),
+        )))
+        .add_service(api::log_service_server::LogServiceServer::new(provider::Logs::new(
+            site.clone(),
+            telemetry::LogLevels::of_process(),
         )))
         .add_service(api::courier_service_server::CourierServiceServer::new(provider::Couriers::new(
             site.clone(),

@@ -8,7 +8,7 @@ use packhorse_domain::id::SiteCode;
 use packhorse_runtime::{
     CongestionControl,
     config::{self, ConfigError, Problems},
-    telemetry::{LogFormat, TelemetryConfig},
+    telemetry::{self, LogFormat, TelemetryConfig},
 };
 use serde::{Deserialize, Serialize};
 
@@ -84,9 +84,15 @@ pub struct Telemetry {
     /// A level, or component=level pairs, as in `info,sender=debug`.
     #[serde(default = "log_filter")]
     pub filter: String,
-    /// An OTLP collector to export traces to, as `http://127.0.0.1:4317`.
+    /// An OTLP collector to export traces and metrics to, as `http://127.0.0.1:4317`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub otlp_endpoint: Option<String>,
+    /// Where metrics are shown to a monitor, as `127.0.0.1:9464`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<String>,
+    /// How often metrics are exported.
+    #[serde(default = "metrics_every_s")]
+    pub metrics_every_s: u32,
 }
 
 /// The settings, checked.
@@ -182,6 +188,10 @@ fn compare_every_s() -> u32 {
     600
 }
 
+fn metrics_every_s() -> u32 {
+    60
+}
+
 fn log_format() -> String {
     "text".to_owned()
 }
@@ -250,7 +260,38 @@ impl Link {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Telemetry { format: log_format(), filter: log_filter(), otlp_endpoint: None }
+        Telemetry {
+            format: log_format(),
+            filter: log_filter(),
+            otlp_endpoint: None,
+            metrics_listen: None,
+            metrics_every_s: metrics_every_s(),
+        }
+    }
+}
+
+impl Telemetry {
+    fn check(self, code: Option<&SiteCode>, problems: &mut Problems) -> Option<TelemetryConfig> {
+        let format = match self.format.as_str() {
+            "text" => Some(LogFormat::Text),
+            "json" => Some(LogFormat::Json),
+            _ => {
+                problems.add("telemetry.format", "text or json is expected");
+                None
+            }
+        };
+        let listen = self.metrics_listen.as_deref();
+        let (metrics_listen, metrics_every) =
+            telemetry::check_metrics(problems, listen, self.metrics_every_s);
+        Some(TelemetryConfig {
+            format: format?,
+            filter: self.filter,
+            otlp_endpoint: self.otlp_endpoint,
+            metrics_listen,
+            metrics_every,
+            service: "packhorse-site-server".to_owned(),
+            instance: code?.to_string(),
+        })
     }
 }
 
@@ -279,31 +320,18 @@ impl Config {
             (1..=24 * 366).contains(&self.instruction_validity_h),
             "1 hour to 366 days is expected",
         );
-        let format = match self.telemetry.format.as_str() {
-            "text" => Some(LogFormat::Text),
-            "json" => Some(LogFormat::Json),
-            _ => {
-                problems.add("telemetry.format", "text or json is expected");
-                None
-            }
-        };
         let parent = self.parent.and_then(|parent| {
             check_endpoints(problems, "parent.endpoints", &parent.endpoints);
             Some((problems.check("parent.site", parent.site.parse::<SiteCode>())?, parent.endpoints))
         });
         let content = self.content.check(problems);
         let link = self.link.check(problems);
+        let telemetry = self.telemetry.check(code.as_ref(), problems);
         let code = code?;
         Some(Settings {
             content,
             link,
-            telemetry: TelemetryConfig {
-                format: format?,
-                filter: self.telemetry.filter,
-                otlp_endpoint: self.telemetry.otlp_endpoint,
-                service: "packhorse-site-server".to_owned(),
-                instance: code.to_string(),
-            },
+            telemetry: telemetry?,
             code,
             name: self.name,
             listen: listen?,
@@ -340,7 +368,7 @@ mod tests {
 
     #[test]
     fn every_problem_is_reported_at_once() {
-        let error = load("code = 'cen'\nname = ''\nlisten = 'here'\nendpoints = []\nbundle_level = 99\n[link]\ncompare_every_s = 1\n[content]\nreserve = 'much'\nverify_every_d = 999\nverify_rate = '5'\ncase_clashes = 'maybe'\n")
+        let error = load("code = 'cen'\nname = ''\nlisten = 'here'\nendpoints = []\nbundle_level = 99\n[link]\ncompare_every_s = 1\n[content]\nreserve = 'much'\nverify_every_d = 999\nverify_rate = '5'\ncase_clashes = 'maybe'\n[telemetry]\nmetrics_listen = '9464'\nmetrics_every_s = 0\n")
             .expect_err("bad");
 
         let text = error.to_string();
@@ -355,6 +383,8 @@ mod tests {
             "content.verify_every_d",
             "content.verify_rate",
             "content.case_clashes",
+            "telemetry.metrics_listen",
+            "telemetry.metrics_every_s",
         ] {
             assert!(text.contains(setting), "{setting} is missing in: {text}");
         }

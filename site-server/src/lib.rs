@@ -15,6 +15,7 @@ mod directories;
 mod distribution;
 mod enroll;
 mod error;
+mod figures;
 mod inbox;
 mod monitor;
 mod offer;

@@ -18,6 +18,8 @@ pub(crate) struct Wanted {
     pub(crate) source_version: u64,
     /// What to hold, or why that cannot be known.
     pub(crate) manifest: Result<Digest, &'static str>,
+    /// Where the order came from.
+    pub(crate) traceparent: String,
 }
 
 /// What is wanted and what is there, at one instant.
@@ -57,6 +59,8 @@ impl View {
 impl From<WantedFile> for Wanted {
     fn from(file: WantedFile) -> Self {
         let source_version = file.content.as_ref().map_or(0, |content| content.source_version);
+        let traceparent =
+            file.content.as_ref().map(|content| content.traceparent.clone()).unwrap_or_default();
         let manifest = match &file.content {
             None => Err("the site's order for this package does not decode"),
             Some(content)
@@ -67,7 +71,7 @@ impl From<WantedFile> for Wanted {
             Some(content) => Digest::try_from(content.manifest.as_ref())
                 .map_err(|_| "the site's order for this package names no content"),
         };
-        Wanted { package: file.package, source_version, manifest }
+        Wanted { package: file.package, source_version, manifest, traceparent }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Reports are states with a generation. A newer one takes the place of an older one of the same subject that still
 //! waits, so that a site that is away for months costs one row per client and advertisement, not one per poll.
 
+use packhorse_domain::Timestamp;
 use packhorse_proto::cap::v1::{ClientReport, client_report::Body};
 use prost::Message as _;
 use redb::{ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition};
@@ -13,6 +14,8 @@ use super::{Store, StoreError, begin};
 const REPORTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("reports");
 /// Which report waits for a subject.
 const SUBJECTS: TableDefinition<'_, &str, u64> = TableDefinition::new("subjects");
+/// When each of them came, in microseconds.
+const TIMES: TableDefinition<'_, u64, i64> = TableDefinition::new("report-times");
 /// `next`: the sequence of the next report. It never goes back, so that an answer for one report can never remove
 /// another.
 const SEQUENCES: TableDefinition<'_, &str, u64> = TableDefinition::new("sequences");
@@ -35,12 +38,13 @@ pub(super) fn create_tables(write: &redb::WriteTransaction) -> Result<(), redb::
     write.open_table(REPORTS)?;
     write.open_table(SUBJECTS)?;
     write.open_table(SEQUENCES)?;
+    write.open_table(TIMES)?;
     Ok(())
 }
 
 impl Store {
     /// Stores reports durably, all or none.
-    pub(crate) fn push_reports(&self, reports: &[ClientReport]) -> Result<(), StoreError> {
+    pub(crate) fn push_reports(&self, reports: &[ClientReport], now: Timestamp) -> Result<(), StoreError> {
         let waiting = self.reports_waiting()?;
         if waiting.saturating_add(reports.len() as u64) > REPORTS_MAX {
             return Err(StoreError::OutboxFull(waiting));
@@ -52,9 +56,10 @@ impl Store {
                     reports: write.open_table(REPORTS)?,
                     subjects: write.open_table(SUBJECTS)?,
                     sequences: write.open_table(SEQUENCES)?,
+                    times: write.open_table(TIMES)?,
                 };
                 for report in reports {
-                    outbox.push(report)?;
+                    outbox.push(report, now)?;
                 }
             }
             Ok(write.commit()?)
@@ -98,8 +103,10 @@ impl Store {
             {
                 let mut reports = write.open_table(REPORTS)?;
                 let mut subjects = write.open_table(SUBJECTS)?;
+                let mut times = write.open_table(TIMES)?;
                 for WaitingReport { sequence, report } in sent {
                     reports.remove(sequence.0)?;
+                    times.remove(sequence.0)?;
                     let subject = subject_of(report);
                     let is_this =
                         subjects.get(subject.as_str())?.is_some_and(|held| held.value() == sequence.0);
@@ -115,16 +122,25 @@ impl Store {
     pub(crate) fn reports_waiting(&self) -> Result<u64, StoreError> {
         self.with("count reports", |database| Ok(database.begin_read()?.open_table(REPORTS)?.len()?))
     }
+
+    /// When the report came that waits longest; `None`: none waits, or it came before this was noted.
+    pub(crate) fn oldest_report(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.with("look for the oldest report", |database| {
+            let times = database.begin_read()?.open_table(TIMES)?;
+            Ok(times.first()?.map(|(_, at)| Timestamp(at.value())))
+        })
+    }
 }
 
 struct Outbox<'a> {
     reports: redb::Table<'a, u64, &'static [u8]>,
     subjects: redb::Table<'a, &'static str, u64>,
     sequences: redb::Table<'a, &'static str, u64>,
+    times: redb::Table<'a, u64, i64>,
 }
 
 impl Outbox<'_> {
-    fn push(&mut self, report: &ClientReport) -> Result<(), redb::Error> {
+    fn push(&mut self, report: &ClientReport, now: Timestamp) -> Result<(), redb::Error> {
         let subject = subject_of(report);
         let held = self.subjects.get(subject.as_str())?.map(|held| held.value());
         if let Some(held) = held {
@@ -137,11 +153,13 @@ impl Outbox<'_> {
                 return Ok(());
             }
             self.reports.remove(held)?;
+            self.times.remove(held)?;
         }
         let sequence = self.sequences.get(NEXT)?.map_or(0, |next| next.value());
         self.sequences.insert(NEXT, sequence + 1)?;
         self.reports.insert(sequence, report.encode_to_vec().as_slice())?;
         self.subjects.insert(subject.as_str(), sequence)?;
+        self.times.insert(sequence, now.0)?;
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The store against its promises: whole batches, private memory, an outbox that forgets nothing too early.
 
+use packhorse_domain::Timestamp;
 use packhorse_proto::{
     cap::v1::ClientReport,
     cap::v1::client_report::Body,
@@ -8,6 +9,7 @@ use packhorse_proto::{
 
 use super::*;
 
+const NOW: Timestamp = Timestamp(1_800_000_000_000_000);
 const CLIENT: &str = "0b0c8f6e-6f0e-4c56-8f0a-3a1d6a0f7d11";
 
 fn client() -> ClientId {
@@ -75,7 +77,7 @@ fn a_restart_forgets_the_files_and_keeps_the_reports() {
     store
         .apply(&batch(7, vec![file("trust", "t"), file(&format!("instruction/{CLIENT}"), "for you")]))
         .expect("stored");
-    store.push_reports(&[facts("a")]).expect("stored");
+    store.push_reports(&[facts("a")], NOW).expect("stored");
 
     store
         .apply(&Batch {
@@ -108,9 +110,13 @@ fn a_point_sees_its_own_content_files_alone() {
 fn a_newer_report_takes_the_place_of_an_older_one() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(&directory);
-    store.push_reports(&[advertised("CEN20001", 1), facts("a"), advertised("CEN20002", 5)]).expect("stored");
+    store
+        .push_reports(&[advertised("CEN20001", 1), facts("a"), advertised("CEN20002", 5)], NOW)
+        .expect("stored");
 
-    store.push_reports(&[advertised("CEN20001", 2), facts("b"), advertised("CEN20002", 4)]).expect("stored");
+    store
+        .push_reports(&[advertised("CEN20001", 2), facts("b"), advertised("CEN20002", 4)], NOW)
+        .expect("stored");
 
     assert_eq!(waiting(&store), [advertised("CEN20002", 5), advertised("CEN20001", 2), facts("b")]);
 }
@@ -119,14 +125,14 @@ fn a_newer_report_takes_the_place_of_an_older_one() {
 fn removing_what_was_sent_leaves_what_came_meanwhile() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(&directory);
-    store.push_reports(&[advertised("CEN20001", 1), facts("a")]).expect("stored");
+    store.push_reports(&[advertised("CEN20001", 1), facts("a")], NOW).expect("stored");
     let sent = store.first_reports(100, usize::MAX).expect("reports");
-    store.push_reports(&[advertised("CEN20001", 2)]).expect("stored");
+    store.push_reports(&[advertised("CEN20001", 2)], NOW).expect("stored");
 
     store.remove_reports(&sent).expect("removed");
 
     assert_eq!(waiting(&store), [advertised("CEN20001", 2)]);
-    store.push_reports(&[advertised("CEN20001", 3)]).expect("stored");
+    store.push_reports(&[advertised("CEN20001", 3)], NOW).expect("stored");
     assert_eq!(waiting(&store), [advertised("CEN20001", 3)], "its subject is still known");
 }
 
@@ -134,13 +140,13 @@ fn removing_what_was_sent_leaves_what_came_meanwhile() {
 fn reports_and_their_order_outlive_the_process() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(&directory);
-    store.push_reports(&[advertised("CEN20001", 1)]).expect("stored");
+    store.push_reports(&[advertised("CEN20001", 1)], NOW).expect("stored");
     let sent = store.first_reports(1, usize::MAX).expect("reports");
     store.remove_reports(&sent).expect("removed");
     drop(store);
 
     let store = open(&directory);
-    store.push_reports(&[advertised("CEN20002", 1)]).expect("stored");
+    store.push_reports(&[advertised("CEN20002", 1)], NOW).expect("stored");
 
     let after = store.first_reports(1, usize::MAX).expect("reports");
     assert!(after[0].sequence > sent[0].sequence, "a sequence is never given twice");
@@ -151,7 +157,9 @@ fn reports_and_their_order_outlive_the_process() {
 fn a_batch_of_reports_is_cut_by_count_and_by_bytes_and_is_never_empty() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open(&directory);
-    store.push_reports(&["CEN20001", "CEN20002", "CEN20003"].map(|id| advertised(id, 1))).expect("stored");
+    store
+        .push_reports(&["CEN20001", "CEN20002", "CEN20003"].map(|id| advertised(id, 1)), NOW)
+        .expect("stored");
 
     assert_eq!(store.first_reports(2, usize::MAX).expect("reports").len(), 2);
     assert_eq!(store.first_reports(100, 1).expect("reports").len(), 1);
@@ -192,4 +200,23 @@ fn a_closed_database_is_opened_again_at_its_next_use() {
 
     assert_eq!(held.as_deref(), Some(b"t".as_slice()));
     assert_eq!(store.position().cursor, 3);
+}
+
+#[test]
+fn the_oldest_report_says_how_long_it_waits() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = open(&directory);
+    let at = |seconds: i64| Timestamp(NOW.0 + seconds * 1_000_000);
+    assert_eq!(store.oldest_report().expect("read"), None);
+    store.push_reports(&[advertised("CEN20001", 1)], at(1)).expect("stored");
+    store.push_reports(&[advertised("CEN20002", 1)], at(2)).expect("stored");
+    assert_eq!(store.oldest_report().expect("read"), Some(at(1)));
+
+    // A newer one of the same subject waits from its own coming on.
+    store.push_reports(&[advertised("CEN20001", 2)], at(3)).expect("stored");
+    assert_eq!(store.oldest_report().expect("read"), Some(at(2)));
+
+    let sent = store.first_reports(1, 1_000_000).expect("read");
+    store.remove_reports(&sent).expect("removed");
+    assert_eq!(store.oldest_report().expect("read"), Some(at(3)));
 }

@@ -42,7 +42,8 @@ fn make_version(setting: &Setting, seed: u8) -> Digest {
 
 fn order(setting: &Setting, source_version: u64, manifest: Digest) {
     let manifest = manifest.as_bytes().to_vec().into();
-    let content = PointContent { package: PACKAGE.to_owned(), source_version, manifest };
+    let content =
+        PointContent { package: PACKAGE.to_owned(), source_version, manifest, traceparent: String::new() };
     setting.site.put(&format!("content/dp1/{PACKAGE}"), Some(&content.encode_to_vec()));
 }
 

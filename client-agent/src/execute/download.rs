@@ -115,6 +115,20 @@ async fn bring(shared: Arc<Shared>, points: Vec<Point>, manifest: Digest) -> Res
     if sources.is_empty() {
         return Err(format!("no distribution point can be reached: {failure}"));
     }
-    let (progress, _) = watch::channel(Progress::default());
+    let (progress, seen) = watch::channel(Progress::default());
+    // Also when the download is put off.
+    let _counts = Counting { shared: shared.clone(), seen };
     fetch(&sources, &shared.library, manifest, &progress).await.map(drop).map_err(|error| error_chain(&error))
+}
+
+/// Counts what was fetched, whatever ended it.
+struct Counting {
+    shared: Arc<Shared>,
+    seen: watch::Receiver<Progress>,
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        self.shared.counts.fetched(self.seen.borrow().fetched);
+    }
 }

@@ -125,6 +125,7 @@ impl Executor {
     /// Writes the end of a run down, and only then removes what it ran in.
     fn end(&mut self, run: &RunRecord, delivery: Delivery, spool: &Spool) -> Result<(), ExecuteError> {
         let span = tracing::info_span!(
+            target: "executor",
             "advertisement",
             step = "end",
             advertisement = run.advertisement.as_str(),
@@ -144,6 +145,7 @@ impl Executor {
             )
         };
         self.record(Some(run), &change)?;
+        self.shared.counts.ended(delivery);
         span.in_scope(|| {
             tracing::info!(
                 delivery = delivery.as_str(),

@@ -5,6 +5,7 @@ pub(crate) mod advertisement;
 pub(crate) mod collection;
 pub(crate) mod content;
 pub(crate) mod courier;
+pub(crate) mod log;
 pub(crate) mod package;
 pub(crate) mod parcel;
 pub(crate) mod parse;
@@ -126,6 +127,20 @@ Examples:
     Status(status::StatusCommand),
     /// Status messages, oldest first
     Events(status::Events),
+    /// How much each component of the site server logs; change it for a while
+    #[command(
+        name = "log-level",
+        after_help = "\
+Examples:
+  packhorse log-level
+  packhorse log-level sender=debug receiver=debug
+  packhorse log-level all=debug --for 5m
+  packhorse log-level all=default
+
+A change ends by itself, after 15 minutes if --for does not say otherwise, and when the server is \
+started again. What holds always is `telemetry.filter` in site.toml."
+    )]
+    LogLevel(log::LogLevels),
     /// Write a shell's completion script
     #[command(after_help = "\
 Examples:

@@ -6,6 +6,7 @@ mod collection;
 mod content;
 mod courier;
 mod events;
+mod log;
 pub(crate) mod medium;
 mod package;
 mod progress;
@@ -58,6 +59,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), ConsoleError> {
         Command::Why(why) => why::why(&session, why).await,
         Command::Status(command) => status::status(&session, command).await,
         Command::Events(events) => events::events(&session, events).await,
+        Command::LogLevel(levels) => log::log_level(&session, levels).await,
         Command::Completions { shell } => completions(shell),
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod custody;
 pub(crate) mod done;
 pub(crate) mod event;
 pub(crate) mod label;
+pub(crate) mod log;
 pub(crate) mod package;
 pub(crate) mod package_progress;
 pub(crate) mod parcel;

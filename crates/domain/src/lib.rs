@@ -15,6 +15,7 @@ pub mod distribution;
 pub mod id;
 pub mod instruction;
 pub mod link;
+pub mod log;
 pub mod object;
 pub mod offer;
 pub mod package;

@@ -25,11 +25,17 @@ pub struct Answer {
 pub struct Console {
     program: PathBuf,
     admin: PathBuf,
+    traceparent: Option<String>,
 }
 
 impl Console {
     pub(crate) fn new(program: &Path, admin: PathBuf) -> Self {
-        Console { program: program.to_owned(), admin }
+        Console { program: program.to_owned(), admin, traceparent: None }
+    }
+
+    /// The same console run by somebody who traces.
+    pub fn in_trace(&self, traceparent: &str) -> Self {
+        Console { traceparent: Some(traceparent.to_owned()), ..self.clone() }
     }
 
     pub fn admin_directory(&self) -> &Path {
@@ -47,6 +53,7 @@ impl Console {
             .arg("--admin")
             .arg(&self.admin)
             .args(arguments)
+            .envs(self.traceparent.as_ref().map(|traceparent| ("TRACEPARENT", traceparent)))
             .stdin(Stdio::null())
             .output()
             .with_context(|| format!("cannot run {}", self.program.display()))?;

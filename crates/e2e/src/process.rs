@@ -76,6 +76,13 @@ impl Process {
         }
     }
 
+    /// Sends a signal to it and what it started in its process group.
+    pub fn signal(&self, with: Signal) {
+        if let Some(child) = &*self.child() {
+            signal(child, with);
+        }
+    }
+
     /// Asks it to stop and waits until it has; one that does not is killed and that is an error.
     pub fn stop(&self) -> Result<ExitStatus> {
         let mut held = self.child();

@@ -1,8 +1,8 @@
-//! One trace runs from an administrator's call at the centre to the exit code on a client two levels below, through
-//! objects, instruction files and reports; another follows a package's content.
+//! One trace runs from an administrator's commands at the centre to the exit code on a client two levels below and back,
+//! through objects, bundles, instruction files and reports, over lines and by courier, without a gap.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -29,6 +29,9 @@ const SPEC: TreeSpec = TreeSpec { files: 20, file_bytes: 2_000, seed: 9 };
 #[derive(Debug, Clone)]
 struct Seen {
     trace: Vec<u8>,
+    span: Vec<u8>,
+    /// Empty of one that begins a trace.
+    parent: Vec<u8>,
     /// The process: a site's code, SITE/CAP, or a client's id.
     instance: String,
     name: String,
@@ -53,14 +56,14 @@ impl Collector {
     fn seen(&self) -> Vec<Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
 
-    /// The trace with this span in it.
-    fn trace_with(&self, span: &str) -> Option<Vec<u8>> {
-        self.seen().into_iter().find(|seen| seen.to_string() == span).map(|seen| seen.trace)
-    }
-
-    fn within(&self, trace: &[u8]) -> Vec<String> {
-        self.seen().iter().filter(|seen| seen.trace == trace).map(Seen::to_string).collect()
+impl Seen {
+    /// Which part of which process made it.
+    fn component(&self) -> (String, String) {
+        let target = self.attributes.get("target").cloned().unwrap_or_default();
+        let service = self.attributes.get("path").and_then(|path| path.split('/').nth(1));
+        (self.instance.clone(), service.map_or(target, str::to_owned))
     }
 }
 
@@ -68,7 +71,8 @@ impl fmt::Display for Seen {
     /// `INSTANCE NAME DETAIL`, where the detail is what tells two spans of one name apart.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.instance, self.name)?;
-        let detail = ["path", "kind", "place", "step"].into_iter().find_map(|key| self.attributes.get(key));
+        let detail =
+            ["path", "kind", "place", "step", "subject"].into_iter().find_map(|key| self.attributes.get(key));
         detail.map_or(Ok(()), |detail| write!(f, " {detail}"))
     }
 }
@@ -91,6 +95,8 @@ fn spans(resource: ResourceSpans) -> Vec<Seen> {
     let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
     let seen = spans.map(|span| Seen {
         trace: span.trace_id,
+        span: span.span_id,
+        parent: span.parent_span_id,
         instance: instance.clone(),
         name: span.name,
         attributes: texts(span.attributes),
@@ -131,65 +137,196 @@ fn export_all(hierarchy: &Hierarchy, client: &str, collector: &str) -> Result<()
     export(hierarchy.client_process(client), &settings, "telemetry", collector)
 }
 
-/// Waits until the trace of a span has come together.
-fn wait_for_trace(
-    hierarchy: &Hierarchy,
-    collector: &Collector,
-    of: &str,
-    expected: &[String],
-) -> Result<Vec<u8>> {
-    hierarchy.wait_for(&format!("the trace of `{of}`"), LIMIT, || {
-        let trace = collector.trace_with(of).context("no such span yet")?;
-        let within = collector.within(&trace);
+/// The trace that whoever gives the commands has begun elsewhere.
+const TRACEPARENT: &str = "00-5ca1ab1e00000000000000000000c0de-0123456789abcdef-01";
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal digits");
+    (0..text.len()).step_by(2).map(digits).collect()
+}
+
+/// Waits until all of this was seen in the trace, and no span of it hangs in the air.
+fn wait_for_trace(hierarchy: &Hierarchy, collector: &Collector, expected: &[String]) -> Result<Vec<Seen>> {
+    let (trace, root) = (hex(&TRACEPARENT[3..35]), hex(&TRACEPARENT[36..52]));
+    hierarchy.wait_for("the trace", LIMIT, || {
+        let seen: Vec<Seen> = collector.seen().into_iter().filter(|seen| seen.trace == trace).collect();
+        let within: Vec<String> = seen.iter().map(Seen::to_string).collect();
         let missing: Vec<_> = expected.iter().filter(|span| !within.contains(span)).collect();
         ensure!(missing.is_empty(), "{missing:?} are not among {within:#?}");
-        Ok(Some(trace))
+        let known: BTreeSet<&[u8]> = seen.iter().map(|seen| &seen.span[..]).chain([&root[..]]).collect();
+        let torn: Vec<_> = seen.iter().filter(|seen| !known.contains(&seen.parent[..])).collect();
+        ensure!(torn.is_empty(), "the parents of these were not seen: {torn:#?}");
+        Ok(Some(seen))
     })
 }
 
+/// That many parts of all three sites had a hand in it.
+fn check_components(seen: &[Seen], expected: &[(&str, &str)]) {
+    let components: BTreeSet<(String, String)> = seen.iter().map(Seen::component).collect();
+    assert!(components.len() >= 12, "{components:#?}");
+    for (instance, component) in expected {
+        let pair = ((*instance).to_owned(), (*component).to_owned());
+        assert!(components.contains(&pair), "{pair:?} is not among {components:#?}");
+    }
+}
+
+/// A package for `LYO/cap1` and its advertisement, made by one who traces, with what leads to their first run.
+fn advertise(hierarchy: &Hierarchy) -> Result<(String, String)> {
+    let console = hierarchy.console("CEN").in_trace(TRACEPARENT);
+    let (source, file) = (hierarchy.scratch("source"), hierarchy.scratch("trace"));
+    make_package(&source, SPEC, "one")?;
+    let (source, program) = (source.display().to_string(), format!("run=./run.sh {}", file.display()));
+    let package = console.create(&[
+        "package",
+        "create",
+        "Sample",
+        "--upload",
+        &source,
+        "--program",
+        &program,
+        "--to",
+        "LYO/cap1",
+    ])?;
+    let collection = console.create(&["collection", "create", "Everyone", "--all"])?;
+    let advertisement = console.create(&["advertise", &package, "run", &collection])?;
+    Ok((package, advertisement))
+}
+
+/// What every way has in common, from the third site down to the client and up again.
+fn below(client: &str, package: &str, advertisement: &str) -> Vec<String> {
+    [
+        "CEN rpc /packhorse.provider.v1.PackageService/CreatePackage",
+        "CEN rpc /packhorse.provider.v1.AdvertisementService/CreateAdvertisement",
+        "CEN make-bundle",
+        "PAR take-in package",
+        "PAR take-in advertisement",
+        "PAR despool",
+        &format!("PAR send advertisement/{advertisement}"),
+        &format!("PAR send {package}"),
+        "LYO take-in package",
+        "LYO receive",
+        "LYO despool",
+        "LYO order",
+        "LYO/cap1 fetch",
+        &format!("LYO package-status {package}/LYO/cap1"),
+        "LYO take-in advertisement",
+        "LYO offer",
+        "LYO feed",
+        "LYO/cap1 store",
+        &format!("{client} take-on"),
+        &format!("{client} advertisement download"),
+        &format!("{client} advertisement run"),
+        &format!("{client} advertisement end"),
+        &format!("{client} report"),
+        "LYO/cap1 rpc /packhorse.client.v1.ClientAccessService/Report",
+        "LYO/cap1 client.report",
+        "LYO/cap1 submit-report",
+        "LYO client-report",
+        "PAR take-in advertisement-status",
+        "CEN take-in advertisement-status",
+        "CEN take-in package-status",
+    ]
+    .map(str::to_owned)
+    .into()
+}
+
+fn components(client: &str) -> [(&str, &str); 16] {
+    [
+        ("CEN", "packhorse.provider.v1.PackageService"),
+        ("CEN", "packhorse.provider.v1.AdvertisementService"),
+        ("CEN", "distribution-manager"),
+        ("CEN", "receiver"),
+        ("PAR", "receiver"),
+        ("PAR", "despooler"),
+        ("PAR", "sender"),
+        ("LYO", "receiver"),
+        ("LYO", "despooler"),
+        ("LYO", "offer-manager"),
+        ("LYO", "inbox-manager"),
+        ("LYO", "status-manager"),
+        ("LYO/cap1", "distribution-point"),
+        ("LYO/cap1", "report-sender"),
+        (client, "executor"),
+        (client, "reporter"),
+    ]
+}
+
+fn client_of(hierarchy: &Hierarchy) -> Result<String> {
+    let clients = hierarchy.console("LYO").json(&["client", "list"])?;
+    Ok(clients["clients"][0]["id"].as_str().context("a client")?.to_owned())
+}
+
 #[test]
-fn one_trace_runs_from_the_administrators_call_to_the_clients_exit_code_and_back() -> Result<()> {
+fn one_trace_runs_from_the_administrators_commands_to_the_clients_exit_code_and_back() -> Result<()> {
     let runtime = Runtime::new()?;
     let collector = Collector::default();
     let address = collector.start(&runtime)?;
     let mut hierarchy = Hierarchy::three_levels()?;
     hierarchy.clients(&["LYO/lyo-1"])?;
     export_all(&hierarchy, "lyo-1", &address)?;
-    let clients = hierarchy.console("LYO").json(&["client", "list"])?;
-    let client = clients["clients"][0]["id"].as_str().context("a client")?.to_owned();
-    let (source, file) = (hierarchy.scratch("source"), hierarchy.scratch("trace"));
-    make_package(&source, SPEC, "one")?;
+    let client = client_of(&hierarchy)?;
 
-    let package = hierarchy.create_package(&source, &file, &["LYO/cap1"])?;
-    let advertisement = hierarchy.advertise(&package)?;
+    let (package, advertisement) = advertise(&hierarchy)?;
     hierarchy.wait_ran("CEN", &advertisement, 1, 1)?;
 
-    let advertised = [
-        "CEN rpc /packhorse.provider.v1.AdvertisementService/CreateAdvertisement",
-        "PAR take-in advertisement",
-        "LYO take-in advertisement",
-        "LYO offer",
-        &format!("{client} advertisement download"),
-        &format!("{client} advertisement run"),
-        &format!("{client} advertisement end"),
-        "LYO/cap1 client.report",
-        "LYO client-report",
-        "PAR take-in advertisement-status",
-        "CEN take-in advertisement-status",
-    ]
-    .map(str::to_owned);
-    let of_run = wait_for_trace(&hierarchy, &collector, &format!("{client} advertisement run"), &advertised)?;
-
-    let packaged = [
-        "CEN rpc /packhorse.provider.v1.PackageService/CreatePackage".to_owned(),
-        "CEN make-bundle".to_owned(),
-        "PAR take-in package".to_owned(),
-        "PAR despool".to_owned(),
-        "LYO despool".to_owned(),
-        format!("LYO package-status {package}/LYO/cap1"),
-        "CEN take-in package-status".to_owned(),
+    let mut expected = below(&client, &package, &advertisement);
+    let over_the_line = [
+        &format!("CEN send advertisement/{advertisement}"),
+        &format!("CEN send package/{package}"),
+        &format!("CEN send {package}"),
+        "PAR receive",
+        &format!("PAR send advertisement-status/{advertisement}/{client}"),
     ];
-    let of_content = wait_for_trace(&hierarchy, &collector, "LYO despool", &packaged)?;
-    assert_ne!(of_run, of_content, "two calls of an administrator are two traces");
+    expected.extend(over_the_line.map(str::to_owned));
+    let seen = wait_for_trace(&hierarchy, &collector, &expected)?;
+    check_components(&seen, &components(&client));
+    check_components(&seen, &[("CEN", "sender")]);
+    Ok(())
+}
+
+/// What one site has for another goes onto a medium and from there in.
+fn carry(hierarchy: &Hierarchy, (from, to): (&str, &str)) -> Result<()> {
+    let medium = hierarchy.scratch("medium");
+    fs::create_dir_all(&medium)?;
+    let path = medium.display().to_string();
+    hierarchy.console(from).done(&["courier", "create", "--to", to, "--medium", &path])?;
+    hierarchy.console(to).done(&["courier", "receive", &path])?;
+    Ok(())
+}
+
+#[test]
+fn the_trace_goes_on_where_the_line_is_cut_and_a_courier_carries_all() -> Result<()> {
+    let runtime = Runtime::new()?;
+    let collector = Collector::default();
+    let address = collector.start(&runtime)?;
+    let mut hierarchy = Hierarchy::three_levels()?;
+    hierarchy.clients(&["LYO/lyo-1"])?;
+    export_all(&hierarchy, "lyo-1", &address)?;
+    let client = client_of(&hierarchy)?;
+    hierarchy.line("PAR").cut();
+
+    let (package, advertisement) = advertise(&hierarchy)?;
+    hierarchy.wait_for("a bundle for the courier", LIMIT, || {
+        let planned = hierarchy.console("CEN").run(&["-o", "json", "courier", "plan", "--to", "PAR"])?;
+        let is_there = planned.code == 0 && planned.stdout.contains("\"bundle\"");
+        Ok((is_there && planned.stdout.contains(&package)).then_some(()))
+    })?;
+    carry(&hierarchy, ("CEN", "PAR"))?;
+    hierarchy.wait_ran("PAR", &advertisement, 1, 1)?;
+    carry(&hierarchy, ("PAR", "CEN"))?;
+    hierarchy.wait_ran("CEN", &advertisement, 1, 1)?;
+
+    let mut expected = below(&client, &package, &advertisement);
+    let by_courier = [
+        &format!("CEN pack {package}"),
+        &format!("CEN pack advertisement/{advertisement}"),
+        "PAR unpack",
+        &format!("PAR pack advertisement-status/{advertisement}/{client}"),
+    ];
+    expected.extend(by_courier.map(str::to_owned));
+    let seen = wait_for_trace(&hierarchy, &collector, &expected)?;
+    check_components(&seen, &components(&client));
+    check_components(&seen, &[("CEN", "courier-sender"), ("PAR", "courier-sender")]);
+    assert!(!seen.iter().any(|seen| seen.to_string() == "PAR receive"), "the line was cut");
     Ok(())
 }

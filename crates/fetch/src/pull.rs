@@ -34,6 +34,8 @@ pub struct Source {
 pub struct Progress {
     pub done: u64,
     pub total: u64,
+    /// What of it came from a source.
+    pub fetched: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +135,7 @@ impl Pull<'_> {
                 let held = other?;
                 if let Some(manifest) = &held {
                     let total = length(manifest.chunks());
-                    self.progress.send_replace(Progress { done: total, total });
+                    self.progress.send_modify(|progress| (progress.done, progress.total) = (total, total));
                 }
                 Ok(held)
             }
@@ -176,10 +178,8 @@ impl Pull<'_> {
         let mut worst = None;
         for source in self.sources {
             let missing = self.missing(&manifest).await?;
-            self.progress.send_replace(Progress {
-                done: total.saturating_sub(length(missing.iter().copied())),
-                total,
-            });
+            let done = total.saturating_sub(length(missing.iter().copied()));
+            self.progress.send_modify(|progress| (progress.done, progress.total) = (done, total));
             if missing.is_empty() {
                 break;
             }

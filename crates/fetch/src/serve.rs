@@ -3,7 +3,16 @@
 //! Reading is blocking work on its own thread for each call, a few blocks ahead of the caller and no more. There are
 //! only so many of these threads; a caller that stops taking gives its own back after a while.
 
-use std::{error::Error, future::Future, ops::ControlFlow, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    future::Future,
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use packhorse_content::{Block, Library, LibraryError};
@@ -36,11 +45,17 @@ pub struct ContentServer {
     library: Arc<Library>,
     readers: Arc<Semaphore>,
     damage: Option<Waker>,
+    served: Arc<AtomicU64>,
 }
 
 impl ContentServer {
     pub fn new(library: Arc<Library>) -> Self {
-        ContentServer { library, readers: Arc::new(Semaphore::new(READERS_MAX)), damage: None }
+        ContentServer {
+            library,
+            readers: Arc::new(Semaphore::new(READERS_MAX)),
+            damage: None,
+            served: Arc::default(),
+        }
     }
 
     pub fn with_readers_max(mut self, readers: usize) -> Self {
@@ -53,6 +68,11 @@ impl ContentServer {
     pub fn with_damage_waker(mut self, waker: Waker) -> Self {
         self.damage = Some(waker);
         self
+    }
+
+    /// Bytes of blocks handed out since it was made, as they lie on the disk; it goes on counting.
+    pub fn served_bytes(&self) -> Arc<AtomicU64> {
+        self.served.clone()
     }
 
     /// The service to add to a server's routes.
@@ -138,7 +158,10 @@ impl ContentService for ContentServer {
         let chunks = asked.iter().map(|bytes| digest("chunks", bytes)).collect::<Result<Vec<_>, _>>()?;
         let permit = self.reader()?;
         Ok(Response::new(self.stream(permit, move |server, outlet| {
-            let read = server.library.read_blocks(&chunks, &mut |block| outlet.put(Ok(response(block))));
+            let read = server.library.read_blocks(&chunks, &mut |block| {
+                server.served.fetch_add(block.data.len() as u64, Ordering::Relaxed);
+                outlet.put(Ok(response(block)))
+            });
             read.map_err(|error| match error {
                 LibraryError::Lacking { chunk } => {
                     Status::not_found(format!("chunk {chunk} is not held here"))

@@ -73,7 +73,10 @@ fn write(
             Ok(Some(block)) => {
                 let length = block.chunks.iter().map(|chunk| u64::from(chunk.length)).sum();
                 match writer.add(block, length) {
-                    Ok(()) => progress.send_modify(|progress| progress.done += length),
+                    Ok(()) => progress.send_modify(|progress| {
+                        progress.done += length;
+                        progress.fetched += length;
+                    }),
                     Err(error) => {
                         // What came before is good, and the reason for ending matters more than how this ends.
                         let _ = writer.writer.seal();

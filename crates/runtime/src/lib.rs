@@ -9,6 +9,7 @@ pub mod config;
 pub mod durable;
 mod error;
 mod lifecycle;
+pub mod metrics;
 mod quic;
 mod serve;
 pub mod telemetry;

@@ -1,9 +1,19 @@
 //! Logs and traces of a process, and the trace context that travels inside what it sends.
 //!
-//! Logs go to standard error as text or JSON. Spans are always made, so that a trace goes on through a process that
-//! exports nothing itself; they are exported over OTLP where an endpoint is given.
+//! Logs go to standard error as text or JSON, or with their fields to the journal where systemd has connected standard
+//! error to it. Spans are always made, so that a trace goes on through a process that exports nothing itself; they are
+//! exported over OTLP where an endpoint is given.
 
-use std::{collections::HashMap, io, time::Duration};
+mod journal;
+mod levels;
+mod lines;
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use opentelemetry::{KeyValue, propagation::TextMapPropagator as _, trace::TracerProvider as _};
 use opentelemetry_otlp::WithExportConfig as _;
@@ -11,13 +21,25 @@ use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::Sd
 use tracing::Metadata;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry,
+    Layer, Registry,
     filter::{LevelFilter, filter_fn},
     layer::SubscriberExt as _,
+    reload,
 };
+
+pub use levels::{ALL, CHANGE_LASTS, CHANGE_LASTS_MAX, ComponentLevel, LogLevels};
+
+use crate::{Lifecycle, config::Problems};
+use journal::Journal;
+use lines::Lines;
+
+/// How often metrics are exported, if nothing else is said.
+pub const METRICS_EVERY: Duration = Duration::from_secs(60);
 
 /// The target of spans that only put a component's name on log lines and are no part of a trace.
 pub(crate) const COMPONENT: &str = "packhorse::component";
+
+static EXPORTS: AtomicBool = AtomicBool::new(false);
 
 const TRACEPARENT: &str = "traceparent";
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,8 +60,12 @@ pub struct TelemetryConfig {
     pub format: LogFormat,
     /// As `info` or `info,packhorse_site_server=debug`.
     pub filter: String,
-    /// As `http://127.0.0.1:4317`.
+    /// Where traces and metrics go, as `http://127.0.0.1:4317`.
     pub otlp_endpoint: Option<String>,
+    /// Where metrics are shown to whoever asks, as `127.0.0.1:9464`.
+    pub metrics_listen: Option<SocketAddr>,
+    /// How often metrics are exported.
+    pub metrics_every: Duration,
     /// The program, as `packhorse-site-server`.
     pub service: String,
     /// Which one of its kind, as a site's code.
@@ -74,19 +100,47 @@ pub struct TelemetryGuard {
 /// Sets up logs and traces for the whole process. With an OTLP endpoint it must be called within the tokio runtime,
 /// which must have a thread free to send while the guard is being dropped.
 pub fn init(config: &TelemetryConfig) -> Result<TelemetryGuard, TelemetryError> {
-    let filter = EnvFilter::try_new(&config.filter).map_err(|source| TelemetryError::Filter {
+    let filter = levels::filter(&config.filter).map_err(|source| TelemetryError::Filter {
         filter: config.filter.clone(),
         source: Box::new(source),
     })?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    let lines = match config.format {
-        LogFormat::Text => lines.with_ansi(false).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(Lines(config.format));
+    let lines = match (Journal::of_process(&config.service), config.format) {
+        (Some(journal), _) => journal.boxed(),
+        (None, LogFormat::Text) => lines.with_ansi(false).boxed(),
+        (None, LogFormat::Json) => lines.json().flatten_event(true).boxed(),
     };
     let provider = provider(config)?;
     let subscriber = Registry::default().with(lines.with_filter(filter)).with(traces(&provider));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::AlreadySet)?;
+    // It fails where the subscriber is gone, and so is what it would log.
+    EXPORTS.store(config.otlp_endpoint.is_some(), Ordering::Relaxed);
+    LogLevels::new(&config.filter, Some(Box::new(move |filter| drop(handle.reload(filter))))).install();
     Ok(TelemetryGuard { provider })
+}
+
+/// Checks `telemetry.metrics_listen` and `telemetry.metrics_every_s`.
+pub fn check_metrics(
+    problems: &mut Problems,
+    listen: Option<&str>,
+    every_s: u32,
+) -> (Option<SocketAddr>, Duration) {
+    let listen = listen.and_then(|listen| {
+        let address = listen.parse().ok();
+        let expected = "ADDRESS:PORT is expected, as 127.0.0.1:9464";
+        problems.require("telemetry.metrics_listen", address.is_some(), expected);
+        address
+    });
+    let expected = "1 second to an hour is expected";
+    problems.require("telemetry.metrics_every_s", (1..=3600).contains(&every_s), expected);
+    (listen, Duration::from_secs(every_s.into()))
+}
+
+/// Ends changes of what is logged when their time is over, and heeds SIGUSR1.
+pub fn look_after_levels(lifecycle: &Lifecycle) {
+    let levels = LogLevels::of_process();
+    lifecycle.spawn("log-levels", levels.look_after(lifecycle.clock(), lifecycle.stopping()));
 }
 
 /// The W3C trace context of where the program is now, to travel with what is sent; empty outside any span.
@@ -111,6 +165,22 @@ pub fn set_parent(span: &tracing::Span, traceparent: &str) {
     }
 }
 
+/// Whether anybody gets to see this process's spans. Those that others are children of are made all the same.
+pub fn exports_traces() -> bool {
+    EXPORTS.load(Ordering::Relaxed)
+}
+
+/// A span of the trace that something came with, or none if it came without: what is done for many begins no trace of
+/// its own.
+pub fn within(traceparent: &str, span: impl FnOnce() -> tracing::Span) -> tracing::Span {
+    if traceparent.is_empty() {
+        return tracing::Span::none();
+    }
+    let span = span();
+    set_parent(&span, traceparent);
+    span
+}
+
 /// Puts the trace context on a call, for [`rpc_span`] at the other end.
 pub fn inject<T>(mut request: tonic::Request<T>) -> tonic::Request<T> {
     let traceparent = current_traceparent();
@@ -124,7 +194,7 @@ pub fn inject<T>(mut request: tonic::Request<T>) -> tonic::Request<T> {
 
 /// The span of an incoming call, a child of the caller's.
 pub(crate) fn rpc_span(request: &http::Request<()>) -> tracing::Span {
-    let span = tracing::info_span!("rpc", path = request.uri().path());
+    let span = tracing::info_span!(target: "rpc", "rpc", path = request.uri().path());
     if let Some(parent) = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok()) {
         set_parent(&span, parent);
     }
@@ -268,6 +338,8 @@ mod tests {
             format: LogFormat::Json,
             filter: "info".to_owned(),
             otlp_endpoint: Some(endpoint),
+            metrics_listen: None,
+            metrics_every: METRICS_EVERY,
             service: "test".to_owned(),
             instance: "CEN".to_owned(),
         };
@@ -287,6 +359,8 @@ mod tests {
             format: LogFormat::Text,
             filter: "info,=loud".to_owned(),
             otlp_endpoint: None,
+            metrics_listen: None,
+            metrics_every: METRICS_EVERY,
             service: "test".to_owned(),
             instance: "CEN".to_owned(),
         })

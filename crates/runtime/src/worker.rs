@@ -51,6 +51,8 @@ pub struct WorkerStatus {
     pub name: &'static str,
     /// Steps that ended, well or not, since the process started.
     pub steps: u64,
+    /// Those of them that failed.
+    pub failures: u64,
     pub last_step: Option<Timestamp>,
     /// Failures since the last step that succeeded.
     pub consecutive_errors: u32,
@@ -87,6 +89,7 @@ impl StatusCell {
         StatusCell(Arc::new(Mutex::new(WorkerStatus {
             name,
             steps: 0,
+            failures: 0,
             last_step: None,
             consecutive_errors: 0,
             last_error: None,
@@ -111,6 +114,7 @@ impl StatusCell {
     fn failed(&self, at: Timestamp, error: String) -> u32 {
         let mut status = self.lock();
         status.steps += 1;
+        status.failures += 1;
         status.last_step = Some(at);
         status.last_error = Some(error);
         status.consecutive_errors = status.consecutive_errors.saturating_add(1);
@@ -156,6 +160,7 @@ fn record<W: Worker>(around: &Surroundings, result: Result<Next, W::Error>) -> P
             if failures > 0 {
                 tracing::info!(failures, "works again");
             }
+            tracing::debug!(?next, "a step ended");
             match next {
                 Next::Again => Pause::None,
                 Next::Idle => Pause::UntilWoken(W::PERIOD),

@@ -11,6 +11,7 @@ mod diagnosis;
 mod fact;
 mod instruction;
 mod link;
+mod log;
 mod object;
 mod package;
 mod queue;

@@ -19,6 +19,7 @@ pub(crate) mod outgoing;
 mod packing;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod watching;
 
 use std::path::Path;

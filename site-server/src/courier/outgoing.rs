@@ -32,6 +32,7 @@ use super::{
     custody, elsewhere,
     envelope::{seal, unseal},
     packing::{self, Content, Packed, Packing},
+    traces,
 };
 use tokio::time::Instant;
 
@@ -144,6 +145,7 @@ pub(crate) async fn create(
     let _alone = site.courier.at_work.lock().await;
     let mut packing = packing::pack(site, to).await?;
     let left_out = std::mem::take(&mut packing.left_out);
+    traces::packed(site, &packing).await?;
     let (plan, items) = lay_out(site, packing, volume_bytes).await?;
     let id = plan.list().info().id;
     let bundles: Vec<(SiteCode, Vec<ItemId>)> = to

@@ -13,8 +13,9 @@ use packhorse_domain::{
     status::{EventType, PackageStatus, Severity},
 };
 use packhorse_proto::object::v1 as wire;
-use packhorse_runtime::error_chain;
+use packhorse_runtime::{error_chain, telemetry};
 use prost::Message as _;
+use tracing::{Instrument as _, Span};
 
 use crate::{
     distribution::{RETRY, View, heal},
@@ -26,6 +27,7 @@ use crate::{
         Tx, caps, objects,
         points::{self, PointRow},
     },
+    trace,
 };
 
 /// So many of the paths that were altered are named.
@@ -68,19 +70,34 @@ async fn order(site: &Site, point: &PointRow, package: &PackageRecord) -> Result
         package: package.definition.id.to_string(),
         source_version: package.version.source_version,
         manifest: package.version.manifest.map(|digest| digest.0.to_vec()).unwrap_or_default().into(),
-    }
-    .encode_to_vec();
+        traceparent: trace::of_content(&package.object.content),
+    };
+    let (traceparent, content) = (content.traceparent.clone(), content.encode_to_vec());
     let mut tx = site.store.read().await?;
     let known = caps::file(&mut tx, &name).await?;
     drop(tx);
-    if known.is_some_and(|held| held == content) {
+    if known.is_some_and(|held| is_same_order(&held, &content)) {
         return Ok(());
     }
+    let (point_name, id) = (&point.name, &package.definition.id);
+    drop(telemetry::within(
+        &traceparent,
+        || tracing::info_span!(target: "distribution-manager", "order", point = %point_name, package = %id),
+    ));
     let mut tx = site.store.begin().await?;
     caps::put_file(&mut tx, &name, Some(&content), point.name.as_str()).await?;
     let pending = status_of(site, package, &point.name, PackageState::Pending, String::new());
     record::put_package_status(site, &mut tx, pending).await?;
     Ok(tx.commit().await?)
+}
+
+/// Whether two orders ask for the same: what they came with is no reason to give one again.
+fn is_same_order(held: &[u8], new: &[u8]) -> bool {
+    let wish = |bytes: &[u8]| {
+        let content = wire::PointContent::decode(bytes).ok()?;
+        Some(wire::PointContent { traceparent: String::new(), ..content })
+    };
+    held == new || wish(held).is_some_and(|held| Some(held) == wish(new))
 }
 
 /// Makes the directory show this version. False: it failed.
@@ -118,7 +135,13 @@ async fn publish(
         DirectoryCheck::Everything => Look::AtEverything,
     };
     let staged = site.staged.take(&point.name, &package.definition.id);
-    let result = lay_out(site, (&point.location, staged), &package.definition.id, *target, look).await?;
+    let span = tracing::info_span!(
+        target: "distribution-manager", "lay-out", point = %point.name, package = %package.definition.id
+    );
+    // A look at what is there already is no part of how it came there.
+    let span = if installed { Span::none() } else { trace::of(&package.object, span) };
+    let laid_out = lay_out(site, (&point.location, staged), &package.definition.id, *target, look);
+    let result = laid_out.instrument(span).await?;
     checked.insert(key, Instant::now());
     let mut tx = site.store.begin().await?;
     let text = result.as_ref().err().map(|error| error_chain(error)).unwrap_or_default();

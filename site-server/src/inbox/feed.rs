@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use packhorse_domain::{distribution::PointKind, id::PointName, object::ObjectKind, status::PointFact};
+use packhorse_domain::{
+    distribution::PointKind, id::PointName, instruction::FileName, object::ObjectKind, status::PointFact,
+};
 use packhorse_proto::{
     cap::v1::{CapFile, FeedHello, FeedRequest, FeedResponse, feed_request::Body as FeedBody},
     object::v1 as wire,
@@ -20,6 +22,7 @@ use crate::{
         caps::{self, CapRow},
         points::{self, PointRow},
     },
+    trace,
 };
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -146,9 +149,20 @@ async fn next_batch(
     let mut batch =
         FeedResponse { feed: site.epoch.clone().into(), restart, cursor, ..FeedResponse::default() };
     for file in files {
+        // Of what else is in a feed nobody asks where it is.
+        if let Some(FileName::Offer(advertisement)) = FileName::parse(&file.name)
+            && !file.deleted
+        {
+            trace::note(
+                &file.content,
+                || tracing::info_span!(target: "inbox-manager", "feed", %cap, advertisement),
+            );
+        }
         batch.cursor = file.sequence;
         batch.files.push(CapFile { name: file.name, content: file.content.into(), deleted: file.deleted });
     }
+    let (files, cursor) = (batch.files.len(), batch.cursor);
+    tracing::debug!(target: "inbox-manager", %cap, files, cursor, restart, "files for a CAP agent");
     Ok(Some(batch))
 }
 

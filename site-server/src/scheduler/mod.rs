@@ -13,8 +13,12 @@ use packhorse_domain::{
     id::SiteCode,
     link::{ItemId, ItemKind, ObjectState, OutItem, limits},
     object::{Direction, ObjectKind},
+    package::PackageDefinition,
 };
-use packhorse_proto::object::v1 as wire;
+use packhorse_proto::{
+    convert::{self, ConvertError},
+    object::v1 as wire,
+};
 
 pub(crate) use sendings::Sendings;
 
@@ -31,6 +35,7 @@ use crate::{
         objects::{self, StoredObject},
         queue::{self, QueueOrder},
     },
+    trace,
 };
 
 /// Objects handed to a link at once, the oldest first; the rest follow as these are acknowledged.
@@ -43,6 +48,8 @@ const NEWEST_MAX: usize = 64;
 pub(crate) struct Job {
     pub(crate) item: OutItem,
     pub(crate) content: JobContent,
+    /// Of a bundle: what it came with. An object carries its own.
+    pub(crate) traceparent: String,
 }
 
 #[derive(Debug, Clone)]
@@ -89,7 +96,9 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
         }
         if due && let Some((bundle, available)) = spooled(site, &mut tx, &sending.digest).await? {
             let priority = bundle_priority(&mut tx, &bundle).await?;
-            let mut job = bundle_job(bundle, priority, sending.changed_at);
+            let traceparent = trace::of_package(&mut tx, bundle.package.as_str()).await?;
+            let item = bundle_item(&bundle, priority, sending.changed_at);
+            let mut job = Job { item, content: JobContent::Bundle(bundle), traceparent };
             job.item.available = available;
             jobs.push(job);
         }
@@ -108,6 +117,7 @@ pub(crate) async fn admit(site: &Site, peer: &SiteCode, relation: Relation) -> R
         held.chain(by_courier.map(|(item, _)| item)).map(|item| (*item, None)).collect();
     drop(tx);
     jobs.retain(|job| !places.contains_key(&job.item.id));
+    tracing::debug!(target: "scheduler", %peer, items = jobs.len(), aside = places.len(), "may be sent now");
     for job in &mut jobs {
         if let Some(given) = orders.get(&job.item.id) {
             given.order.apply(&mut job.item);
@@ -211,7 +221,7 @@ pub(crate) fn object_job(object: StoredObject) -> Result<Job, Error> {
         version: object.version,
         content: object.content,
     };
-    Ok(Job { item, content })
+    Ok(Job { item, content, traceparent: String::new() })
 }
 
 /// An object as the link is told of it.
@@ -237,30 +247,41 @@ pub(crate) fn object_item(object: &StoredObject) -> Result<OutItem, Error> {
 
 /// Objects are small: those that others wait for go at their own priority or better, status after them, messages last.
 fn object_priority(object: &StoredObject) -> Result<Priority, Error> {
-    Ok(match object.kind {
+    if let Some(priority) = kind_priority(object.kind) {
+        return Ok(priority);
+    }
+    let stored = |source| Error::Stored { kind: object.kind, id: object.id.clone(), source };
+    body_priority(object.kind, if object.deleted { &[] } else { &object.body }).map_err(stored)
+}
+
+/// The class of all objects of a kind; `None`: each has its own.
+pub(crate) fn kind_priority(kind: ObjectKind) -> Option<Priority> {
+    match kind {
         // Without its distribution a package that came would seem to be wanted by nobody.
-        ObjectKind::Trust | ObjectKind::Site | ObjectKind::Distribution => Priority::High,
-        ObjectKind::Advertisement if !object.deleted => {
-            record::read::<wire::Advertisement, Advertisement>(object)?.priority
-        }
-        ObjectKind::Package if !object.deleted => {
-            record::read::<wire::PackageDefinition, packhorse_domain::package::PackageDefinition>(object)?
-                .priority
-        }
-        ObjectKind::Event => Priority::Low,
-        ObjectKind::Advertisement
-        | ObjectKind::Package
-        | ObjectKind::Collection
+        ObjectKind::Trust | ObjectKind::Site | ObjectKind::Distribution => Some(Priority::High),
+        ObjectKind::Advertisement | ObjectKind::Package => None,
+        ObjectKind::Event => Some(Priority::Low),
+        ObjectKind::Collection
         | ObjectKind::DistributionPoint
         | ObjectKind::Client
         | ObjectKind::PackageStatus
         | ObjectKind::AdvertisementStatus
-        | ObjectKind::ParcelReceipt => Priority::Medium,
-    })
+        | ObjectKind::ParcelReceipt => Some(Priority::Medium),
+    }
 }
 
-fn bundle_job(bundle: BundleRow, priority: Priority, queued_at: Timestamp) -> Job {
-    Job { item: bundle_item(&bundle, priority, queued_at), content: JobContent::Bundle(bundle) }
+/// The class that a package or an advertisement says it has; a deleted one has no body.
+pub(crate) fn body_priority(kind: ObjectKind, body: &[u8]) -> Result<Priority, ConvertError> {
+    match kind {
+        _ if body.is_empty() => Ok(Priority::Medium),
+        ObjectKind::Advertisement => {
+            Ok(convert::decode::<wire::Advertisement, Advertisement>(body)?.priority)
+        }
+        ObjectKind::Package => {
+            Ok(convert::decode::<wire::PackageDefinition, PackageDefinition>(body)?.priority)
+        }
+        _ => Ok(Priority::Medium),
+    }
 }
 
 /// A bundle as the link is told of it.

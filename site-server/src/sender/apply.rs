@@ -98,6 +98,8 @@ pub(super) async fn apply(
                 peer = %peer,
             );
             set_parent(&span, &object.traceparent);
+            let (kind, id, version) = (object.kind.as_str(), &object.id, object.version);
+            tracing::debug!(target: "receiver", %peer, kind, id, version, "an object is taken in");
             objects::put(tx, &object, content, &digest, site.now()).instrument(span).await?;
             if object.kind == ObjectKind::Event {
                 status::trim(tx, &object.owner, &object.id).await?;

@@ -5,6 +5,7 @@ use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 use packhorse_content::Outline;
 use packhorse_domain::link::{ItemId, Ranges};
 use tokio::sync::mpsc;
+use tracing::Span;
 
 use crate::{
     courier::Claim,
@@ -34,6 +35,8 @@ pub(super) struct Arriving {
     /// All before this is durable, and known to be what it should be.
     checked: u64,
     is_syncing: bool,
+    /// From its offer to its last byte.
+    _span: Span,
     /// The right to write to the file.
     claim: Claim,
 }
@@ -62,7 +65,7 @@ pub(super) enum SyncError {
 }
 
 impl Arriving {
-    pub(super) fn new(arrival: Arrival, spool: Spool, opened: Opened, claim: Claim) -> Self {
+    pub(super) fn new(arrival: Arrival, spool: Spool, opened: Opened, claim: Claim, span: Span) -> Self {
         Arriving {
             arrival,
             spool,
@@ -74,6 +77,7 @@ impl Arriving {
             durable: opened.here,
             checked: 0,
             is_syncing: false,
+            _span: span,
             claim,
         }
     }

@@ -16,7 +16,9 @@ use packhorse_domain::{
     object::ObjectKind,
 };
 
+use packhorse_runtime::telemetry::{exports_traces, within};
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::{
     error::Error,
@@ -28,6 +30,7 @@ use crate::{
     },
     site::Site,
     store::{neighbours::Relation, refusals},
+    trace,
 };
 
 /// The items that this side has handed to the link.
@@ -49,6 +52,28 @@ struct OpenJob {
     job: Job,
     /// Of a bundle, once it is read.
     file: Option<Arc<File>>,
+    /// From its offer to its receipt.
+    _span: Span,
+}
+
+impl OpenJob {
+    fn new(job: Job, peer: &SiteCode) -> Self {
+        let traceparent = match &job.content {
+            // Nothing is a child of it.
+            _ if !exports_traces() => String::new(),
+            // They are many, and part of no trace that somebody looks for.
+            JobContent::Object { kind: ObjectKind::Event, .. } => String::new(),
+            JobContent::Object { content, .. } => trace::of_content(content),
+            JobContent::Bundle(_) => job.traceparent.clone(),
+        };
+        let _span = within(&traceparent, || {
+            let (subject, bytes) = (&job.item.subject, job.item.length);
+            tracing::info_span!(target: "sender", "send", %peer, item = %job.item.id, subject, bytes)
+        });
+        let (subject, bytes) = (&job.item.subject, job.item.length);
+        tracing::debug!(target: "sender", %peer, item = %job.item.id, subject, bytes, "offered");
+        OpenJob { job, file: None, _span }
+    }
 }
 
 impl Sender {
@@ -98,11 +123,11 @@ impl Sender {
             match link.offer(job.item.clone()) {
                 Ok(packhorse_domain::link::Offering::Replaced(older)) => {
                     self.jobs.remove(&older);
-                    self.jobs.insert(id, OpenJob { job, file: None });
+                    self.jobs.insert(id, OpenJob::new(job, &self.peer));
                 }
                 // A newer state of it is under way.
                 Ok(packhorse_domain::link::Offering::Outdated) => {}
-                Ok(_) => drop(self.jobs.insert(id, OpenJob { job, file: None })),
+                Ok(_) => drop(self.jobs.insert(id, OpenJob::new(job, &self.peer))),
                 // Of this class; one that is more urgent may still have room.
                 Err(OfferError::Full { .. }) => {}
                 Err(error @ OfferError::Invalid { .. }) => {
@@ -218,8 +243,12 @@ impl Sender {
                     self.outline(item, link);
                 }
                 Event::Acked { .. } => self.moved_at = Some(Instant::now()),
-                Event::Delivered { item } => delivered.extend(self.jobs.remove(&item).map(|open| open.job)),
+                Event::Delivered { item } => {
+                    tracing::debug!(target: "sender", peer = %self.peer, %item, "delivered");
+                    delivered.extend(self.jobs.remove(&item).map(|open| open.job));
+                }
                 Event::Refused { item, reason, text } => {
+                    tracing::debug!(target: "sender", peer = %self.peer, %item, %reason, text, "refused");
                     refused.extend(self.jobs.remove(&item).map(|open| (open.job, reason, text)));
                 }
                 _ => {}

@@ -11,6 +11,7 @@ pub(crate) mod caps;
 pub(crate) mod clients;
 pub(crate) mod compared;
 pub(crate) mod contents;
+pub(crate) mod counts;
 pub(crate) mod couriers;
 pub(crate) mod delegations;
 pub(crate) mod neighbours;

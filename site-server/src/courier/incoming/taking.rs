@@ -12,7 +12,7 @@ use std::{
 
 use packhorse_domain::link::Ranges;
 use packhorse_parcel::{Contents, FoundParcel, FoundVolume, Item, Piece, Volume};
-use packhorse_runtime::error_chain;
+use packhorse_runtime::{error_chain, telemetry::within};
 
 use super::{Incoming, Received};
 use crate::{
@@ -29,6 +29,7 @@ use crate::{
         arrivals::{self, Arrival, ArrivalState},
         parcels,
     },
+    trace,
 };
 
 /// The line gives a bundle up when its next bytes come.
@@ -302,7 +303,12 @@ pub(super) async fn bundles(
             changed_at: site.now(),
         };
         arrivals::put(&mut tx, &arrival).await?;
+        let traceparent = trace::of_package(&mut tx, bundle.package.as_str()).await?;
         tx.commit().await?;
+        drop(within(&traceparent, || {
+            let (peer, package) = (&arrival.peer, &arrival.package);
+            tracing::info_span!(target: "courier-sender", "unpack", %peer, item = %arrival.item, %package)
+        }));
     }
     Ok(())
 }

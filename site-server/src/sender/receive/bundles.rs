@@ -10,7 +10,7 @@ use packhorse_domain::{
     id::PackageId,
     link::{self, ItemId, Link, Offer, Ranges, RefuseReason, limits},
 };
-use packhorse_runtime::error_chain;
+use packhorse_runtime::{error_chain, telemetry::within};
 use tokio::time::Instant;
 
 use super::{Receiver, settled};
@@ -28,6 +28,7 @@ use crate::{
         contents,
         neighbours::Relation,
     },
+    trace,
 };
 
 impl Receiver {
@@ -228,10 +229,17 @@ impl Receiver {
         let mut tx = self.site.store.begin().await?;
         arrivals::put(&mut tx, &arrival).await?;
         self.has_room(&mut tx, &arrival.package).await?;
+        let traceparent = trace::of_package(&mut tx, arrival.package.as_str()).await?;
         tx.commit().await?;
+        let span = within(&traceparent, || {
+            let (peer, package) = (&arrival.peer, &arrival.package);
+            tracing::info_span!(target: "receiver", "receive", %peer, item = %arrival.item, %package, bytes = length)
+        });
         let (durable, held) = wanted(&mut opened, link.leaves_out());
+        let (peer, item, package) = (&self.peer, offer.item, &arrival.package);
+        tracing::debug!(target: "receiver", %peer, %item, %package, from = durable, bytes = length, "a bundle comes in");
         settled(link.accept_rest(offer.item, durable, held));
-        self.bundles.insert(offer.item, Arriving::new(arrival, spool, opened, claim));
+        self.bundles.insert(offer.item, Arriving::new(arrival, spool, opened, claim, span));
         if durable == length {
             self.complete(offer.item).await?;
         }
