@@ -10,6 +10,7 @@ pub mod durable;
 mod error;
 mod lifecycle;
 mod quic;
+pub mod recent;
 mod serve;
 pub mod telemetry;
 mod tls;
@@ -29,4 +30,4 @@ pub use quic::{
 pub use serve::{ConnectionInfo, ServeError, ServerOptions, Services, serve};
 pub use tls::{Caller, ServerTls, TlsError};
 pub use wire::{CongestionControl, Dialled, Wire};
-pub use worker::{Next, Waker, Worker, WorkerStatus};
+pub use worker::{Next, NextWake, WakeReason, Waker, Worker, WorkerStatus};
