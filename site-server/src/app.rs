@@ -61,6 +61,7 @@ pub(crate) const RULES: Rules = &[
     ("/packhorse.provider.v1.AddressService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.StatusService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.QueueService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.InspectService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.LibraryService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.CourierService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.CourierRouteService/*", &[Role::Admin]),
@@ -171,6 +172,10 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
             provider::CourierRoutes::new(site.clone()),
         ))
         .add_service(api::queue_service_server::QueueServiceServer::new(provider::Queue::new(site.clone())))
+        .add_service(api::inspect_service_server::InspectServiceServer::new(provider::Inspect::new(
+            site.clone(),
+            lifecycle.clone(),
+        )))
         .add_service(api::status_service_server::StatusServiceServer::new(provider::Statuses::new(
             site.clone(),
             lifecycle.clone(),

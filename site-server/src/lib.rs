@@ -25,6 +25,7 @@ mod sender;
 mod site;
 mod status;
 mod store;
+mod streams;
 #[cfg(test)]
 mod testing;
 mod trace;

@@ -26,6 +26,7 @@ use crate::{
     sender::{LinkView, Relays},
     status::Complaints,
     store::{Store, delegations, objects, settings},
+    streams::Streams,
 };
 
 /// Everything that more than one component needs. Shared by all of them, changed by none but through its methods.
@@ -60,6 +61,8 @@ pub(crate) struct Site {
     /// What Despooler has laid out beforehand for Distribution Manager.
     pub(crate) staged: StagedTrees,
     pub(crate) courier: Courier,
+    /// Who is connected for longer.
+    pub(crate) streams: Streams,
     pub(crate) opened_at: Timestamp,
 }
 
@@ -140,6 +143,7 @@ impl Site {
             complaints: Complaints::default(),
             care: Care::default(),
             staged: StagedTrees::default(),
+            streams: Streams::default(),
         })
     }
 

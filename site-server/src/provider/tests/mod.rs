@@ -2,6 +2,7 @@
 
 mod addresses;
 mod enrolment;
+mod inspect;
 mod offers;
 mod packages;
 mod points;
