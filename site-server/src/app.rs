@@ -62,6 +62,7 @@ pub(crate) const RULES: Rules = &[
     ("/packhorse.provider.v1.StatusService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.QueueService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.InspectService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.SupportService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.LibraryService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.CourierService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.CourierRouteService/*", &[Role::Admin]),
@@ -173,6 +174,10 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
         ))
         .add_service(api::queue_service_server::QueueServiceServer::new(provider::Queue::new(site.clone())))
         .add_service(api::inspect_service_server::InspectServiceServer::new(provider::Inspect::new(
+            site.clone(),
+            lifecycle.clone(),
+        )))
+        .add_service(api::support_service_server::SupportServiceServer::new(provider::Support::new(
             site.clone(),
             lifecycle.clone(),
         )))

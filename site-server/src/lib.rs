@@ -26,6 +26,7 @@ mod site;
 mod status;
 mod store;
 mod streams;
+pub mod support;
 #[cfg(test)]
 mod testing;
 mod trace;

@@ -62,13 +62,7 @@ pub(crate) struct StreamGuard {
 }
 
 impl Streams {
-    pub(crate) fn open(
-        &self,
-        kind: StreamKind,
-        peer: &Name,
-        wire: Arc<Wire>,
-        now: Timestamp,
-    ) -> StreamGuard {
+    pub(crate) fn open(&self, kind: StreamKind, peer: &Name, wire: Arc<Wire>, now: Timestamp) -> StreamGuard {
         let opened = Opened {
             kind,
             peer: format!("{} {}", peer.role, peer.id),

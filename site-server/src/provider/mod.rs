@@ -18,6 +18,7 @@ mod programs;
 mod queue;
 mod sites;
 mod statuses;
+mod support;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ pub(crate) use points::DistributionPoints;
 pub(crate) use queue::Queue;
 pub(crate) use sites::Sites;
 pub(crate) use statuses::Statuses;
+pub(crate) use support::Support;
 
 /// A field that is off; `reason` says what is wrong with it and what to do.
 fn invalid(field: &str, reason: impl Display) -> Error {

@@ -31,8 +31,7 @@ impl Asked {
             None => INTERVAL_DEFAULT,
             Some(given) => length(given).filter(|given| INTERVALS.contains(given)).ok_or_else(bad)?,
         };
-        let queues =
-            ListQueuesRequest { peer: asked.peer.clone(), items_max: asked.items_max, all: false };
+        let queues = ListQueuesRequest { peer: asked.peer.clone(), items_max: asked.items_max, all: false };
         Ok(Asked { interval, queues })
     }
 }

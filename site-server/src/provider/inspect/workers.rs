@@ -57,8 +57,7 @@ mod tests {
             last_error: Some("the disk is full".to_owned()),
             last_error_at: Some(Timestamp(8_000_000)),
         };
-        let running =
-            WorkerStatus { running_since: Some(Timestamp(9)), next_wake: None, ..failing.clone() };
+        let running = WorkerStatus { running_since: Some(Timestamp(9)), next_wake: None, ..failing.clone() };
         let new = WorkerStatus { steps: 0, consecutive_errors: 0, ..running.clone() };
 
         let (failing, running, new) = (shown(failing), shown(running), shown(new));

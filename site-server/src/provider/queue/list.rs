@@ -99,7 +99,10 @@ pub(in crate::provider) async fn waiting_objects(
 
 /// As the link chooses: by class, then rank, then objects before bundles, then what is needed first, then the oldest.
 /// What comes in stands below.
-pub(in crate::provider) fn in_order(mut entries: Vec<Entry>, deadlines: &HashMap<String, Timestamp>) -> Vec<Entry> {
+pub(in crate::provider) fn in_order(
+    mut entries: Vec<Entry>,
+    deadlines: &HashMap<String, Timestamp>,
+) -> Vec<Entry> {
     entries.sort_by_key(|entry| {
         // Of an object the subject is no package's id.
         let deadline = deadlines.get(&entry.subject).copied().unwrap_or(Timestamp(i64::MAX));

@@ -5,8 +5,8 @@ use packhorse_proto::{
     object::v1::Priority,
     provider::v1::{
         Calendar, ListLinksRequest, ListQueuesRequest, ListStreamsRequest, ListWorkersRequest, LiveLink,
-        LiveWorker, MovingStage, Open, Relation, SetAddressRequest, StepResult, StreamKind, WaitReason, WaitingItem,
-        WakeReason, WatchRequest, address_service_server::AddressService as _, calendar::Hour,
+        LiveWorker, MovingStage, Open, Relation, SetAddressRequest, StepResult, StreamKind, WaitReason,
+        WaitingItem, WakeReason, WatchRequest, address_service_server::AddressService as _, calendar::Hour,
         inspect_service_client::InspectServiceClient, inspect_service_server::InspectService as _,
     },
 };
@@ -88,7 +88,8 @@ async fn an_administrator_sees_over_the_wire_what_moves_and_within_which_terms()
     assert!(budget.left_bytes <= 1_000_000_000 && budget.left_bytes > 900_000_000, "{budget:?}");
 
     let below = InspectServiceClient::new(as_admin(&child).await);
-    let up = below.clone().list_links(ListLinksRequest::default()).await.unwrap().into_inner().links.remove(0);
+    let up =
+        below.clone().list_links(ListLinksRequest::default()).await.unwrap().into_inner().links.remove(0);
     assert_eq!((up.peer.as_str(), up.relation()), ("CEN", Relation::Parent));
     assert_eq!(up.endpoint, central.site.settings.endpoints[0], "the child dialled");
     assert!(up.moving.iter().any(|one| !one.outgoing && one.subject == package.as_str()), "{up:?}");
@@ -96,7 +97,10 @@ async fn an_administrator_sees_over_the_wire_what_moves_and_within_which_terms()
     let request = ListQueuesRequest::default();
     let queue = client.clone().list_queues(request).await.unwrap().into_inner().queues.remove(0);
     let medium = queue.classes.iter().find(|class| class.priority() == Priority::Medium).unwrap();
-    assert!(medium.items >= 1 && medium.bytes > 0 && medium.open && medium.oldest_age.is_some(), "{medium:?}");
+    assert!(
+        medium.items >= 1 && medium.bytes > 0 && medium.open && medium.oldest_age.is_some(),
+        "{medium:?}"
+    );
     let first = queue.items.iter().find(|one| one.subject == package.as_str()).unwrap();
     assert_eq!((first.waits_for(), first.item.as_str()), (WaitReason::Nothing, item.item.as_str()));
 
@@ -170,9 +174,12 @@ async fn components_and_open_streams_are_told_and_who_watches_hears_again_and_ag
 async fn each_waiting_item_says_what_it_waits_for() {
     let (world, package) = queue::world().await;
     let inspect = Inspect::new(world.site.clone(), Lifecycle::new());
-    for (first, state) in
-        [(1, SendingState::Queued), (2, SendingState::Failed), (3, SendingState::Cancelled), (4, SendingState::Done)]
-    {
+    for (first, state) in [
+        (1, SendingState::Queued),
+        (2, SendingState::Failed),
+        (3, SendingState::Cancelled),
+        (4, SendingState::Done),
+    ] {
         queue::put(&world, "PAR", &package, queue::digest(first, 0), state).await;
     }
     let items = async |items_max: u32| -> Vec<WaitingItem> {
