@@ -12,9 +12,10 @@ use packhorse_proto::provider::v1::{
     courier_route_service_client::CourierRouteServiceClient, courier_service_client::CourierServiceClient,
     courier_volume_service_client::CourierVolumeServiceClient,
     distribution_point_service_client::DistributionPointServiceClient,
-    library_service_client::LibraryServiceClient, package_service_client::PackageServiceClient,
-    queue_service_client::QueueServiceClient, site_service_client::SiteServiceClient,
-    status_service_client::StatusServiceClient,
+    inspect_service_client::InspectServiceClient, library_service_client::LibraryServiceClient,
+    package_service_client::PackageServiceClient, queue_service_client::QueueServiceClient,
+    site_service_client::SiteServiceClient, status_service_client::StatusServiceClient,
+    support_service_client::SupportServiceClient,
 };
 use packhorse_runtime::{Caller, ChannelOptions, connect};
 use packhorse_trust::{Credentials, Name};
@@ -106,6 +107,14 @@ impl Session {
 
     pub(crate) fn courier_routes(&self) -> CourierRouteServiceClient<Channel> {
         CourierRouteServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn inspect(&self) -> InspectServiceClient<Channel> {
+        InspectServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn support(&self) -> SupportServiceClient<Channel> {
+        SupportServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(crate) fn status(&self) -> StatusServiceClient<Channel> {

@@ -5,6 +5,7 @@ pub(crate) mod advertisement;
 pub(crate) mod collection;
 pub(crate) mod content;
 pub(crate) mod courier;
+pub(crate) mod diagnosis;
 pub(crate) mod package;
 pub(crate) mod parcel;
 pub(crate) mod parse;
@@ -123,6 +124,10 @@ Examples:
     Status(status::StatusCommand),
     /// Status messages, oldest first
     Events(status::Events),
+    /// What the site server is doing at this moment: components, links, queues, streams
+    Inspect(diagnosis::Inspect),
+    /// Write one archive with what a stranger needs to diagnose this site, and no secrets
+    SupportBundle(diagnosis::SupportBundle),
     /// Write a shell's completion script
     #[command(after_help = "\
 Examples:

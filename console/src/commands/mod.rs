@@ -6,6 +6,7 @@ mod collection;
 mod content;
 mod courier;
 mod events;
+mod inspect;
 pub(crate) mod medium;
 mod package;
 mod progress;
@@ -13,6 +14,7 @@ mod queue;
 mod route;
 mod site;
 mod status;
+mod support;
 pub(crate) mod upload;
 mod watch;
 
@@ -55,6 +57,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), ConsoleError> {
         Command::Advertisement(command) => advertisement::advertisement(&session, command).await,
         Command::Queue(command) => queue::queue(&session, command).await,
         Command::Status(command) => status::status(&session, command).await,
+        Command::Inspect(asked) => inspect::inspect(&session, asked).await,
+        Command::SupportBundle(asked) => support::support_bundle(&session, asked).await,
         Command::Events(events) => events::events(&session, events).await,
         Command::Completions { shell } => completions(shell),
     }

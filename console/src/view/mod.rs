@@ -12,6 +12,7 @@ pub(crate) mod content;
 pub(crate) mod courier;
 pub(crate) mod done;
 pub(crate) mod event;
+pub(crate) mod inspect;
 pub(crate) mod label;
 pub(crate) mod package;
 pub(crate) mod package_progress;
@@ -19,6 +20,7 @@ pub(crate) mod parcel;
 pub(crate) mod queue;
 pub(crate) mod route;
 pub(crate) mod site;
+pub(crate) mod support;
 pub(crate) mod transfer;
 
 use std::io::{self, IsTerminal as _, Write as _};

@@ -8,6 +8,7 @@ mod packages;
 mod points;
 mod queue;
 mod statuses;
+mod support;
 mod uploads;
 
 use std::{fs, path::PathBuf, sync::Arc};
