@@ -4,14 +4,18 @@
 //! A bundle is for strangers. Whoever makes parts takes only what is public; everything passes a
 //! [`Redactor`](packhorse_domain::redact::Redactor) besides.
 
+mod agent;
 mod bundle;
+mod certificates;
 mod config;
 mod listing;
 mod machine;
 mod output;
 mod secrets;
 
+pub use agent::{Agent, agent};
 pub use bundle::{Archive, Bundle, Title};
+pub use certificates::certificates;
 pub use config::{ConfigError, config};
 pub use listing::listing;
 pub use machine::{add_machine, disk};
