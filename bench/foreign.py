@@ -4,7 +4,7 @@
 Nothing of Packhorse is used but what the server says of itself. Needs grpcio, grpcio-reflection and protobuf:
 
     pip install grpcio grpcio-reflection
-    python3 bench/inspect.py DIR/admin [HOST:PORT]
+    python3 bench/foreign.py DIR/admin [HOST:PORT]
 
 DIR/admin is an administrator's directory; without HOST:PORT the endpoint in its console.toml counts. Ends with an error if
 anything is not as a tool like grpcurl expects it.
