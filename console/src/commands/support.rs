@@ -21,7 +21,8 @@ pub(crate) async fn support_bundle(session: &Session, asked: SupportBundle) -> R
     let path = asked.out.unwrap_or_else(|| default_name(session.site()));
     let mut stop = pin!(interrupted());
     let written = tokio::select! {
-        // What was written goes with it.
+        // It listens before there is anything that must go.
+        biased;
         () = &mut stop => return Err(ConsoleError::Interrupted),
         written = collect(session, &path) => written?,
     };

@@ -153,7 +153,7 @@ fn a_bundle_that_is_stopped_leaves_nothing() -> Result<()> {
     let mut hierarchy = Hierarchy::for_test()?;
     hierarchy.central("CEN")?;
     let line = Line::start(free_port()?, hierarchy.port("CEN"))?;
-    line.limit(4_000);
+    line.limit(1_500);
     let place = hierarchy.scratch("place");
     fs::create_dir(&place)?;
     let mut child = Command::new(&hierarchy.binaries().packhorse)
@@ -163,9 +163,8 @@ fn a_bundle_that_is_stopped_leaves_nothing() -> Result<()> {
         .arg(place.join("site.tar.zst"))
         .stderr(Stdio::piped())
         .spawn()?;
-    hierarchy.wait_for("a part of the bundle", LIMIT, || {
-        let mut entries = fs::read_dir(&place)?.filter_map(Result::ok);
-        Ok(entries.any(|entry| entry.metadata().is_ok_and(|file| file.len() > 0)).then_some(()))
+    hierarchy.wait_for("the file that is being written", LIMIT, || {
+        Ok(fs::read_dir(&place)?.next().is_some().then_some(()))
     })?;
 
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("its number")?;
