@@ -5,6 +5,7 @@ use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, tim
 use clap::{Parser, Subcommand};
 use packhorse_cap_agent::{EnrollOptions, Settings, check, enroll, start};
 use packhorse_runtime::{Clock as _, Lifecycle, SystemClock, error_chain, telemetry};
+use packhorse_support::{Agent, agent, write_new};
 
 /// How long calls and fetches may take to end after the agent was told to stop.
 const GRACE: Duration = Duration::from_secs(20);
@@ -46,6 +47,15 @@ enum Command {
         #[arg(long)]
         check_config: bool,
     },
+    /// Write one archive with what a stranger needs to diagnose this agent, and no secrets.
+    SupportBundle {
+        /// The agent's directory.
+        #[arg(long)]
+        dir: PathBuf,
+        /// The file to write; one that is there is kept.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -78,6 +88,20 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             if enrolled.kept_settings {
                 writeln!(out, "cap.toml was there already and is unchanged")?;
             }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::SupportBundle { dir, out } => {
+            let facts = Agent {
+                program: "cap-agent",
+                version: env!("CARGO_PKG_VERSION"),
+                directory: &dir,
+                config: "cap.toml",
+                now: SystemClock.now(),
+            };
+            let archive = agent(facts, |_| {})?;
+            write_new(&out, &archive.bytes)?;
+            let (bytes, files) = (archive.bytes.len(), archive.files);
+            writeln!(std::io::stdout(), "wrote {}: {bytes} bytes, {files} files", out.display())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Serve { dir, check_config } => {

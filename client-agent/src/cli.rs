@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -16,6 +16,7 @@ use packhorse_runtime::{
     metrics::MetricsError,
     telemetry::{self, LogFormat, TelemetryConfig},
 };
+use packhorse_support::Agent;
 
 use crate::{
     agent,
@@ -79,6 +80,14 @@ enum Command {
         dir: PathBuf,
         advertisement: AdvertisementId,
     },
+    /// Write one archive with what a stranger needs to diagnose this agent, and no secrets.
+    SupportBundle {
+        #[arg(long)]
+        dir: PathBuf,
+        /// The file to write; one that is there is kept.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
     /// Supervise one program; the agent starts this by itself.
     #[command(hide = true)]
     Runner {
@@ -116,6 +125,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             writeln!(io::stdout(), "{advertisement} runs as soon as its content is here")?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::SupportBundle { dir, out } => support_bundle(&dir, &out),
         Command::Serve { dir, check_config: true, .. } => {
             let home = Home::at(&dir);
             let config = Config::load(&home.config())?;
@@ -134,6 +144,29 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn support_bundle(dir: &Path, out: &Path) -> anyhow::Result<ExitCode> {
+    let facts = Agent {
+        program: "client-agent",
+        version: env!("CARGO_PKG_VERSION"),
+        directory: dir,
+        config: "client.toml",
+        now: SystemClock.now(),
+    };
+    let archive = packhorse_support::agent(facts, |bundle| {
+        let ledger = read_snapshot(dir).map(|mut view| {
+            // What programs wrote is nobody's business.
+            view.advertisements.iter_mut().for_each(|row| row.output_tail.clear());
+            view
+        });
+        bundle.json_of("ledger.json", "What was offered, and what ran, without what programs wrote.", ledger);
+    })?;
+    packhorse_support::write_new(out, &archive.bytes)
+        .with_context(|| format!("cannot write {}", out.display()))?;
+    let (bytes, files) = (archive.bytes.len(), archive.files);
+    writeln!(io::stdout(), "wrote {}: {bytes} bytes, {files} files", out.display())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn serve(home: &Home, once: bool) -> anyhow::Result<ExitCode> {

@@ -13,9 +13,10 @@ use packhorse_proto::provider::v1::{
     courier_volume_service_client::CourierVolumeServiceClient,
     diagnosis_service_client::DiagnosisServiceClient,
     distribution_point_service_client::DistributionPointServiceClient,
-    library_service_client::LibraryServiceClient, log_service_client::LogServiceClient,
-    package_service_client::PackageServiceClient, queue_service_client::QueueServiceClient,
-    site_service_client::SiteServiceClient, status_service_client::StatusServiceClient,
+    inspect_service_client::InspectServiceClient, library_service_client::LibraryServiceClient,
+    log_service_client::LogServiceClient, package_service_client::PackageServiceClient,
+    queue_service_client::QueueServiceClient, site_service_client::SiteServiceClient,
+    status_service_client::StatusServiceClient, support_service_client::SupportServiceClient,
 };
 use packhorse_runtime::{Caller, ChannelOptions, connect};
 use packhorse_trust::{Credentials, Name};
@@ -148,6 +149,14 @@ impl Session {
 
     pub(crate) fn diagnosis(&self) -> DiagnosisServiceClient<Line> {
         DiagnosisServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn inspect(&self) -> InspectServiceClient<Line> {
+        InspectServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn support(&self) -> SupportServiceClient<Line> {
+        SupportServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(crate) fn status(&self) -> StatusServiceClient<Line> {

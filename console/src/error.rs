@@ -67,6 +67,10 @@ pub(crate) enum ConsoleError {
     /// The answer says what.
     #[error("not everything is as it should be")]
     Stands,
+    #[error("the support bundle cannot be written to {}", path.display())]
+    Bundle { path: PathBuf, source: io::Error },
+    #[error("stopped before the support bundle was whole; nothing is left of it")]
+    Interrupted,
     #[error("the answer cannot be written")]
     Output(#[source] io::Error),
 }
@@ -105,6 +109,8 @@ impl ConsoleError {
             | ConsoleError::NoRequest
             | ConsoleError::NotAdmitted(_)
             | ConsoleError::Stands
+            | ConsoleError::Bundle { .. }
+            | ConsoleError::Interrupted
             | ConsoleError::Output(_) => 1,
             ConsoleError::NotWritten { source, .. } => source.exit_code(),
         }
@@ -137,6 +143,9 @@ impl ConsoleError {
             }
             ConsoleError::ShellWords(_) => {
                 "as in: packhorse program set ID NAME --shell -- 'first && second'"
+            }
+            ConsoleError::Bundle { .. } => {
+                "name with --out a file that is not there yet in a directory where you may write"
             }
             ConsoleError::TokenFile { .. } => {
                 "name a file that is not there yet in a directory that is; the token that was made stays unused"
@@ -179,7 +188,10 @@ impl ConsoleError {
             ConsoleError::NotAdmitted(_) => {
                 "correct what is named above, and give the same command again: those that were admitted stay so"
             }
-            ConsoleError::Upload { .. } | ConsoleError::Stands | ConsoleError::Output(_) => return None,
+            ConsoleError::Upload { .. }
+            | ConsoleError::Stands
+            | ConsoleError::Interrupted
+            | ConsoleError::Output(_) => return None,
         };
         Some(text.to_owned())
     }

@@ -67,6 +67,8 @@ pub(crate) const RULES: Rules = &[
     ("/packhorse.provider.v1.AddressService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.StatusService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.QueueService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.InspectService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.SupportService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.LibraryService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.LogService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.CourierService/*", &[Role::Admin]),
@@ -194,6 +196,14 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
             provider::CourierRoutes::new(site.clone()),
         ))
         .add_service(api::queue_service_server::QueueServiceServer::new(provider::Queue::new(site.clone())))
+        .add_service(api::inspect_service_server::InspectServiceServer::new(provider::Inspect::new(
+            site.clone(),
+            lifecycle.clone(),
+        )))
+        .add_service(api::support_service_server::SupportServiceServer::new(provider::Support::new(
+            site.clone(),
+            lifecycle.clone(),
+        )))
         .add_service(api::status_service_server::StatusServiceServer::new(provider::Statuses::new(
             site.clone(),
             lifecycle.clone(),

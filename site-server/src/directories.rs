@@ -14,6 +14,10 @@ impl Directories {
         Directories { root: root.to_owned() }
     }
 
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Written last when a site is made: where it is, the site is whole.
     pub(crate) fn config(&self) -> PathBuf {
         self.root.join("site.toml")

@@ -27,6 +27,8 @@ mod sender;
 mod site;
 mod status;
 mod store;
+mod streams;
+pub mod support;
 #[cfg(test)]
 mod testing;
 mod trace;

@@ -10,11 +10,12 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use packhorse_domain::id::SiteCode;
-use packhorse_runtime::{SystemClock, error_chain};
+use packhorse_runtime::{Clock as _, SystemClock, error_chain};
 use packhorse_site_server::{
     app,
     config::Config,
     init::{Made, Plan, init},
+    support,
 };
 
 /// Site server of Packhorse: a site's database, its content, and its links to the parent and the children.
@@ -62,6 +63,20 @@ Examples:
         /// Check the settings, print those in effect, and leave
         #[arg(long)]
         check_config: bool,
+    },
+    /// Make a support bundle of a site whose server does not run
+    #[command(after_help = "\
+Examples:
+  site-server support-bundle /var/lib/packhorse --out site.tar.zst
+
+Of a server that runs, `packhorse support-bundle` makes a better one. The database is opened to read only, and nothing \
+is changed. What cannot be read is named in the bundle, and the rest is there. It has no keys, tokens or passwords in it.")]
+    SupportBundle {
+        /// The site's directory, as `init` made it
+        dir: PathBuf,
+        /// The file to write; one that is there is kept
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
     },
 }
 
@@ -129,6 +144,14 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Serve { dir, check_config: false } => runtime.block_on(app::serve_site(&dir)),
+        Command::SupportBundle { dir, out } => {
+            let archive = runtime.block_on(support::offline(&dir, SystemClock.now()))?;
+            packhorse_support::write_new(&out, &archive.bytes)
+                .with_context(|| format!("cannot write {}", out.display()))?;
+            let (bytes, files) = (archive.bytes.len(), archive.files);
+            writeln!(io::stdout(), "wrote {}: {bytes} bytes, {files} files", out.display())?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -27,6 +27,7 @@ use crate::{
     sender::{LinkView, Relays},
     status::Complaints,
     store::{Store, delegations, objects, settings},
+    streams::Streams,
 };
 
 /// Everything that more than one component needs. Shared by all of them, changed by none but through its methods.
@@ -67,6 +68,8 @@ pub(crate) struct Site {
     pub(crate) cap_inquiries: CapInquiries,
     /// What does not get on, for whoever asks.
     pub(crate) troubles: Troubles,
+    /// Who is connected for longer.
+    pub(crate) streams: Streams,
     pub(crate) opened_at: Timestamp,
 }
 
@@ -150,6 +153,7 @@ impl Site {
             complaints: Complaints::default(),
             care: Care::default(),
             staged: StagedTrees::default(),
+            streams: Streams::default(),
         })
     }
 

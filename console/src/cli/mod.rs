@@ -5,6 +5,7 @@ pub(crate) mod advertisement;
 pub(crate) mod collection;
 pub(crate) mod content;
 pub(crate) mod courier;
+pub(crate) mod diagnosis;
 pub(crate) mod log;
 pub(crate) mod package;
 pub(crate) mod parcel;
@@ -141,6 +142,10 @@ A change ends by itself, after 15 minutes if --for does not say otherwise, and w
 started again. What holds always is `telemetry.filter` in site.toml."
     )]
     LogLevel(log::LogLevels),
+    /// What the site server is doing at this moment: components, links, queues, streams
+    Inspect(diagnosis::Inspect),
+    /// Write one archive with what a stranger needs to diagnose this site, and no secrets
+    SupportBundle(diagnosis::SupportBundle),
     /// Write a shell's completion script
     #[command(after_help = "\
 Examples:

@@ -6,6 +6,7 @@ mod collection;
 mod content;
 mod courier;
 mod events;
+mod inspect;
 mod log;
 pub(crate) mod medium;
 mod package;
@@ -14,6 +15,7 @@ mod queue;
 mod route;
 mod site;
 mod status;
+mod support;
 pub(crate) mod upload;
 mod watch;
 mod why;
@@ -58,6 +60,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), ConsoleError> {
         Command::Queue(command) => queue::queue(&session, command).await,
         Command::Why(why) => why::why(&session, why).await,
         Command::Status(command) => status::status(&session, command).await,
+        Command::Inspect(asked) => inspect::inspect(&session, asked).await,
+        Command::SupportBundle(asked) => support::support_bundle(&session, asked).await,
         Command::Events(events) => events::events(&session, events).await,
         Command::LogLevel(levels) => log::log_level(&session, levels).await,
         Command::Completions { shell } => completions(shell),

@@ -13,6 +13,7 @@ pub(crate) mod courier;
 pub(crate) mod custody;
 pub(crate) mod done;
 pub(crate) mod event;
+pub(crate) mod inspect;
 pub(crate) mod label;
 pub(crate) mod log;
 pub(crate) mod package;
@@ -21,6 +22,7 @@ pub(crate) mod parcel;
 pub(crate) mod queue;
 pub(crate) mod route;
 pub(crate) mod site;
+pub(crate) mod support;
 pub(crate) mod transfer;
 pub(crate) mod why;
 

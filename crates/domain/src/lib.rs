@@ -23,6 +23,7 @@ pub mod parcel;
 pub mod priority;
 pub mod queue;
 pub mod reconcile;
+pub mod redact;
 pub mod run;
 pub mod sendings;
 pub mod settled;

@@ -3,12 +3,16 @@
 //!
 //! Who goes next is decided by the link itself; an order only changes what the link is told of an item.
 
+mod wait;
+
 use std::{fmt, str::FromStr};
 
 use crate::{
     Priority,
     link::{ItemId, OutItem, Stage},
 };
+
+pub use wait::{Wait, WaitFacts};
 
 /// What an administrator wants of an item on one link. The default is what nobody asked for anything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

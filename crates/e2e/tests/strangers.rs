@@ -190,7 +190,16 @@ fn an_administrator_finds_every_service_by_reflection() -> Result<()> {
         }
     })?;
 
-    for role in ["Package", "Collection", "Advertisement", "DistributionPoint", "Site", "Status"] {
+    for role in [
+        "Package",
+        "Collection",
+        "Advertisement",
+        "DistributionPoint",
+        "Site",
+        "Status",
+        "Inspect",
+        "Support",
+    ] {
         let name = format!("packhorse.provider.v1.{role}Service");
         assert!(services.contains(&name), "{name} is missing in {services:?}");
     }

@@ -11,6 +11,7 @@ mod error;
 mod lifecycle;
 pub mod metrics;
 mod quic;
+pub mod recent;
 mod serve;
 pub mod telemetry;
 mod tls;
@@ -30,4 +31,4 @@ pub use quic::{
 pub use serve::{ConnectionInfo, ServeError, ServerOptions, Services, serve};
 pub use tls::{Caller, ServerTls, TlsError};
 pub use wire::{CongestionControl, Dialled, Wire};
-pub use worker::{Next, Waker, Worker, WorkerStatus};
+pub use worker::{Next, NextWake, WakeReason, Waker, Worker, WorkerStatus};

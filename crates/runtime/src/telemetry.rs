@@ -111,6 +111,7 @@ pub fn init(config: &TelemetryConfig) -> Result<TelemetryGuard, TelemetryError> 
         (None, LogFormat::Text) => lines.with_ansi(false).boxed(),
         (None, LogFormat::Json) => lines.json().flatten_event(true).boxed(),
     };
+    let lines = lines.and_then(crate::recent::layer());
     let provider = provider(config)?;
     let subscriber = Registry::default().with(lines.with_filter(filter)).with(traces(&provider));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::AlreadySet)?;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use packhorse_domain::Timestamp;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -53,11 +53,37 @@ pub struct WorkerStatus {
     pub steps: u64,
     /// Those of them that failed.
     pub failures: u64,
+    /// When the last step ended.
     pub last_step: Option<Timestamp>,
+    /// How long the last step took.
+    pub last_step_took: Option<Duration>,
+    /// Since when a step runs; `None`: it sleeps.
+    pub running_since: Option<Timestamp>,
+    /// When it looks again if nobody wakes it; `None`: a step runs, or it is about to.
+    pub next_wake: Option<NextWake>,
     /// Failures since the last step that succeeded.
     pub consecutive_errors: u32,
     /// The newest failure with its causes; kept after the worker recovered.
     pub last_error: Option<String>,
+    pub last_error_at: Option<Timestamp>,
+}
+
+/// When a sleeping worker looks again, and what that follows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextWake {
+    pub at: Timestamp,
+    pub reason: WakeReason,
+}
+
+/// Why a worker looks again at a certain time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WakeReason {
+    /// It had nothing to do, and its period ends then. A wake-up comes first.
+    Period,
+    /// Its last step asked for that time. A wake-up comes first.
+    Asked,
+    /// Its last step failed, and no wake-up comes before that time.
+    Backoff,
 }
 
 /// A worker's status where the worker writes it and others read it.
@@ -84,6 +110,22 @@ impl Waker {
     }
 }
 
+/// When a step ended and how long it took.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    at: Timestamp,
+    took: Duration,
+}
+
+impl WorkerStatus {
+    fn ended(&mut self, ended: Ended) {
+        self.steps += 1;
+        self.running_since = None;
+        self.last_step = Some(ended.at);
+        self.last_step_took = Some(ended.took);
+    }
+}
+
 impl StatusCell {
     pub(crate) fn new(name: &'static str) -> Self {
         StatusCell(Arc::new(Mutex::new(WorkerStatus {
@@ -91,8 +133,12 @@ impl StatusCell {
             steps: 0,
             failures: 0,
             last_step: None,
+            last_step_took: None,
+            running_since: None,
+            next_wake: None,
             consecutive_errors: 0,
             last_error: None,
+            last_error_at: None,
         })))
     }
 
@@ -104,21 +150,30 @@ impl StatusCell {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn succeeded(&self, at: Timestamp) -> u32 {
+    fn begun(&self, at: Timestamp) {
         let mut status = self.lock();
-        status.steps += 1;
-        status.last_step = Some(at);
+        status.running_since = Some(at);
+        status.next_wake = None;
+    }
+
+    fn succeeded(&self, ended: Ended) -> u32 {
+        let mut status = self.lock();
+        status.ended(ended);
         std::mem::take(&mut status.consecutive_errors)
     }
 
-    fn failed(&self, at: Timestamp, error: String) -> u32 {
+    fn failed(&self, ended: Ended, error: String) -> u32 {
         let mut status = self.lock();
-        status.steps += 1;
+        status.ended(ended);
         status.failures += 1;
-        status.last_step = Some(at);
         status.last_error = Some(error);
+        status.last_error_at = Some(ended.at);
         status.consecutive_errors = status.consecutive_errors.saturating_add(1);
         status.consecutive_errors
+    }
+
+    fn sleeps(&self, wake: Option<NextWake>) {
+        self.lock().next_wake = wake;
     }
 }
 
@@ -127,8 +182,13 @@ pub(crate) async fn run_worker<W: Worker>(mut worker: W, around: Surroundings) {
     while !around.stop.is_cancelled() {
         // Its target keeps this span out of exported traces: it only puts the component's name on log lines.
         let span = tracing::info_span!(target: crate::telemetry::COMPONENT, "step", component = W::NAME);
+        let began = Instant::now();
+        around.status.begun(around.clock.now());
         let result = worker.step().instrument(span.clone()).await;
-        match span.in_scope(|| record::<W>(&around, result)) {
+        let ended = Ended { at: around.clock.now(), took: began.elapsed() };
+        let pause = span.in_scope(|| record::<W>(&around.status, ended, result));
+        around.status.sleeps(next_wake(pause, W::PERIOD, ended.at));
+        match pause {
             Pause::None => tokio::task::yield_now().await,
             Pause::UntilWoken(longest) => tokio::select! {
                 () = around.stop.cancelled() => {}
@@ -145,18 +205,17 @@ pub(crate) async fn run_worker<W: Worker>(mut worker: W, around: Surroundings) {
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pause {
     None,
     UntilWoken(Duration),
     Full(Duration),
 }
 
-fn record<W: Worker>(around: &Surroundings, result: Result<Next, W::Error>) -> Pause {
-    let now = around.clock.now();
+fn record<W: Worker>(status: &StatusCell, ended: Ended, result: Result<Next, W::Error>) -> Pause {
     match result {
         Ok(next) => {
-            let failures = around.status.succeeded(now);
+            let failures = status.succeeded(ended);
             if failures > 0 {
                 tracing::info!(failures, "works again");
             }
@@ -169,12 +228,23 @@ fn record<W: Worker>(around: &Surroundings, result: Result<Next, W::Error>) -> P
         }
         Err(error) => {
             let text = error_chain(&error);
-            let failures = around.status.failed(now, text.clone());
+            let failures = status.failed(ended, text.clone());
             let pause = backoff(failures);
             tracing::warn!(error = text, failures, pause_ms = pause.as_millis(), "step failed");
             Pause::Full(pause)
         }
     }
+}
+
+/// When a worker that pauses from now on looks again by itself. `None`: at once.
+fn next_wake(pause: Pause, period: Duration, now: Timestamp) -> Option<NextWake> {
+    let (after, reason) = match pause {
+        Pause::None => return None,
+        Pause::UntilWoken(longest) if longest < period => (longest, WakeReason::Asked),
+        Pause::UntilWoken(longest) => (longest, WakeReason::Period),
+        Pause::Full(length) => (length, WakeReason::Backoff),
+    };
+    Some(NextWake { at: now.plus(after), reason })
 }
 
 fn backoff(failures: u32) -> Duration {
@@ -191,5 +261,20 @@ mod tests {
         let pauses: Vec<u128> = [1, 2, 3, 7, 8, 9, u32::MAX].map(|n| backoff(n).as_millis()).into();
 
         assert_eq!(pauses, [250, 500, 1000, 16_000, 30_000, 30_000, 30_000]);
+    }
+
+    #[test]
+    fn when_it_looks_again_says_why() {
+        let period = Duration::from_secs(10);
+        let wake = |pause| next_wake(pause, period, Timestamp(5)).map(|wake| (wake.at.0, wake.reason));
+
+        for (pause, expected) in [
+            (Pause::None, None),
+            (Pause::UntilWoken(period), Some((10_000_005, WakeReason::Period))),
+            (Pause::UntilWoken(Duration::from_secs(3)), Some((3_000_005, WakeReason::Asked))),
+            (Pause::Full(Duration::from_secs(30)), Some((30_000_005, WakeReason::Backoff))),
+        ] {
+            assert_eq!(wake(pause), expected, "{pause:?}");
+        }
     }
 }

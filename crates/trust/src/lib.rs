@@ -15,6 +15,7 @@ pub mod signing;
 pub mod token;
 
 pub use authority::{Authority, AuthorityError};
+pub use certificate::{CertificateFacts, certificate_facts};
 pub use chain::TrustStore;
 pub use credentials::{Credentials, CredentialsError};
 pub use error::TrustError;

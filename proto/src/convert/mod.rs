@@ -18,6 +18,7 @@ mod queue;
 mod receipt;
 mod reconcile;
 mod status;
+pub mod time;
 
 use std::{error::Error, str::FromStr};
 

@@ -1,6 +1,9 @@
 //! How items of a queue stand.
 
-use packhorse_domain::{link::ItemKind, queue::State};
+use packhorse_domain::{
+    link::ItemKind,
+    queue::{State, Wait},
+};
 
 use super::ConvertError;
 use crate::provider::v1 as wire;
@@ -31,6 +34,22 @@ impl TryFrom<wire::QueueState> for State {
     fn try_from(state: wire::QueueState) -> Result<Self, ConvertError> {
         let known = State::ALL.into_iter().find(|known| wire::QueueState::from(*known) == state);
         known.ok_or(ConvertError::Unknown { field: "state", value: state.into() })
+    }
+}
+
+impl From<Wait> for wire::WaitReason {
+    fn from(wait: Wait) -> Self {
+        match wait {
+            Wait::Nothing => wire::WaitReason::Nothing,
+            Wait::Turn => wire::WaitReason::Turn,
+            Wait::Peer => wire::WaitReason::Peer,
+            Wait::Link => wire::WaitReason::Link,
+            Wait::Hour => wire::WaitReason::Hour,
+            Wait::Budget => wire::WaitReason::Budget,
+            Wait::Release => wire::WaitReason::Release,
+            Wait::Courier => wire::WaitReason::Courier,
+            Wait::Retry => wire::WaitReason::Retry,
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
         caps::{self, CapRow},
         points::{self, PointRow},
     },
+    streams::StreamGuard,
     trace,
 };
 
@@ -35,7 +36,7 @@ const NOTE_PRESENCE: Duration = Duration::from_secs(20);
 
 pub(super) async fn serve(
     inbox: &InboxManager,
-    cap: PointName,
+    (cap, open): (PointName, StreamGuard),
     mut requests: Streaming<FeedRequest>,
 ) -> Result<ReceiverStream<Result<FeedResponse, Status>>, Status> {
     let first = tokio::time::timeout(HELLO_TIMEOUT, requests.next())
@@ -84,6 +85,7 @@ pub(super) async fn serve(
         }
     };
     inbox.lifecycle.spawn_finite("cap-feed", async move {
+        let _open = open;
         let result = tokio::select! {
             result = sends => result,
             result = follow(site, &cap, cursor, requests) => result,

@@ -16,7 +16,11 @@ use packhorse_runtime::{Lifecycle, peer};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{monitor::Wakers, site::Site};
+use crate::{
+    monitor::Wakers,
+    site::Site,
+    streams::{StreamKind, wire_of},
+};
 
 /// Serves `CapService`.
 #[derive(Debug, Clone)]
@@ -35,8 +39,9 @@ impl CapService for InboxManager {
         request: Request<Streaming<FeedRequest>>,
     ) -> Result<Response<Self::FeedStream>, Status> {
         let cap = caller(&request)?;
-        let requests = request.into_inner();
-        feed::serve(self, cap, requests).await.map(Response::new)
+        let open =
+            self.site.streams.open(StreamKind::CapFeed, peer(&request)?, wire_of(&request), self.site.now());
+        feed::serve(self, (cap, open), request.into_inner()).await.map(Response::new)
     }
 
     async fn submit_reports(

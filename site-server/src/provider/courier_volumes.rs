@@ -10,7 +10,7 @@ use packhorse_proto::provider::v1::{
     KeepVolumeRequest, KeepVolumeResponse, ReadVolumeRequest, ReadVolumeResponse, TakeVolumeRequest,
     TakeVolumeResponse, courier_volume_service_server::CourierVolumeService,
 };
-use packhorse_runtime::Lifecycle;
+use packhorse_runtime::{Lifecycle, peer};
 use tokio::{
     io::AsyncReadExt as _,
     sync::{mpsc, oneshot},
@@ -31,6 +31,7 @@ use crate::{
     },
     error::Error,
     site::Site,
+    streams::{StreamGuard, StreamKind, wire_of},
 };
 
 /// Messages that wait to be sent.
@@ -47,6 +48,11 @@ pub(crate) struct CourierVolumes {
 impl CourierVolumes {
     pub(crate) fn new(site: Arc<Site>, lifecycle: Lifecycle) -> Self {
         CourierVolumes { site, lifecycle }
+    }
+
+    fn open<T>(&self, request: &Request<T>) -> Result<StreamGuard, Status> {
+        let (streams, now) = (&self.site.streams, self.site.now());
+        Ok(streams.open(StreamKind::CourierVolume, peer(request)?, wire_of(request), now))
     }
 
     /// Does it to its end, whether or not somebody waits for that.
@@ -164,6 +170,7 @@ impl CourierVolumeService for CourierVolumes {
         &self,
         request: Request<ReadVolumeRequest>,
     ) -> Result<Response<Self::ReadVolumeStream>, Status> {
+        let open = self.open(&request)?;
         let asked = request.into_inner();
         let (id, volume) = (find(&self.site, &asked.parcel).await?, number(asked.volume)?);
         let (answers, heard) = mpsc::channel(WAITING);
@@ -174,7 +181,7 @@ impl CourierVolumeService for CourierVolumes {
                 drop(answers.send(Err(error.into())).await);
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(heard))))
+        Ok(Response::new(Box::pin(open.over(ReceiverStream::new(heard)))))
     }
 
     async fn keep_volume(
@@ -195,6 +202,7 @@ impl CourierVolumeService for CourierVolumes {
         &self,
         request: Request<Streaming<TakeVolumeRequest>>,
     ) -> Result<Response<TakeVolumeResponse>, Status> {
+        let _open = self.open(&request)?;
         let mut requests = request.into_inner();
         let (brought, file) = Brought::begin(&self.site)?;
         take_in(&self.site, &mut requests, brought.path().to_owned(), file).await?;

@@ -41,7 +41,7 @@ impl Libraries {
         Libraries { site }
     }
 
-    async fn usage(&self) -> Result<GetUsageResponse, Error> {
+    pub(crate) async fn usage(&self) -> Result<GetUsageResponse, Error> {
         let site = &*self.site;
         let mut tx = site.store.read().await?;
         let mut named: BTreeMap<Digest, VersionUsage> = BTreeMap::new();

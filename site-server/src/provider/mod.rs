@@ -11,6 +11,7 @@ mod courier_routes;
 mod courier_volumes;
 mod couriers;
 mod diagnoses;
+mod inspect;
 mod library;
 mod logs;
 mod packages;
@@ -19,6 +20,7 @@ mod programs;
 mod queue;
 mod sites;
 mod statuses;
+mod support;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -39,6 +41,7 @@ pub(crate) use courier_routes::CourierRoutes;
 pub(crate) use courier_volumes::CourierVolumes;
 pub(crate) use couriers::Couriers;
 pub(crate) use diagnoses::Diagnoses;
+pub(crate) use inspect::{Inspect, Inspected};
 pub(crate) use library::Libraries;
 pub(crate) use logs::Logs;
 pub(crate) use packages::Packages;
@@ -46,6 +49,7 @@ pub(crate) use points::{CAP_PRESENT, DistributionPoints};
 pub(crate) use queue::{Queue, list as list_queue};
 pub(crate) use sites::Sites;
 pub(crate) use statuses::Statuses;
+pub(crate) use support::Support;
 
 /// A field that is off; `reason` says what is wrong with it and what to do.
 fn invalid(field: &str, reason: impl Display) -> Error {

@@ -79,7 +79,7 @@ impl Statuses {
         Ok(GetAdvertisementStatusResponse { clients, held_back })
     }
 
-    async fn site(&self) -> Result<GetSiteStatusResponse, Error> {
+    pub(crate) async fn site(&self) -> Result<GetSiteStatusResponse, Error> {
         let site = &*self.site;
         let library = site.library.clone();
         let library_bytes = tokio::task::spawn_blocking(move || library.disk_bytes()).await?;

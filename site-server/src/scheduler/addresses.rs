@@ -176,6 +176,11 @@ pub(crate) async fn state(
     Ok((moment(&zone, now), spent))
 }
 
+/// Which hour it is at an address.
+pub(crate) fn hour(address: &Address, now: Timestamp) -> LocalHour {
+    moment(&zone_of(address), now).hour
+}
+
 /// A zone by its IANA name, in any case; gives the name as it is written.
 pub(crate) fn zone_name(text: &str) -> Option<String> {
     let zone = TimeZone::get(text).ok()?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use packhorse_domain::link::Frame;
 use packhorse_proto::link::v1::{ExchangeRequest, ExchangeResponse, link_service_server::LinkService};
-use packhorse_runtime::{ConnectionInfo, Lifecycle, peer};
+use packhorse_runtime::{Lifecycle, peer};
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
@@ -19,6 +19,7 @@ use crate::{
     },
     site::Site,
     store::neighbours::{self, Relation},
+    streams::{StreamKind, wire_of},
 };
 
 /// Serves `LinkService`.
@@ -45,9 +46,10 @@ impl LinkService for LinkServer {
         if !children.contains(&child) {
             return Err(Status::permission_denied(format!("{child} is not a child of {}", self.site.code())));
         }
-        let counter =
-            request.extensions().get::<ConnectionInfo>().map(|info| info.counter.clone()).unwrap_or_default();
+        let counter = wire_of(&request);
         let lane_of = session_of(request.metadata())?;
+        let kind = if lane_of.is_some() { StreamKind::Lane } else { StreamKind::Link };
+        let open = self.site.streams.open(kind, peer(&request)?, counter.clone(), self.site.now());
         let frames = request.into_inner().map(|message| message.map(|message| message.frame));
         let inbound = read_frames(&self.lifecycle, frames);
         let (outbound, answers) = mpsc::channel(OUTBOUND_FRAMES_MAX);
@@ -58,7 +60,7 @@ impl LinkService for LinkServer {
             let door = door.ok_or_else(|| Status::permission_denied("that session is over"))?;
             door.admit(session)?;
             door.enter(Line { counter, inbound, outbound })?;
-            return Ok(Response::new(Box::pin(answers)));
+            return Ok(Response::new(Box::pin(open.over(answers))));
         }
         let line = Line { counter, inbound, outbound };
         let session = Session::new(self.site.clone(), child, Relation::Child, &self.wakers, &line);
@@ -70,6 +72,6 @@ impl LinkService for LinkServer {
             }
         });
         let end = futures::stream::once(failure).filter_map(|end| end.ok().map(Err));
-        Ok(Response::new(Box::pin(answers.chain(end))))
+        Ok(Response::new(Box::pin(open.over(answers.chain(end)))))
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     },
     site::Site,
     store::neighbours::Relation,
+    streams::StreamKind,
 };
 
 const RETRY_FIRST: Duration = Duration::from_millis(500);
@@ -175,6 +176,8 @@ async fn attempt(
     };
     let answers = answers.into_inner().map(|message| message.map(|message| message.frame));
     let inbound = read_frames(lifecycle, answers);
+    let server = Name::of_site(parent.clone(), parent);
+    let _open = site.streams.open(StreamKind::Link, &server, counter.clone(), site.now());
     let line = Line { counter, inbound, outbound };
     let session = Session::new(site.clone(), parent.clone(), Relation::Parent, wakers, &line);
     let opener = Opener {

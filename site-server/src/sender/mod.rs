@@ -67,6 +67,10 @@ pub(crate) struct LinkView {
     pub(crate) udp_failed_at: Option<Timestamp>,
     /// The address by which the peer was dialled, if this side dialled.
     pub(crate) address: Option<AddressName>,
+    /// Of the protocol, as both sides agreed on it; 0 before the peer's first hello.
+    pub(crate) revision: u32,
+    /// What both sides can.
+    pub(crate) features: Vec<String>,
     /// What the line was seen to do.
     pub(crate) gauges: Gauges,
     pub(crate) last_error: String,

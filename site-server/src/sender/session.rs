@@ -274,7 +274,8 @@ impl Session {
         let (mut incoming, mut outgoing) = (Vec::new(), Vec::new());
         for event in events {
             match event {
-                Event::PeerHello { epoch, lanes, .. } => {
+                Event::PeerHello { revision, features, epoch, lanes } => {
+                    self.view(|view| (view.revision, view.features) = (revision, features));
                     self.lanes.offered(lanes);
                     self.met(&epoch).await?;
                     self.repair.begin(&mut self.link).await?;

@@ -48,7 +48,7 @@ impl SendingState {
         matches!(self, SendingState::Queued | SendingState::Failed)
     }
 
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             SendingState::Queued => "queued",
             SendingState::Done => "done",

@@ -14,6 +14,7 @@ pub(crate) mod contents;
 pub(crate) mod counts;
 pub(crate) mod couriers;
 pub(crate) mod delegations;
+pub(crate) mod diagnosis;
 pub(crate) mod neighbours;
 pub(crate) mod objects;
 pub(crate) mod offers;
@@ -89,6 +90,22 @@ impl Store {
         schema::migrate(&writer, path).await?;
         let readers = SqlitePoolOptions::new().max_connections(4).connect_lazy_with(options.read_only(true));
         Ok(Store { writer, readers, committed: Arc::new(Notify::new()) })
+    }
+
+    /// Opens the database of a site whose server does not run, without changing anything of it or beside it.
+    pub(crate) async fn open_read_only(path: &Path) -> Result<Store, StoreError> {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let has_log = std::fs::metadata(log).is_ok_and(|file| file.len() > 0);
+        // Without a log there is nothing but the file, and nobody has it open.
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .immutable(!has_log)
+            .busy_timeout(Duration::from_secs(2));
+        let readers = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
+        let readers = readers.map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
+        Ok(Store { writer: readers.clone(), readers, committed: Arc::new(Notify::new()) })
     }
 
     /// Begins a transaction that may write. There is one at a time; others wait for it.

@@ -24,6 +24,11 @@ const MIGRATIONS: [(i64, &str, &str); 12] = [
     (12, "courier route changes", include_str!("../../migrations/0012_courier_route_changes.sqlite.sql")),
 ];
 
+/// The newest schema that this program knows.
+pub(super) fn newest() -> i64 {
+    MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or_default()
+}
+
 pub(super) async fn migrate(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {
     let migrations = MIGRATIONS
         .into_iter()

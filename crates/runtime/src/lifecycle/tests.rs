@@ -14,7 +14,10 @@ use packhorse_domain::Timestamp;
 use tokio::{sync::mpsc, time::Instant};
 
 use super::*;
-use crate::{clock::ManualClock, worker::Next};
+use crate::{
+    clock::ManualClock,
+    worker::{Next, NextWake, WakeReason},
+};
 
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -86,6 +89,10 @@ async fn failures_back_off_until_a_step_succeeds_and_the_status_tells() {
     assert_eq!(failing[0].consecutive_errors, 3);
     assert_eq!(failing[0].last_error.as_deref(), Some("the disk is full"));
     assert_eq!(failing[0].last_step, Some(Timestamp(7)));
+    assert_eq!(failing[0].last_error_at, Some(Timestamp(7)));
+    assert!(failing[0].last_step_took.is_some() && failing[0].running_since.is_none());
+    let wake = NextWake { at: Timestamp(1_000_007), reason: WakeReason::Backoff };
+    assert_eq!(failing[0].next_wake, Some(wake));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(lifecycle.statuses()[0].consecutive_errors, 0);
     assert_eq!(lifecycle.statuses()[0].last_error.as_deref(), Some("the disk is full"));

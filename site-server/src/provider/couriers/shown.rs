@@ -14,11 +14,7 @@ use crate::{
 };
 
 /// A parcel as people see it; in lists without its items.
-pub(in crate::provider) async fn shown(
-    site: &Site,
-    id: &ParcelId,
-    with_items: bool,
-) -> Result<Parcel, Error> {
+pub(crate) async fn shown(site: &Site, id: &ParcelId, with_items: bool) -> Result<Parcel, Error> {
     let mut tx = site.store.read().await?;
     let row = parcels::get(&mut tx, id).await?.ok_or_else(|| unknown(&id.to_string()))?;
     let sites = parcels::sites(&mut tx, id).await?;

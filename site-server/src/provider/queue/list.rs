@@ -38,8 +38,9 @@ pub(crate) async fn list(site: &Site, asked: &ListQueueRequest) -> Result<ListQu
     let mut board = Board::load(site, &mut tx).await?;
     let mut entries = board.bundles(&mut tx).await?;
     let mut more = HashSet::new();
+    let limit = if asked.all { OBJECTS_SHOWN_OF_ALL } else { OBJECTS_SHOWN };
     for neighbour in &neighbours {
-        let (objects, has_more) = waiting_objects(&mut tx, neighbour, asked.all).await?;
+        let (objects, has_more) = waiting_objects(&mut tx, neighbour, limit).await?;
         for object in objects {
             entries.push(board.object(&neighbour.code, &object)?);
         }
@@ -76,12 +77,11 @@ fn is_of_interest(entry: &Entry) -> bool {
 }
 
 /// The oldest of the objects that the neighbour lacks. True: there are more.
-async fn waiting_objects(
+pub(in crate::provider) async fn waiting_objects(
     tx: &mut Tx,
     neighbour: &Neighbour,
-    all: bool,
+    limit: usize,
 ) -> Result<(Vec<StoredObject>, bool), Error> {
-    let limit = if all { OBJECTS_SHOWN_OF_ALL } else { OBJECTS_SHOWN };
     let direction = scheduler::direction(neighbour.relation);
     let mut objects = objects::lacking(tx, &neighbour.code, direction, limit + 1).await?;
     let has_more = objects.len() > limit;
@@ -99,7 +99,10 @@ async fn waiting_objects(
 
 /// As the link chooses: by class, then rank, then objects before bundles, then what is needed first, then the oldest.
 /// What comes in stands below.
-fn in_order(mut entries: Vec<Entry>, deadlines: &HashMap<String, Timestamp>) -> Vec<Entry> {
+pub(in crate::provider) fn in_order(
+    mut entries: Vec<Entry>,
+    deadlines: &HashMap<String, Timestamp>,
+) -> Vec<Entry> {
     entries.sort_by_key(|entry| {
         // Of an object the subject is no package's id.
         let deadline = deadlines.get(&entry.subject).copied().unwrap_or(Timestamp(i64::MAX));
@@ -123,7 +126,7 @@ fn header(peer: &SiteCode, view: &LinkView, entries: &[Entry]) -> QueueLink {
     }
 }
 
-fn left(entry: &Entry) -> u64 {
+pub(in crate::provider) fn left(entry: &Entry) -> u64 {
     entry.total.saturating_sub(entry.done)
 }
 

@@ -1,7 +1,7 @@
 //! The queue of each link: what waits, and what administrators want of it.
 
 mod change;
-mod list;
+pub(super) mod list;
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl Queue {
 }
 
 /// The neighbour that was named, or all of them.
-async fn neighbours(site: &Site, tx: &mut Tx, peer: &str) -> Result<Vec<Neighbour>, Error> {
+pub(super) async fn neighbours(site: &Site, tx: &mut Tx, peer: &str) -> Result<Vec<Neighbour>, Error> {
     let all = neighbours::list(tx).await?;
     if peer.is_empty() {
         return Ok(all);

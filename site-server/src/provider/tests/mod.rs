@@ -2,12 +2,14 @@
 
 mod addresses;
 mod enrolment;
+mod inspect;
 mod logs;
 mod offers;
 mod packages;
 mod points;
 mod queue;
 mod statuses;
+mod support;
 mod uploads;
 
 use std::{fs, path::PathBuf, sync::Arc};

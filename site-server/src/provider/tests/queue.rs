@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// A digest that begins with this byte, and ends with that one.
-fn digest(first: u8, last: u8) -> Digest {
+pub(super) fn digest(first: u8, last: u8) -> Digest {
     let mut bytes = [first; 32];
     bytes[31] = last;
     bytes[15] = last;
@@ -38,7 +38,7 @@ fn digest(first: u8, last: u8) -> Digest {
 }
 
 /// A central site with the children PAR and LYO, and a package; its objects are with the children already.
-async fn world() -> (World, String) {
+pub(super) async fn world() -> (World, String) {
     let world = World::new().await;
     let package = id_of(&world.package().await).to_string();
     let mut tx = world.site.store.begin().await.unwrap();
@@ -55,7 +55,7 @@ async fn world() -> (World, String) {
     (world, package)
 }
 
-async fn put(world: &World, peer: &str, package: &str, digest: Digest, state: SendingState) {
+pub(super) async fn put(world: &World, peer: &str, package: &str, digest: Digest, state: SendingState) {
     world.clock.advance(std::time::Duration::from_secs(1));
     let now = world.site.now();
     let bundle = BundleRow {
