@@ -15,6 +15,7 @@ mod distribution;
 mod enroll;
 mod error;
 mod inbox;
+mod kills;
 mod monitor;
 mod offer;
 mod provider;

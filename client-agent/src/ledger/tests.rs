@@ -23,6 +23,7 @@ fn run_of(advertisement: &str, state: RunState) -> RunRecord {
         package: "CEN00001".parse().unwrap(),
         program: "install".parse().unwrap(),
         source_version: 2,
+        release: 4,
         state,
         attempts: 1,
         idempotent: true,
@@ -57,6 +58,7 @@ fn a_ledger_keeps_everything_over_a_restart() {
         trust_version: 3,
         releases: BTreeMap::from([("CEN00001".parse().unwrap(), 4)]),
         instruction: Some(Digest([9; 32])),
+        ..Seen::default()
     };
     let run = run_of("CEN20001", RunState::Open);
     {
@@ -88,7 +90,7 @@ fn high_water_marks_never_go_down() {
         serial: n,
         trust_version: n,
         releases: BTreeMap::from([(package.clone(), release)]),
-        instruction: None,
+        ..Seen::default()
     };
 
     ledger.adopt(&seen(5, 5)).unwrap();

@@ -13,6 +13,7 @@ pub mod digest;
 pub mod distribution;
 pub mod id;
 pub mod instruction;
+pub mod kill;
 pub mod link;
 pub mod object;
 pub mod offer;

@@ -9,6 +9,7 @@ mod collection;
 pub mod courier;
 mod fact;
 mod instruction;
+mod kill;
 mod link;
 mod object;
 mod package;

@@ -10,6 +10,7 @@ mod collections;
 mod courier_routes;
 mod courier_volumes;
 mod couriers;
+mod kills;
 mod library;
 mod packages;
 mod points;

@@ -239,7 +239,7 @@ pub(crate) fn object_item(object: &StoredObject) -> Result<OutItem, Error> {
 fn object_priority(object: &StoredObject) -> Result<Priority, Error> {
     Ok(match object.kind {
         // Without its distribution a package that came would seem to be wanted by nobody.
-        ObjectKind::Trust | ObjectKind::Site | ObjectKind::Distribution => Priority::High,
+        ObjectKind::Trust | ObjectKind::Site | ObjectKind::Distribution | ObjectKind::Kill => Priority::High,
         ObjectKind::Advertisement if !object.deleted => {
             record::read::<wire::Advertisement, Advertisement>(object)?.priority
         }
