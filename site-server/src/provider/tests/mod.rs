@@ -2,6 +2,7 @@
 
 mod addresses;
 mod enrolment;
+mod kills;
 mod offers;
 mod packages;
 mod points;
