@@ -86,6 +86,7 @@ fn wrong_arguments_are_usage_errors_with_what_was_expected() {
         (&["site", "token", "paris"], "3 characters A-Z 0-9"),
         (&["site", "token", "PAR", "--valid", "24"], "24h"),
         (&["courier", "create"], "--to"),
+        (&["courier", "create", "--subtree", "lyon"], "3 characters A-Z 0-9"),
         (&["courier", "plan", "--to", "LYO", "--volume-size", "4"], "650MB"),
         (&["courier", "write", "3fa2bc91", "usb"], "absolute path"),
         (&["courier", "show", "parcel"], "packhorse courier list"),
