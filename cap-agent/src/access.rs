@@ -140,7 +140,8 @@ fn check_open_to_clients(name: &str) -> Result<(), Status> {
             | FileName::Delegation(_)
             | FileName::Offer(_)
             | FileName::Package(_)
-            | FileName::Points(_),
+            | FileName::Points(_)
+            | FileName::Kill { .. },
         ) => Ok(()),
         Some(FileName::Instruction(_)) => {
             Err(Status::permission_denied("an instruction is given to its own client alone, by polling"))

@@ -239,5 +239,9 @@ fn print_status(view: &LedgerView, output: Output) -> anyhow::Result<()> {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
+    for kill in &view.kills {
+        let (package, release, site, reason) = (&kill.package, kill.release, &kill.site, &kill.reason);
+        writeln!(out, "\npackage {package} is killed up to release {release} by {site}: {reason}")?;
+    }
     Ok(())
 }

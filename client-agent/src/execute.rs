@@ -121,6 +121,7 @@ impl Executor {
         match self.settle_open()? {
             Some(watch @ Next::After(_)) => {
                 self.tell_news().await?;
+                self.stop_killed()?;
                 return Ok(watch);
             }
             Some(next) => return Ok(next),
@@ -185,6 +186,8 @@ impl Executor {
 
     fn decide(&mut self, held: &Held) -> Result<Vec<Decided>, ExecuteError> {
         let chosen: HashSet<AdvertisementId> = self.shared.home.chosen()?.into_iter().collect();
+        // What the ledger has seen, whatever this instruction names.
+        let kills = self.shared.ledger.seen()?.kills;
         let at = self.circumstances(held);
         let mut decided = Vec::with_capacity(held.offers.len());
         for offer in &held.offers {
@@ -196,9 +199,12 @@ impl Executor {
                 }
                 Err(_) => None,
             };
+            let version = offer.package.as_ref().map(|package| &package.version).map_err(String::as_str);
+            let killed = version.ok().and_then(|version| kills.killed(&version.package, version.release));
             let view = OfferView {
                 advertisement: &offer.advertisement,
-                package: offer.package.as_ref().map(|package| &package.version).map_err(String::as_str),
+                package: version,
+                killed: killed.as_ref(),
                 content_held: self.holds_content(offer)?,
                 chosen: chosen.contains(id),
                 past: record.as_ref().map_or(Past::Due, RunRecord::past),

@@ -13,6 +13,7 @@ use std::{
 use packhorse_domain::{
     Digest, Timestamp,
     id::{AdvertisementId, ClientId, PackageId, SiteCode},
+    kill::KillList,
     status::AdvertisementStatus,
 };
 use packhorse_proto::{convert::decode, object::v1 as wire};
@@ -23,8 +24,9 @@ use redb::{
 };
 
 pub use record::{RunRecord, RunState, StatusChange, Waiting};
-pub use snapshot::{LedgerView, RunRow, SnapshotError, StatusRow, read_snapshot};
+pub use snapshot::{KillRow, LedgerView, RunRow, SnapshotError, StatusRow, read_snapshot};
 
+mod kills;
 mod record;
 mod snapshot;
 
@@ -68,6 +70,8 @@ pub struct Seen {
     pub serial: u64,
     pub trust_version: u64,
     pub releases: BTreeMap<PackageId, u64>,
+    /// What must not run, by whose word; and what may again.
+    pub kills: KillList,
     /// The instruction that it holds.
     pub instruction: Option<Digest>,
 }
@@ -99,7 +103,7 @@ impl Ledger {
     }
 
     pub fn seen(&self) -> Result<Seen, LedgerError> {
-        let (meta, rows) = self.with("read what was seen", |database| {
+        let (meta, rows, kills) = self.with("read what was seen", |database| {
             let read = database.begin_read()?;
             let meta = read.open_table(META)?;
             let get = |key| Ok::<_, redb::Error>(meta.get(key)?.map(|value| value.value().to_vec()));
@@ -108,7 +112,7 @@ impl Ledger {
                 let (package, release) = row?;
                 releases.push((package.value().to_owned(), release.value()));
             }
-            Ok(([get(SERIAL)?, get(TRUST_VERSION)?, get(INSTRUCTION)?], releases))
+            Ok(([get(SERIAL)?, get(TRUST_VERSION)?, get(INSTRUCTION)?], releases, kills::rows(&read)?))
         })?;
         let [serial, trust_version, instruction] = meta;
         let mut seen = Seen {
@@ -119,6 +123,7 @@ impl Ledger {
                     Digest::try_from(bytes.as_slice()).map_err(|_| inconsistent("meta", INSTRUCTION))
                 })
                 .transpose()?,
+            kills: kills::list(kills)?,
             ..Seen::default()
         };
         for (package, release) in rows {
@@ -149,8 +154,10 @@ impl Ledger {
                     }
                 }
             }
+            kills::adopt(&write, &before.kills, &adopted.kills)?;
             Ok(write.commit()?)
-        })
+        })?;
+        self.publish()
     }
 
     pub fn run(
@@ -327,6 +334,7 @@ fn open(path: &Path) -> Result<Database, redb::Error> {
     write.open_table(OUTBOX)?;
     write.open_table(RELEASES)?;
     write.open_table(META)?;
+    kills::make(&write)?;
     write.commit()?;
     Ok(database)
 }

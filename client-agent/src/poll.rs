@@ -118,6 +118,9 @@ fn keep(shared: &Shared, bytes: &[u8], gathered: &Gathered, held: Held) -> Resul
     shared.files.put(bytes)?;
     shared.ledger.adopt(&held.seen())?;
 
+    for (name, reason) in &held.doubted_kills {
+        tracing::warn!(name, reason, "a kill is not believed");
+    }
     let mut live: HashSet<Digest> = held.instruction.files.iter().map(|file| file.digest).collect();
     live.insert(held.digest);
     if let Err(error) = shared.files.retain(&live) {

@@ -54,6 +54,8 @@ pub enum Outcome {
     Signalled(i32),
     TimedOut,
     CouldNotStart,
+    /// The agent asked for it.
+    Stopped,
 }
 
 /// What is found in the spool of a run.
@@ -94,10 +96,17 @@ enum Start {
     Abandoned { at: String },
 }
 
+/// The file `stop`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Stop {
+    reason: String,
+}
+
 const ORDER: &str = "run.toml";
 const STARTED: &str = "started";
 const PROGRAM: &str = "program";
 const RESULT: &str = "result";
+const STOP: &str = "stop";
 
 /// A command line has at most 32 KiB, and quoting at worst multiplies it by six.
 const FILE_LENGTH_MAX: u64 = 1024 * 1024;
@@ -156,6 +165,20 @@ impl Spool {
         // A supervisor never makes the directory: once a run is given up and removed, none can begin any more.
         make(&self.0)?;
         self.claim(&Start::Abandoned { at: process::boot_id() })
+    }
+
+    /// Asks the supervisor to end the program, or not to start it; says whether that is news. A run without a spool has
+    /// ended.
+    pub fn stop(&self, reason: &str) -> Result<bool, SpoolError> {
+        if self.is_to_stop() || !self.0.is_dir() {
+            return Ok(false);
+        }
+        self.write(STOP, &Stop { reason: reason.to_owned() })?;
+        Ok(true)
+    }
+
+    fn is_to_stop(&self) -> bool {
+        self.0.join(STOP).exists()
     }
 
     /// Kills what is left of a program whose supervisor is gone.

@@ -7,6 +7,7 @@ use packhorse_domain::{
     advertisement::Advertisement,
     id::{ClientId, SiteCode},
     instruction::{FileReference, Instruction},
+    kill::Kill,
     object::{Object, ObjectKind},
     package::{PackageDefinition, PackageVersion, Program, TIME_LIMIT_DEFAULT},
     site::SitePath,
@@ -169,12 +170,25 @@ impl Organisation {
         })
     }
 
-    fn object(&self, owner: &SiteCode, kind: ObjectKind, id: &str, body: Vec<u8>) -> Vec<u8> {
-        let key = match owner.as_str() {
+    /// A site's word about the package of most tests: it is killed up to a release, or that is lifted.
+    pub(crate) fn word(&self, owner: &str, version: u64, release: Option<u64>) -> Vec<u8> {
+        self.sign(&kill_object(owner, version, release))
+    }
+
+    /// Signed by the director of its owner.
+    pub(crate) fn sign(&self, object: &Object) -> Vec<u8> {
+        sign(SignedType::Object, encode::<wire::Object, _>(object), &[self.director(&object.owner)])
+    }
+
+    fn director(&self, site: &SiteCode) -> &SigningKey {
+        match site.as_str() {
             "CEN" => &self.central,
             "PAR" => &self.paris,
             _ => &self.lyon,
-        };
+        }
+    }
+
+    fn object(&self, owner: &SiteCode, kind: ObjectKind, id: &str, body: Vec<u8>) -> Vec<u8> {
         let object = Object {
             kind,
             id: id.to_owned(),
@@ -184,6 +198,20 @@ impl Organisation {
             body,
             traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
         };
-        sign(SignedType::Object, encode::<wire::Object, _>(&object), &[key])
+        self.sign(&object)
+    }
+}
+
+pub(crate) fn kill_object(owner: &str, version: u64, release: Option<u64>) -> Object {
+    let package = "CEN00001".parse().unwrap();
+    let body = release.map(|release| Kill { package, release, reason: "it wipes disks".into(), at: NOW });
+    Object {
+        kind: ObjectKind::Kill,
+        id: format!("{owner}/CEN00001"),
+        owner: site(owner),
+        version,
+        deleted: body.is_none(),
+        body: body.map(|kill| encode::<wire::Kill, _>(&kill)).unwrap_or_default(),
+        traceparent: String::new(),
     }
 }

@@ -10,6 +10,7 @@ use packhorse_domain::{
     advertisement::Advertisement,
     id::{AdvertisementId, ClientId, PackageId, SiteCode},
     instruction::{FileName, FileReference, Instruction, Point, PointList},
+    kill::{Kill, Word},
     object::{Object, ObjectKind},
     package::{PackageDefinition, PackageVersion},
 };
@@ -48,6 +49,10 @@ pub struct Held {
     pub offers: Vec<Offer>,
     /// Advertisements whose offer is not believed, and why.
     pub refused: Vec<(AdvertisementId, String)>,
+    /// What sites above say of packages that must not run. What this client has seen may be newer.
+    pub kills: Vec<(SiteCode, PackageId, Word)>,
+    /// Files that should say so and are not believed, and why.
+    pub doubted_kills: Vec<(String, String)>,
 }
 
 /// An advertisement that a site above this client signed.
@@ -170,17 +175,26 @@ pub fn read(reader: &Reader<'_>, bytes: &[u8], files: &dyn Files) -> Result<Held
 
     let view = View { reader, trust: &trust, files: &contents };
     let (mut offers, mut refused) = (Vec::new(), Vec::new());
+    let (mut kills, mut doubted_kills) = (Vec::new(), Vec::new());
     for (name, content) in &contents {
-        let Some(FileName::Offer(id)) = FileName::parse(name) else { continue };
-        // A name that is no advertisement's can be reported to nobody.
-        let Ok(id) = id.parse::<AdvertisementId>() else { continue };
-        match view.offer(&id, content) {
-            Ok(offer) => offers.push(offer),
-            Err(doubt) => refused.push((id, error_chain(&doubt))),
+        match FileName::parse(name) {
+            Some(FileName::Offer(id)) => {
+                // A name that is no advertisement's can be reported to nobody.
+                let Ok(id) = id.parse::<AdvertisementId>() else { continue };
+                match view.offer(&id, content) {
+                    Ok(offer) => offers.push(offer),
+                    Err(doubt) => refused.push((id, error_chain(&doubt))),
+                }
+            }
+            Some(FileName::Kill { site, package }) => match view.kill(site, package, content) {
+                Ok(word) => kills.push(word),
+                Err(doubt) => doubted_kills.push(((*name).to_owned(), error_chain(&doubt))),
+            },
+            _ => {}
         }
     }
-    let digest = Digest(*blake3::hash(bytes).as_bytes());
-    Ok(Held { digest, trust_version: trust.trust_version(), instruction, offers, refused })
+    let (digest, trust_version) = (Digest(*blake3::hash(bytes).as_bytes()), trust.trust_version());
+    Ok(Held { digest, trust_version, instruction, offers, refused, kills, doubted_kills })
 }
 
 /// As [`read`], for an instruction that is to be taken on: one that is too old is not.
@@ -203,6 +217,9 @@ impl Held {
         };
         for package in self.offers.iter().filter_map(|offer| offer.package.as_ref().ok()) {
             seen.releases.insert(package.version.package.clone(), package.version.release);
+        }
+        for (site, package, word) in &self.kills {
+            seen.kills.take(site.clone(), package.clone(), word.clone());
         }
         seen
     }
@@ -287,8 +304,30 @@ impl View<'_> {
         if list.package == *id { Ok(list.points) } else { Err(Doubt::OtherObject) }
     }
 
+    /// A site's word about a package. Nobody but a site at or above this one has any, and none in the name of another.
+    fn kill(&self, site: &str, package: &str, content: &[u8]) -> Result<(SiteCode, PackageId, Word), Doubt> {
+        let id = format!("{site}/{package}");
+        let (site, package) = Kill::parse_id(&id).ok_or(Doubt::OtherObject)?;
+        let object = self.object_or_tombstone(ObjectKind::Kill, &id, content)?;
+        let kill = match object.deleted {
+            true => None,
+            false => Some(
+                decode::<wire::Kill, Kill>(&object.body).map_err(|source| Doubt::Unreadable { source })?,
+            ),
+        };
+        if object.owner != site || kill.as_ref().is_some_and(|kill| kill.package != package) {
+            return Err(Doubt::OtherObject);
+        }
+        Ok((site, package, Word { version: object.version, kill }))
+    }
+
     /// An object of this kind and name, signed by a site at or above this one.
     fn object(&self, kind: ObjectKind, id: &str, bytes: &[u8]) -> Result<Object, Doubt> {
+        let object = self.object_or_tombstone(kind, id, bytes)?;
+        if object.deleted { Err(Doubt::Removed) } else { Ok(object) }
+    }
+
+    fn object_or_tombstone(&self, kind: ObjectKind, id: &str, bytes: &[u8]) -> Result<Object, Doubt> {
         let signed = wire::Signed::decode(bytes)
             .map_err(|source| Doubt::Unreadable { source: ConvertError::Decode(source) })?;
         // Read before it is believed, to know whose signature it needs; then read again from what was signed.
@@ -306,9 +345,6 @@ impl View<'_> {
             decode::<wire::Object, _>(&payload).map_err(|source| Doubt::Unreadable { source })?;
         if object.kind != kind || object.id != id || object.owner != owner {
             return Err(Doubt::OtherObject);
-        }
-        if object.deleted {
-            return Err(Doubt::Removed);
         }
         Ok(object)
     }

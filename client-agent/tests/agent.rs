@@ -9,6 +9,7 @@ use packhorse_runtime::Waker;
 use testing::{CLIENT, draft, program};
 use world::World;
 
+mod kills;
 #[path = "../src/testing.rs"]
 mod testing;
 mod world;

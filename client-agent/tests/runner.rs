@@ -111,6 +111,41 @@ fn arguments_are_passed_as_they_are_and_never_through_a_shell() {
 }
 
 #[test]
+fn what_is_to_stop_ends_with_all_that_it_started_and_what_has_not_begun_never_does() {
+    let bench = Bench::new();
+    bench.script("wait.sh", "sleep 60 & echo $! > child; echo $$ > own; wait");
+    let spool = bench.spool(&bench.order(&["./wait.sh"]));
+    let mut supervisor = spool.launch(Path::new(EXE)).unwrap();
+    let pid = |name: &str| {
+        let path = bench.tree().join(name);
+        let text = eventually("a pid", || fs::read_to_string(&path).ok().filter(|text| text.ends_with('\n')));
+        text.trim().to_owned()
+    };
+    let pids = [pid("child"), pid("own")];
+    assert!(pids.iter().all(|pid| is_alive(pid)));
+
+    assert!(spool.stop("killed by CEN: it wipes disks").unwrap());
+    assert!(!spool.stop("again").unwrap(), "once is enough");
+    assert!(supervisor.wait().unwrap().success());
+
+    let Found::Finished(result) = spool.find().unwrap() else { panic!("no result") };
+    assert_eq!(result.outcome, Outcome::Stopped);
+    assert_eq!(result.text, "it was stopped: killed by CEN: it wipes disks");
+    eventually("all of it ends", || pids.iter().all(|pid| !is_alive(pid)).then_some(()));
+
+    let bench = Bench::new();
+    bench.script("touch.sh", "touch ran");
+    let spool = bench.spool(&bench.order(&["./touch.sh"]));
+    assert!(spool.stop("killed").unwrap());
+    assert!(spool.launch(Path::new(EXE)).unwrap().wait().unwrap().success());
+    let Found::Finished(result) = spool.find().unwrap() else { panic!("no result") };
+    assert_eq!(result.outcome, Outcome::Stopped);
+    assert!(!bench.tree().join("ran").exists());
+    spool.remove().unwrap();
+    assert!(!spool.stop("killed").unwrap(), "it has ended");
+}
+
+#[test]
 fn a_shell_is_used_where_the_author_says_so() {
     let bench = Bench::new();
     let order = Order { shell: true, ..bench.order(&["echo one && echo two | tr t T; exit 3"]) };

@@ -17,6 +17,7 @@ mod enroll;
 mod error;
 mod figures;
 mod inbox;
+mod kills;
 mod monitor;
 mod offer;
 mod provider;

@@ -16,7 +16,7 @@ use packhorse_proto::{
     object::v1 as wire,
     provider::v1::{
         AddDirectoryRequest, AddTargetsRequest, CreatePackageRequest, CreateSiteTokenRequest,
-        DeletePackageRequest, Source, UpdatePackageRequest,
+        DeletePackageRequest, KillPackageRequest, RevivePackageRequest, Source, UpdatePackageRequest,
         distribution_point_service_server::DistributionPointService as _,
         package_service_server::PackageService as _, site_service_server::SiteService as _, source,
     },
@@ -196,6 +196,20 @@ impl Node {
         let request = DeletePackageRequest { package: package.to_string() };
         let packages = provider::Packages::new(self.site.clone());
         packages.delete_package(self.asked(request)).await.expect("deleted");
+    }
+
+    /// Kills the newest release that is known here.
+    pub(crate) async fn kill(&self, package: &PackageId, reason: &str) {
+        let request =
+            KillPackageRequest { package: package.to_string(), release: 0, reason: reason.to_owned() };
+        let packages = provider::Packages::new(self.site.clone());
+        packages.kill_package(self.asked(request)).await.expect("killed");
+    }
+
+    pub(crate) async fn revive(&self, package: &PackageId) {
+        let request = RevivePackageRequest { package: package.to_string() };
+        let packages = provider::Packages::new(self.site.clone());
+        packages.revive_package(self.asked(request)).await.expect("revived");
     }
 
     /// Makes the directory `hall` a distribution point.

@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use packhorse_domain::{
     Timestamp,
     advertisement::Delivery,
-    run::{Settlement, Supervisor, settle},
+    run::{Past, Settlement, Supervisor, settle, stopped},
     status::{OUTPUT_TAIL_MAX, cut},
 };
 use packhorse_runtime::{Next, error_chain};
@@ -56,6 +56,25 @@ impl Executor {
         Ok(Some(Next::Again))
     }
 
+    /// Has the running program stopped if its release was killed since it started.
+    pub(super) fn stop_killed(&self) -> Result<(), ExecuteError> {
+        let Some(run) = &self.open else { return Ok(()) };
+        let Some(killed) = self.shared.ledger.seen()?.kills.killed(&run.package, run.release) else {
+            return Ok(());
+        };
+        let spool = Spool::at(&self.shared.home.runs().join(run.spool_name()));
+        if spool.stop(&killed.to_string())? {
+            let (package, killed) = (run.package.as_str(), killed.to_string());
+            tracing::warn!(
+                advertisement = run.advertisement.as_str(),
+                package,
+                killed,
+                "a running program is stopped"
+            );
+        }
+        Ok(())
+    }
+
     fn supervisor(&mut self, spool: &Spool) -> Result<(Supervisor, Option<RunResult>), ExecuteError> {
         let mut found = spool.find()?;
         if found == Found::NotYet {
@@ -84,12 +103,15 @@ impl Executor {
         let Some(result) = result else { return Ok(()) };
         let exit_code = match result.outcome {
             Outcome::Exited(code) => Some(code),
-            Outcome::Signalled(_) | Outcome::TimedOut | Outcome::CouldNotStart => None,
+            Outcome::Signalled(_) | Outcome::TimedOut | Outcome::CouldNotStart | Outcome::Stopped => None,
         };
         let succeeded = exit_code.is_some_and(|code| run.succeeds_with(code));
-        let (state, delivery) = match succeeded {
-            true => (RunState::Succeeded, Delivery::Succeeded),
-            false => (RunState::Failed, Delivery::Failed),
+        let may_repeat =
+            result.outcome == Outcome::Stopped && stopped(run.idempotent, run.attempts) == Past::Due;
+        let (state, delivery) = match (succeeded, may_repeat) {
+            (true, _) => (RunState::Succeeded, Delivery::Succeeded),
+            (false, true) => (RunState::Repeat, Delivery::Failed),
+            (false, false) => (RunState::Failed, Delivery::Failed),
         };
         let ended = RunRecord {
             state,

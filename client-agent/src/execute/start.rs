@@ -100,6 +100,7 @@ impl Executor {
             package: package.version.package.clone(),
             program: program.name.clone(),
             source_version: source_version(offer),
+            release: package.version.release,
             state: RunState::Open,
             attempts: before.map_or(0, |before| before.attempts).saturating_add(1),
             idempotent: program.idempotent,

@@ -20,6 +20,8 @@ pub struct RunRecord {
     pub package: PackageId,
     pub program: ProgramName,
     pub source_version: u64,
+    /// 0: it began when releases were not kept with runs, and any may be meant.
+    pub release: u64,
     pub state: RunState,
     /// How often it was started, or was about to be.
     pub attempts: u32,
@@ -73,6 +75,8 @@ struct Row {
     package: String,
     program: String,
     source_version: u64,
+    #[serde(default)]
+    release: u64,
     state: RunState,
     attempts: u32,
     idempotent: bool,
@@ -119,6 +123,7 @@ impl RunRecord {
             package: self.package.to_string(),
             program: self.program.to_string(),
             source_version: self.source_version,
+            release: self.release,
             state: self.state,
             attempts: self.attempts,
             idempotent: self.idempotent,
@@ -140,6 +145,7 @@ impl RunRecord {
             package: row.package.parse().ok()?,
             program: row.program.parse().ok()?,
             source_version: row.source_version,
+            release: row.release,
             state: row.state,
             attempts: row.attempts,
             idempotent: row.idempotent,

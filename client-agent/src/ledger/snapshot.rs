@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use packhorse_domain::status::AdvertisementStatus;
+use packhorse_domain::{id::SiteCode, kill::Word, status::AdvertisementStatus};
 use serde::{Deserialize, Serialize};
 
 use super::{Owner, RunRecord, Seen, micros};
@@ -20,6 +20,9 @@ pub struct LedgerView {
     pub serial: u64,
     pub advertisements: Vec<StatusRow>,
     pub runs: Vec<RunRow>,
+    /// What sites above have killed and not lifted.
+    #[serde(default)]
+    pub kills: Vec<KillRow>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +50,16 @@ pub struct RunRow {
     pub ended_at_us: Option<i64>,
     pub exit_code: Option<i32>,
     pub reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KillRow {
+    pub package: String,
+    pub site: String,
+    /// This one and all before it.
+    pub release: u64,
+    pub reason: String,
+    pub at_us: i64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +92,7 @@ impl LedgerView {
             serial: seen.serial,
             advertisements: statuses.iter().map(StatusRow::new).collect(),
             runs: runs.iter().map(RunRow::new).collect(),
+            kills: seen.kills.words().filter_map(|(site, _, word)| KillRow::new(site, word)).collect(),
         }
     }
 
@@ -89,6 +103,20 @@ impl LedgerView {
         fs::write(&unfinished, text)
             .and_then(|()| fs::rename(&unfinished, &path))
             .map_err(|source| SnapshotError::Write { path, source })
+    }
+}
+
+impl KillRow {
+    /// `None` if it was lifted.
+    fn new(site: &SiteCode, word: &Word) -> Option<Self> {
+        let kill = word.kill.as_ref()?;
+        Some(KillRow {
+            package: kill.package.to_string(),
+            site: site.to_string(),
+            release: kill.release,
+            reason: kill.reason.clone(),
+            at_us: kill.at.0,
+        })
     }
 }
 

@@ -1,6 +1,9 @@
 //! The ledger keeps what it was told, across restarts.
 
-use packhorse_domain::advertisement::{Acceptance, Delivery};
+use packhorse_domain::{
+    advertisement::{Acceptance, Delivery},
+    kill::{Kill, Word},
+};
 
 use super::*;
 
@@ -23,6 +26,7 @@ fn run_of(advertisement: &str, state: RunState) -> RunRecord {
         package: "CEN00001".parse().unwrap(),
         program: "install".parse().unwrap(),
         source_version: 2,
+        release: 4,
         state,
         attempts: 1,
         idempotent: true,
@@ -57,6 +61,7 @@ fn a_ledger_keeps_everything_over_a_restart() {
         trust_version: 3,
         releases: BTreeMap::from([("CEN00001".parse().unwrap(), 4)]),
         instruction: Some(Digest([9; 32])),
+        ..Seen::default()
     };
     let run = run_of("CEN20001", RunState::Open);
     {
@@ -88,7 +93,7 @@ fn high_water_marks_never_go_down() {
         serial: n,
         trust_version: n,
         releases: BTreeMap::from([(package.clone(), release)]),
-        instruction: None,
+        ..Seen::default()
     };
 
     ledger.adopt(&seen(5, 5)).unwrap();
@@ -96,6 +101,56 @@ fn high_water_marks_never_go_down() {
 
     assert_eq!(ledger.seen().unwrap(), seen(5, 5));
     assert_eq!(ledger.seen().unwrap().release(&package), 5);
+}
+
+#[test]
+fn the_newest_word_of_a_kill_stays_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open_at(dir.path());
+    let package: PackageId = "CEN00001".parse().unwrap();
+    let kill = |release| Kill {
+        package: package.clone(),
+        release,
+        reason: "it wipes disks".into(),
+        at: Timestamp(7),
+    };
+    let seen = |version, kill: Option<Kill>| {
+        let mut seen = Seen::default();
+        seen.kills.take("CEN".parse().unwrap(), package.clone(), Word { version, kill });
+        seen
+    };
+    let killed =
+        |ledger: &Ledger| ledger.seen().unwrap().kills.killed(&package, 3).map(|killed| killed.to_string());
+    assert_eq!(killed(&ledger), None);
+
+    for (version, word, expected) in [
+        (1, Some(kill(3)), Some("killed by CEN: it wipes disks")),
+        (3, None, None),
+        (2, Some(kill(9)), None),
+        (4, Some(kill(4)), Some("killed by CEN: it wipes disks")),
+        (3, None, Some("killed by CEN: it wipes disks")),
+    ] {
+        ledger.adopt(&seen(version, word)).unwrap();
+        assert_eq!(killed(&ledger).as_deref(), expected, "{version}");
+    }
+    ledger.adopt(&Seen::default()).unwrap();
+    drop(ledger);
+
+    let ledger = open_at(dir.path());
+    assert_eq!(ledger.seen().unwrap().kills, seen(4, Some(kill(4))).kills);
+    let view = read_snapshot(dir.path()).unwrap();
+    assert_eq!((view.kills[0].release, view.kills[0].site.as_str()), (4, "CEN"));
+}
+
+#[test]
+fn a_run_from_before_releases_were_kept_is_of_any() {
+    let run = run_of("CEN20001", RunState::Open);
+    let mut row: serde_json::Value = serde_json::from_slice(&run.encode()).unwrap();
+    row.as_object_mut().unwrap().remove("release").unwrap();
+
+    let read = RunRecord::decode(&serde_json::to_vec(&row).unwrap()).unwrap();
+
+    assert_eq!(read, RunRecord { release: 0, ..run });
 }
 
 #[test]

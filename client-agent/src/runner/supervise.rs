@@ -14,7 +14,8 @@ use packhorse_runtime::Clock;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 use super::{
-    Order, Outcome, PROGRAM, RESULT, RunResult, Spool, SpoolError, Start, output, process::ProcessIdentity,
+    Order, Outcome, PROGRAM, RESULT, RunResult, STOP, Spool, SpoolError, Start, Stop, output,
+    process::ProcessIdentity,
 };
 
 /// What a program has after SIGTERM before SIGKILL.
@@ -46,7 +47,8 @@ pub fn supervise(directory: &Path, clock: &dyn Clock) -> Result<(), SuperviseErr
     }
 
     let (outcome, text) = match run(&spool, &order) {
-        Ok(ended) => ended,
+        Ok(Ended::Stopped) => (Outcome::Stopped, why_stopped(&spool)?),
+        Ok(Ended::Of(outcome, text)) => (outcome, text),
         Err(error) => {
             let program = order.command.first().map_or("nothing", String::as_str);
             (Outcome::CouldNotStart, format!("{program} could not be started: {error}"))
@@ -56,7 +58,30 @@ pub fn supervise(directory: &Path, clock: &dyn Clock) -> Result<(), SuperviseErr
     Ok(())
 }
 
-fn run(spool: &Spool, order: &Order) -> io::Result<(Outcome, String)> {
+/// How the program ended.
+enum Ended {
+    Of(Outcome, String),
+    /// It was stopped at the agent's word, or not even started.
+    Stopped,
+}
+
+/// Why the wait for the program came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Itself,
+    TimeLimit,
+    Stop,
+}
+
+fn why_stopped(spool: &Spool) -> Result<String, SpoolError> {
+    let reason = spool.read::<Stop>(STOP)?.map(|stop| stop.reason).unwrap_or_default();
+    Ok(format!("it was stopped: {reason}"))
+}
+
+fn run(spool: &Spool, order: &Order) -> io::Result<Ended> {
+    if spool.is_to_stop() {
+        return Ok(Ended::Stopped);
+    }
     let (output, input) = io::pipe()?;
     let mut child = {
         let mut command = command(order)?;
@@ -75,9 +100,10 @@ fn run(spool: &Spool, order: &Order) -> io::Result<(Outcome, String)> {
         let _ = done.send(());
     });
 
-    let (status, timed_out) = wait(&mut child, Duration::from_secs(order.time_limit_s))?;
+    let limit = Duration::from_secs(order.time_limit_s);
+    let (status, cause) = wait(&mut child, limit, || spool.is_to_stop())?;
     let _ = ended.recv_timeout(OUTPUT_AFTER_END);
-    Ok(describe(status, timed_out, order.time_limit_s))
+    Ok(describe(status, cause, order.time_limit_s))
 }
 
 /// The command with its directory and environment, not started.
@@ -115,12 +141,22 @@ fn resolve(directory: &Path, program: &str) -> io::Result<PathBuf> {
     Ok(path.to_owned())
 }
 
-/// Waits for the program; past its limit the whole group is ended. Says whether that was so.
-fn wait(child: &mut Child, limit: Duration) -> io::Result<(ExitStatus, bool)> {
+/// Waits for the program; past its limit, or when it is to stop, the whole group is ended.
+fn wait(
+    child: &mut Child,
+    limit: Duration,
+    is_to_stop: impl Fn() -> bool,
+) -> io::Result<(ExitStatus, Cause)> {
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    if let Some(status) = wait_until(limit, || child.try_wait())? {
-        return Ok((status, false));
-    }
+    let by_itself = wait_until(limit, || match child.try_wait()? {
+        Some(status) => Ok(Some(Some(status))),
+        None => Ok(is_to_stop().then_some(None)),
+    })?;
+    let cause = match by_itself {
+        Some(Some(status)) => return Ok((status, Cause::Itself)),
+        Some(None) => Cause::Stop,
+        None => Cause::TimeLimit,
+    };
 
     signal(group, Signal::TERM);
     let asked = Instant::now();
@@ -131,8 +167,8 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<(ExitStatus, bool)> {
     })?;
     signal(group, Signal::KILL);
     match status {
-        Some(status) => Ok((status, true)),
-        None => Ok((child.wait()?, true)),
+        Some(status) => Ok((status, cause)),
+        None => Ok((child.wait()?, cause)),
     }
 }
 
@@ -158,13 +194,16 @@ fn wait_until<T>(longest: Duration, mut ask: impl FnMut() -> io::Result<Option<T
     }
 }
 
-fn describe(status: ExitStatus, timed_out: bool, limit_s: u64) -> (Outcome, String) {
-    match (timed_out, status.code(), status.signal()) {
-        (true, _, _) => (Outcome::TimedOut, format!("it was stopped at its time limit of {limit_s} s")),
-        (false, Some(code), _) => (Outcome::Exited(code), String::new()),
-        (false, None, signal) => {
+fn describe(status: ExitStatus, cause: Cause, limit_s: u64) -> Ended {
+    match (cause, status.code(), status.signal()) {
+        (Cause::Stop, _, _) => Ended::Stopped,
+        (Cause::TimeLimit, _, _) => {
+            Ended::Of(Outcome::TimedOut, format!("it was stopped at its time limit of {limit_s} s"))
+        }
+        (Cause::Itself, Some(code), _) => Ended::Of(Outcome::Exited(code), String::new()),
+        (Cause::Itself, None, signal) => {
             let signal = signal.unwrap_or_default();
-            (Outcome::Signalled(signal), format!("it was ended by signal {signal}"))
+            Ended::Of(Outcome::Signalled(signal), format!("it was ended by signal {signal}"))
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Nothing unsigned, mixed, foreign or old is adopted.
 
 use super::*;
-use crate::testing::{CLIENT, Draft, Issued, NOW, Organisation, draft, program, site};
+use crate::testing::{CLIENT, Draft, Issued, NOW, Organisation, draft, kill_object, program, site};
+
+mod kills;
 
 struct Client {
     root: PublicKey,

@@ -135,7 +135,18 @@ impl World {
     pub(crate) fn open(&self) -> Arc<Shared> {
         let home = self.home();
         let config = Config::load(&home.config()).unwrap();
-        agent::open(config, home, Arc::new(ManualClock::new(NOW)), EXE.into()).unwrap()
+        let open = || agent::open(config.clone(), home.clone(), Arc::new(ManualClock::new(NOW)), EXE.into());
+        // A process that another test is just starting has our locks open until it becomes what it is to be.
+        let is_locked = |text: String| text.contains("Locked") || text.contains("DatabaseAlreadyOpen");
+        for _ in 0..3000 {
+            match open() {
+                Err(error) if is_locked(format!("{error:?}")) => {
+                    std::thread::sleep(Duration::from_millis(10))
+                }
+                opened => return opened.unwrap(),
+            }
+        }
+        panic!("the client's directory stays locked");
     }
 
     /// One cycle of an agent that is started for it.

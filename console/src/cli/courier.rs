@@ -15,7 +15,8 @@ pub(crate) enum CourierCommand {
     #[command(after_help = "\
 Examples:
   packhorse courier plan --to LYO
-  packhorse courier plan --to LYO,PAR --volume-size 650MB")]
+  packhorse courier plan --to LYO,PAR --volume-size 650MB
+  packhorse courier plan --subtree PAR")]
     Plan(Contents),
     /// Lay out a parcel of all that its destinations lack, and write it if a medium is there
     #[command(after_help = "\
@@ -23,6 +24,7 @@ Examples:
   packhorse courier create --to LYO
   packhorse courier create --to LYO --medium /media/usb
   packhorse courier create --to LYO --to PAR --volume-size 650MB --hold-line
+  packhorse courier create --subtree PAR --medium /media/usb
 
 DIR is a directory on the site server where the medium is mounted. Every volume is read back from \
 the medium before it counts as written. Nothing is lost on Ctrl-C: the parcel stays laid out, and \
@@ -124,8 +126,18 @@ somebody you trust.")]
 #[derive(Debug, Args)]
 pub(crate) struct Contents {
     /// Children, sites further down that have a courier, or the parent: several with commas
-    #[arg(long, value_name = "SITE", required = true, num_args = 1.., value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "SITE",
+        required_unless_present = "subtree",
+        num_args = 1..,
+        value_delimiter = ','
+    )]
     pub(crate) to: Vec<SiteCode>,
+    /// A site below and all below it, each as far as it has a courier from here: the others get theirs
+    /// through the site above them
+    #[arg(long, value_name = "SITE", num_args = 1.., value_delimiter = ',')]
+    pub(crate) subtree: Vec<SiteCode>,
     /// The most that a volume takes, from 1M to 4G: K, M and G are powers of 1024, kB, MB and GB of
     /// 1000. 4G and all above is 4 GiB less one byte, the most that FAT32 takes [default: 4G]
     #[arg(long, value_name = "SIZE", value_parser = parcel::volume_size)]

@@ -48,6 +48,37 @@ Where there is no courier, as `packhorse courier route list` shows them, all goe
     /// Show one package with its programs and targets
     #[command(after_help = "Examples:\n  packhorse package show CEN00001")]
     Show { package: PackageId },
+    /// Stop a bad package: it must not run at this site and all below, whoever owns it
+    #[command(after_help = "\
+Examples:
+  packhorse package kill CEN00001 --reason 'it wipes disks'
+  packhorse package kill CEN00001 --release 3 --reason 'crashes tills; release 4 is sound'
+
+Clients refuse the release and all before it, stop a program of it that runs, and say so; its \
+advertisements are held back, and its content is not sent on. The kill goes before all else on every \
+line, and with the next parcel. A release that is made later may run: fix the package and update it. \
+`packhorse package show` tells the release that a site knows.")]
+    Kill {
+        package: PackageId,
+        /// This release, as its author counts them, and all before it [default: the newest that this
+        /// site knows]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        release: Option<u64>,
+        /// Why: people read it wherever the program is refused
+        #[arg(long, value_name = "TEXT", value_parser = parse::kill_reason)]
+        reason: String,
+    },
+    /// List what is killed here: by this site, and by the sites above
+    #[command(after_help = "Examples:\n  packhorse package kills\n  packhorse -o json package kills")]
+    Kills,
+    /// Lift this site's kill of a package
+    #[command(after_help = "\
+Examples:
+  packhorse package revive CEN00001
+
+What another site killed is lifted there. Clients that refused it run it then. What was stopped while \
+it ran begins anew only if its program is idempotent.")]
+    Revive { package: PackageId },
     /// Send a package to more distribution points
     #[command(after_help = "\
 Examples:

@@ -9,6 +9,7 @@ use packhorse_domain::{
     Timestamp,
     address::{Amount, AmountError},
     id::{IdError, PointName, ProgramName, SiteCode},
+    kill::{KillError, check_reason},
 };
 use packhorse_proto::object::v1::{Program, collection::Condition, distribution::Target};
 
@@ -205,6 +206,11 @@ pub(crate) fn source_directory(text: &str) -> Result<String, ParseError> {
 /// A distribution point's directory on the site server.
 pub(crate) fn server_directory(text: &str) -> Result<String, ParseError> {
     if text.starts_with('/') { Ok(text.to_owned()) } else { Err(ParseError::RelativePath) }
+}
+
+/// Why a package must not run.
+pub(crate) fn kill_reason(text: &str) -> Result<String, KillError> {
+    check_reason(text).map(|()| text.to_owned())
 }
 
 fn timestamp(text: &str) -> Result<Timestamp, jiff::Error> {

@@ -5,6 +5,7 @@ use std::{
     path::Path,
 };
 
+use packhorse_domain::id::SiteCode;
 use packhorse_proto::provider::v1::{self as wire, mark_parcel_request::As};
 
 use crate::{
@@ -56,15 +57,20 @@ pub(crate) async fn courier(session: &Session, command: CourierCommand) -> Resul
 }
 
 async fn plan(session: &Session, contents: &Contents) -> Result<(), ConsoleError> {
-    let request = wire::PlanParcelRequest { to: to(contents), volume_bytes: volume_bytes(contents) };
+    let request = wire::PlanParcelRequest {
+        to: codes(&contents.to),
+        volume_bytes: volume_bytes(contents),
+        subtrees: codes(&contents.subtree),
+    };
     let answer = session.courier().plan_parcel(request).await?.into_inner();
     show(&Parcel::from(whole(answer.parcel)?), session.format)
 }
 
 async fn create(session: &Session, asked: Create) -> Result<(), ConsoleError> {
     let request = wire::CreateParcelRequest {
-        to: to(&asked.contents),
+        to: codes(&asked.contents.to),
         volume_bytes: volume_bytes(&asked.contents),
+        subtrees: codes(&asked.contents.subtree),
         hold_line: asked.hold_line,
     };
     let parcel = whole(session.courier().create_parcel(request).await?.into_inner().parcel)?;
@@ -226,8 +232,8 @@ async fn taken_in(session: &Session, path: String) -> Result<wire::ReceiveParcel
     .await
 }
 
-fn to(contents: &Contents) -> Vec<String> {
-    contents.to.iter().map(ToString::to_string).collect()
+fn codes(sites: &[SiteCode]) -> Vec<String> {
+    sites.iter().map(ToString::to_string).collect()
 }
 
 /// 0: the most.

@@ -21,6 +21,7 @@ use crate::{
     error::ConsoleError,
     view::{
         done::Done,
+        kill::Kills,
         package::{Package, Packages, Programs, Updated},
         show,
     },
@@ -45,6 +46,17 @@ pub(crate) async fn package(session: &Session, command: PackageCommand) -> Resul
             show(&Packages::from(answer), session.format)
         }
         PackageCommand::Show { package } => show_package(session, get(session, &package).await?),
+        PackageCommand::Kill { package, release, reason } => {
+            let package = package.to_string();
+            let request = wire::KillPackageRequest { package, release: release.unwrap_or_default(), reason };
+            let kills = packages.kill_package(request).await?.into_inner().kills;
+            show(&Kills::new(kills), session.format)
+        }
+        PackageCommand::Kills => {
+            let kills = packages.list_kills(wire::ListKillsRequest {}).await?.into_inner().kills;
+            show(&Kills::new(kills), session.format)
+        }
+        PackageCommand::Revive { package } => revive(session, &package).await,
         PackageCommand::Send { package, to } => {
             let request = wire::AddTargetsRequest { package: package.to_string(), targets: to };
             show_package(session, packages.add_targets(request).await?.into_inner().package)
@@ -113,6 +125,16 @@ async fn update(session: &Session, id: &PackageId, source: Source) -> Result<(),
     let answer = taking_in(packages.update_package(request)).await?.into_inner();
     let package = answer.package.ok_or(ConsoleError::Incomplete("package"))?;
     show(&Updated::new(package, answer.changed), session.format)
+}
+
+async fn revive(session: &Session, id: &PackageId) -> Result<(), ConsoleError> {
+    let request = wire::RevivePackageRequest { package: id.to_string() };
+    let left = session.packages().revive_package(request).await?.into_inner().kills;
+    if left.is_empty() {
+        return show(&Done::new("package", id.as_str(), "revived"), session.format);
+    }
+    // What others say holds on, and has to be seen.
+    show(&Kills::new(left), session.format)
 }
 
 /// Shows on a terminal that the site server is at work: a large source takes it minutes.

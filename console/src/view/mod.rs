@@ -14,6 +14,7 @@ pub(crate) mod custody;
 pub(crate) mod done;
 pub(crate) mod event;
 pub(crate) mod inspect;
+pub(crate) mod kill;
 pub(crate) mod label;
 pub(crate) mod log;
 pub(crate) mod package;

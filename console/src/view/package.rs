@@ -8,7 +8,9 @@ use packhorse_proto::{
 };
 use serde::Serialize;
 
-use crate::view::{Screen, View, amount, clock, fields, or_dash, section, table, time, word, yes};
+use crate::view::{
+    Screen, View, amount, clock, fields, kill::Kill, or_dash, section, table, time, word, yes,
+};
 
 /// The time limit of a program that sets none.
 const TIME_LIMIT_DEFAULT_S: u32 = 7200;
@@ -34,6 +36,8 @@ pub(crate) struct Package {
     file_count: u64,
     source_directory: Option<String>,
     changed_at: Option<String>,
+    /// What is said against running it.
+    kills: Vec<Kill>,
     programs: Vec<Program>,
     targets: Vec<Target>,
 }
@@ -92,6 +96,7 @@ impl From<wire::Package> for Package {
             file_count: version.file_count,
             source_directory: Some(package.source_directory).filter(|directory| !directory.is_empty()),
             changed_at: time(package.changed_at_us),
+            kills: package.kills.into_iter().map(Kill::from).collect(),
             programs: version.programs.into_iter().map(Program::from).collect(),
             targets: package
                 .targets
@@ -199,6 +204,7 @@ impl View for Package {
             Some(_) => format!("{} in {} files", amount(self.length_bytes), self.file_count),
             None => "no source files".to_owned(),
         };
+        let kills: Vec<String> = self.kills.iter().map(Kill::line).collect();
         let text = fields(&[
             ("Package", self.id.clone()),
             ("Name", self.name.clone()),
@@ -207,6 +213,7 @@ impl View for Package {
             ("Priority", self.priority.clone()),
             ("Sender", if self.sender == "any" { String::new() } else { self.sender.to_owned() }),
             ("Version", format!("{} (release {})", self.source_version, self.release)),
+            ("Killed", kills.join("; ")),
             ("Content", content),
             ("Manifest", self.manifest.clone().unwrap_or_default()),
             ("Source", self.source_directory.clone().unwrap_or_default()),
@@ -288,6 +295,23 @@ mod tests {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains("Description"), "{text}");
+    }
+
+    #[test]
+    fn a_killed_package_says_so_and_any_other_nothing() {
+        let kill = packhorse_proto::object::v1::Kill {
+            package: "CEN00001".into(),
+            release: 3,
+            reason: "it wipes disks".into(),
+            at_us: 1,
+        };
+        let mut killed = editor();
+        killed.kills = vec![wire::PackageKill { site: "CEN".into(), kill: Some(kill), covers_present: true }];
+
+        let text = Package::from(killed).text(PIPE);
+
+        assert!(text.contains("\nKilled       up to release 3, by CEN: it wipes disks\n"), "{text}");
+        assert!(!Package::from(editor()).text(PIPE).contains("Killed"));
     }
 
     #[test]

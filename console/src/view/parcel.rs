@@ -29,6 +29,8 @@ pub(crate) struct Parcel {
     items_count: u32,
     /// Packages of which something is not whole at the sender.
     left_out: Vec<String>,
+    /// Sites below its destinations that get theirs through these.
+    passed_on: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     items: Option<Vec<Item>>,
 }
@@ -81,6 +83,7 @@ impl From<wire::Parcel> for Parcel {
             items_count: parcel.items_count,
             items: Some(parcel.items.into_iter().map(Item::from).collect()),
             left_out: parcel.left_out,
+            passed_on: parcel.passed_on,
         }
     }
 }
@@ -196,6 +199,7 @@ impl Parcel {
             ("volumes", self.volumes_text()),
             ("holds", format!("{} in {} item(s)", amount(self.bytes), self.items_count)),
             ("left out", self.left_out_text()),
+            ("below", self.passed_on_text()),
         ])
     }
 
@@ -203,6 +207,13 @@ impl Parcel {
         match &self.left_out[..] {
             [] => String::new(),
             packages => format!("{}: not whole here yet", packages.join(", ")),
+        }
+    }
+
+    fn passed_on_text(&self) -> String {
+        match &self.passed_on[..] {
+            [] => String::new(),
+            sites => format!("{}: no courier from here, the site above passes it on", sites.join(", ")),
         }
     }
 

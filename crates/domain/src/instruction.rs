@@ -49,6 +49,11 @@ pub enum FileName<'a> {
     Offer(&'a str),
     Package(&'a str),
     Points(&'a str),
+    /// A site's word that a package must not run, or may again.
+    Kill {
+        site: &'a str,
+        package: &'a str,
+    },
     /// A Signed instruction, for that client alone.
     Instruction(&'a str),
     /// What a distribution point should hold, for that point alone.
@@ -71,11 +76,8 @@ impl<'a> FileName<'a> {
             "package" if plain => Some(FileName::Package(rest)),
             "points" if plain => Some(FileName::Points(rest)),
             "instruction" if plain => Some(FileName::Instruction(rest)),
-            "content" => {
-                let (point, package) = rest.split_once('/')?;
-                let whole = !point.is_empty() && !package.is_empty() && !package.contains('/');
-                whole.then_some(FileName::Content { point, package })
-            }
+            "content" => two(rest).map(|(point, package)| FileName::Content { point, package }),
+            "kill" => two(rest).map(|(site, package)| FileName::Kill { site, package }),
             _ => None,
         }
     }
@@ -91,8 +93,15 @@ impl std::fmt::Display for FileName<'_> {
             FileName::Points(package) => write!(f, "points/{package}"),
             FileName::Instruction(client) => write!(f, "instruction/{client}"),
             FileName::Content { point, package } => write!(f, "content/{point}/{package}"),
+            FileName::Kill { site, package } => write!(f, "kill/{site}/{package}"),
         }
     }
+}
+
+/// Two names.
+fn two(rest: &str) -> Option<(&str, &str)> {
+    rest.split_once('/')
+        .filter(|(first, second)| !first.is_empty() && !second.is_empty() && !second.contains('/'))
 }
 
 #[cfg(test)]
@@ -109,12 +118,22 @@ mod tests {
             "points/P",
             "instruction/c",
             "content/dp1/P",
+            "kill/CEN/P",
         ] {
             assert_eq!(FileName::parse(name).map(|parsed| parsed.to_string()).as_deref(), Some(name));
         }
-        for bad in
-            ["", "offer", "offer/", "offer/a/b", "content/dp1", "content//P", "content/a/b/c", "../trust"]
-        {
+        for bad in [
+            "",
+            "offer",
+            "offer/",
+            "offer/a/b",
+            "content/dp1",
+            "content//P",
+            "content/a/b/c",
+            "../trust",
+            "kill/CEN",
+            "kill/CEN/P/x",
+        ] {
             assert_eq!(FileName::parse(bad), None, "{bad}");
         }
     }

@@ -14,6 +14,7 @@ pub mod digest;
 pub mod distribution;
 pub mod id;
 pub mod instruction;
+pub mod kill;
 pub mod link;
 pub mod log;
 pub mod object;

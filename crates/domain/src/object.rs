@@ -10,6 +10,7 @@ pub enum ObjectKind {
     Collection,
     Advertisement,
     Trust,
+    Kill,
     Site,
     DistributionPoint,
     Client,
@@ -29,12 +30,13 @@ pub enum Direction {
 }
 
 impl ObjectKind {
-    pub const ALL: [ObjectKind; 12] = [
+    pub const ALL: [ObjectKind; 13] = [
         ObjectKind::Package,
         ObjectKind::Distribution,
         ObjectKind::Collection,
         ObjectKind::Advertisement,
         ObjectKind::Trust,
+        ObjectKind::Kill,
         ObjectKind::Site,
         ObjectKind::DistributionPoint,
         ObjectKind::Client,
@@ -50,7 +52,8 @@ impl ObjectKind {
             | ObjectKind::Distribution
             | ObjectKind::Collection
             | ObjectKind::Advertisement
-            | ObjectKind::Trust => Direction::Down,
+            | ObjectKind::Trust
+            | ObjectKind::Kill => Direction::Down,
             ObjectKind::Site
             | ObjectKind::DistributionPoint
             | ObjectKind::Client
@@ -68,6 +71,7 @@ impl ObjectKind {
             ObjectKind::Collection => "collection",
             ObjectKind::Advertisement => "advertisement",
             ObjectKind::Trust => "trust",
+            ObjectKind::Kill => "kill",
             ObjectKind::Site => "site",
             ObjectKind::DistributionPoint => "distribution-point",
             ObjectKind::Client => "client",

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use crate::{Timestamp, advertisement::Advertisement, id::PackageId};
+use crate::{Timestamp, advertisement::Advertisement, id::PackageId, kill::Killed};
 
 /// What a site knows that bears on one advertisement.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct OfferView<'a> {
     pub advertisement: &'a Advertisement,
     /// The collection's definition has arrived.
@@ -18,8 +18,10 @@ pub struct OfferView<'a> {
 }
 
 /// The advertised package at this site.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackageView {
+    /// Its present release must not run.
+    pub killed: Option<Killed>,
     pub has_source: bool,
     pub has_program: bool,
     /// Distribution points of this site that should hold it.
@@ -35,6 +37,7 @@ pub enum HeldBack {
     CollectionUnknown,
     NoMembers,
     PackageUnknown(PackageId),
+    Killed(Killed),
     NoSuchProgram,
     NoPoint,
     NotOnAnyPoint,
@@ -49,6 +52,7 @@ impl fmt::Display for HeldBack {
             HeldBack::PackageUnknown(package) => {
                 write!(f, "package {package} has not arrived at this site yet")
             }
+            HeldBack::Killed(killed) => write!(f, "the package is {killed}"),
             HeldBack::NoSuchProgram => f.write_str("the package has no such program"),
             HeldBack::NoPoint => f.write_str(
                 "the package is sent to no distribution point of this site; use `packhorse package send`",
@@ -62,9 +66,14 @@ impl fmt::Display for HeldBack {
 
 /// The gates of the original: no instruction before the collection has a member; not advertised before the content is
 /// on at least one distribution point of the site.
+///
+/// What was killed is told before what could be mended: nothing that is done about the rest makes it run.
 pub fn held_back(view: &OfferView<'_>) -> Option<HeldBack> {
     if view.advertisement.is_expired(view.now) {
         return Some(HeldBack::Expired);
+    }
+    if let Some(killed) = view.package.as_ref().and_then(|package| package.killed.clone()) {
+        return Some(HeldBack::Killed(killed));
     }
     if !view.collection_known {
         return Some(HeldBack::CollectionUnknown);
@@ -72,7 +81,7 @@ pub fn held_back(view: &OfferView<'_>) -> Option<HeldBack> {
     if view.members == 0 {
         return Some(HeldBack::NoMembers);
     }
-    let Some(package) = view.package else {
+    let Some(package) = &view.package else {
         return Some(HeldBack::PackageUnknown(view.advertisement.package.clone()));
     };
     if !package.has_program {
@@ -109,26 +118,42 @@ mod tests {
     #[test]
     fn every_gate_holds() {
         let advertisement = advertisement();
-        let package =
-            PackageView { has_source: true, has_program: true, points_targeted: 1, points_installed: 1 };
+        let package = PackageView {
+            killed: None,
+            has_source: true,
+            has_program: true,
+            points_targeted: 1,
+            points_installed: 1,
+        };
         let open = OfferView {
             advertisement: &advertisement,
             collection_known: true,
             members: 1,
-            package: Some(package),
+            package: Some(package.clone()),
             now: Timestamp(99),
         };
-        let with = |package| OfferView { package: Some(package), ..open };
+        let with = |package| OfferView { package: Some(package), ..open.clone() };
+        let killed = Killed { site: "CEN".parse().expect("a code"), reason: "it wipes disks".into() };
+        let is_killed = PackageView { killed: Some(killed.clone()), ..package.clone() };
 
         assert_eq!(held_back(&open), None);
         for (view, reason) in [
-            (OfferView { now: Timestamp(100), ..open }, HeldBack::Expired),
-            (OfferView { collection_known: false, ..open }, HeldBack::CollectionUnknown),
-            (OfferView { members: 0, ..open }, HeldBack::NoMembers),
-            (OfferView { package: None, ..open }, HeldBack::PackageUnknown(advertisement.package.clone())),
-            (with(PackageView { has_program: false, ..package }), HeldBack::NoSuchProgram),
-            (with(PackageView { points_installed: 0, ..package }), HeldBack::NotOnAnyPoint),
-            (with(PackageView { points_installed: 0, points_targeted: 0, ..package }), HeldBack::NoPoint),
+            (OfferView { now: Timestamp(100), ..open.clone() }, HeldBack::Expired),
+            (OfferView { collection_known: false, ..open.clone() }, HeldBack::CollectionUnknown),
+            (OfferView { members: 0, ..open.clone() }, HeldBack::NoMembers),
+            (
+                OfferView { package: None, ..open.clone() },
+                HeldBack::PackageUnknown(advertisement.package.clone()),
+            ),
+            (with(is_killed.clone()), HeldBack::Killed(killed.clone())),
+            (OfferView { members: 0, ..with(is_killed.clone()) }, HeldBack::Killed(killed)),
+            (OfferView { now: Timestamp(100), ..with(is_killed) }, HeldBack::Expired),
+            (with(PackageView { has_program: false, ..package.clone() }), HeldBack::NoSuchProgram),
+            (with(PackageView { points_installed: 0, ..package.clone() }), HeldBack::NotOnAnyPoint),
+            (
+                with(PackageView { points_installed: 0, points_targeted: 0, ..package.clone() }),
+                HeldBack::NoPoint,
+            ),
         ] {
             assert_eq!(held_back(&view), Some(reason));
         }
@@ -137,8 +162,13 @@ mod tests {
     #[test]
     fn a_package_without_source_needs_no_distribution_point() {
         let advertisement = advertisement();
-        let package =
-            PackageView { has_source: false, has_program: true, points_targeted: 0, points_installed: 0 };
+        let package = PackageView {
+            killed: None,
+            has_source: false,
+            has_program: true,
+            points_targeted: 0,
+            points_installed: 0,
+        };
         let view = OfferView {
             advertisement: &advertisement,
             collection_known: true,

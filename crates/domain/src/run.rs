@@ -3,7 +3,9 @@
 //! An advertisement is run once for each of its occurrences. The ledger is written before a program starts, so that
 //! a run without a result is known as one; whether it may be repeated is the author's word alone.
 
-use crate::{Priority, Timestamp, advertisement::Advertisement, id::ProgramName, package::PackageVersion};
+use crate::{
+    Priority, Timestamp, advertisement::Advertisement, id::ProgramName, kill::Killed, package::PackageVersion,
+};
 
 /// What a client knows that bears on one of its advertisements.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +13,8 @@ pub struct OfferView<'a> {
     pub advertisement: &'a Advertisement,
     /// The package as its author signed it, or why it is not believed.
     pub package: Result<&'a PackageVersion, &'a str>,
+    /// This release of it must not run.
+    pub killed: Option<&'a Killed>,
     /// The package's content is here, whole; true without content.
     pub content_held: bool,
     /// The user asked for it.
@@ -71,6 +75,8 @@ pub enum Wait {
 pub enum Rejection {
     #[error("{0}")]
     NotBelieved(String),
+    #[error("{0}")]
+    Killed(Killed),
     #[error("the package has no program {0}")]
     NoProgram(ProgramName),
     #[error("program {program} does not run on {os} {arch}")]
@@ -79,7 +85,8 @@ pub enum Rejection {
 
 /// The next step for one advertisement.
 ///
-/// A run that has started is never taken back: expiry and rejection are for those that have not.
+/// A run that has started is never taken back by this: expiry and rejection are for those that have not. One whose release
+/// is killed is stopped ([`stopped`]).
 pub fn next(view: &OfferView<'_>, at: &Circumstances<'_>) -> Step {
     let advertisement = view.advertisement;
 
@@ -111,6 +118,9 @@ pub fn next(view: &OfferView<'_>, at: &Circumstances<'_>) -> Step {
 
 fn accept(view: &OfferView<'_>, at: &Circumstances<'_>) -> Result<(), Rejection> {
     let version = view.package.map_err(|reason| Rejection::NotBelieved(reason.to_owned()))?;
+    if let Some(killed) = view.killed {
+        return Err(Rejection::Killed(killed.clone()));
+    }
     let name = &view.advertisement.program;
     let program = version.program(name).ok_or_else(|| Rejection::NoProgram(name.clone()))?;
 
@@ -197,6 +207,12 @@ pub fn settle(supervisor: Supervisor, idempotent: bool, attempts: u32) -> Settle
     }
 }
 
+/// What becomes of a run that was stopped since its release was killed: it failed, and only where its author allows
+/// that may it run again, once the kill is lifted.
+pub fn stopped(idempotent: bool, attempts: u32) -> Past {
+    if idempotent && attempts < ATTEMPTS_MAX { Past::Due } else { Past::Ended }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,6 +260,7 @@ mod tests {
         OfferView {
             advertisement,
             package: Ok(version),
+            killed: None,
             content_held: true,
             chosen: false,
             past: Past::Due,
@@ -327,6 +344,27 @@ mod tests {
             next(&view(&advertisement, &version), &at_now()),
             Step::Reject(Rejection::NoProgram(_))
         ));
+    }
+
+    #[test]
+    fn a_killed_release_is_neither_fetched_nor_run() {
+        let (advertisement, version) = (advertisement("CEN20001"), version());
+        let killed = Killed { site: "CEN".parse().expect("a code"), reason: "it wipes disks".into() };
+        let rejection = Rejection::Killed(killed.clone());
+        assert_eq!(rejection.to_string(), "killed by CEN: it wipes disks");
+
+        for (content_held, chosen) in [(false, false), (true, false), (true, true)] {
+            let view =
+                OfferView { killed: Some(&killed), content_held, chosen, ..view(&advertisement, &version) };
+            assert_eq!(next(&view, &at_now()), Step::Reject(rejection.clone()));
+            let ran = OfferView { past: Past::Ended, ..view };
+            assert_eq!(next(&ran, &at_now()), Step::Nothing, "it is not taken back");
+        }
+        for (idempotent, attempts, past) in
+            [(true, 1, Past::Due), (true, ATTEMPTS_MAX, Past::Ended), (false, 1, Past::Ended)]
+        {
+            assert_eq!(stopped(idempotent, attempts), past, "{idempotent} {attempts}");
+        }
     }
 
     #[test]

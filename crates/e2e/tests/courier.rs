@@ -10,8 +10,13 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// What one site has for another goes onto a medium and from there in. Gives the parcel's id.
 fn carry(hierarchy: &Hierarchy, from: &str, to: &str, medium: &Path) -> Result<String> {
+    carry_as(hierarchy, (from, to), "--to", medium)
+}
+
+/// The same, for the site alone (`--to`) or with all below it (`--subtree`).
+fn carry_as(hierarchy: &Hierarchy, (from, to): (&str, &str), whom: &str, medium: &Path) -> Result<String> {
     let path = medium.display().to_string();
-    let made = hierarchy.console(from).json(&["courier", "create", "--to", to, "--medium", &path])?;
+    let made = hierarchy.console(from).json(&["courier", "create", whom, to, "--medium", &path])?;
     let id = made["id"].as_str().context("a parcel has an id")?.to_owned();
     let received = hierarchy.console(to).json(&["courier", "receive", &path])?;
     let parcels = received["parcels"].as_array().context("parcels")?;
@@ -37,6 +42,14 @@ fn wait_for_bundle(hierarchy: &Hierarchy, (from, to): (&str, &str), package: &st
         let bundle =
             items.iter().find(|item| item["kind"] == "bundle" && item["subject"] == package).cloned();
         Ok(bundle)
+    })
+}
+
+/// A client of LYO that PAR has heard of.
+fn client_at_lyon(hierarchy: &mut Hierarchy) -> Result<()> {
+    hierarchy.clients(&["LYO/lyo-1"])?;
+    hierarchy.wait_for("the client at PAR", LIMIT, || {
+        Ok(hierarchy.console("PAR").run(&["client", "list"])?.stdout.contains("lyo-1").then_some(()))
     })
 }
 
@@ -143,10 +156,7 @@ fn all_travels_on_media_and_the_line_that_comes_up_later_brings_nothing_twice() 
     let lyon = hierarchy.console("LYO");
     lyon.done(&["dp", "add", "share", "--path", &share.display().to_string()])?;
     hierarchy.wait_for_points("PAR", &["LYO/share", "LYO/cap1"])?;
-    hierarchy.clients(&["LYO/lyo-1"])?;
-    hierarchy.wait_for("the client at PAR", LIMIT, || {
-        Ok(hierarchy.console("PAR").run(&["client", "list"])?.stdout.contains("lyo-1").then_some(()))
-    })?;
+    client_at_lyon(&mut hierarchy)?;
     // Up: the sites, their distribution points, the client.
     carry(&hierarchy, "PAR", "CEN", &medium)?;
     hierarchy.wait_for_points("CEN", &["LYO/share", "LYO/cap1"])?;
@@ -205,4 +215,67 @@ fn all_travels_on_media_and_the_line_that_comes_up_later_brings_nothing_twice() 
     hierarchy.console("CEN").done(&["package", "recall", &second, "--from", "LYO/share"])?;
     carry(&hierarchy, "CEN", "PAR", &medium)?;
     hierarchy.wait_for("the removal", LIMIT, || Ok((!share.join(&second).exists()).then_some(())))
+}
+
+fn is_alive(pid: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+}
+
+#[test]
+fn a_kill_on_a_medium_stops_the_program_two_sites_further_on() -> Result<()> {
+    let mut hierarchy = Hierarchy::for_test()?;
+    hierarchy.central("CEN")?;
+    hierarchy.child("PAR", "CEN")?;
+    hierarchy.child("LYO", "PAR")?;
+    hierarchy.cap("LYO", "cap1")?;
+    let medium = hierarchy.scratch("medium");
+    fs::create_dir_all(&medium)?;
+    client_at_lyon(&mut hierarchy)?;
+    hierarchy.line("PAR").cut();
+    let (central, lyon) = (hierarchy.console("CEN"), hierarchy.console("LYO"));
+    // The first time it runs for ever, the next time it ends at once.
+    let started = hierarchy.scratch("started");
+    let path = started.display();
+    let program = format!("run=/bin/sh -c 'test -e {path} && exit 0; echo $$ > {path}; sleep 600; true'");
+    let package = central.create(&["package", "create", "Waiter", "--program", &program])?;
+    let advertisement = hierarchy.advertise(&package)?;
+    carry(&hierarchy, "CEN", "PAR", &medium)?;
+    let pid = hierarchy.wait_for("the program", LIMIT, || {
+        let text = fs::read_to_string(&started)?;
+        Ok(text.ends_with('\n').then(|| text.trim().to_owned()))
+    })?;
+    ensure!(is_alive(&pid));
+
+    central.done(&["package", "kill", &package, "--reason", "it never ends"])?;
+    carry_as(&hierarchy, ("CEN", "PAR"), "--subtree", &medium)?;
+
+    hierarchy.wait_for("the client to stop it, as PAR knows", LIMIT, || {
+        let progress = hierarchy.console("PAR").advertisement(&advertisement)?;
+        let client = progress.clients.first().context("a client")?;
+        ensure!(client.delivery == "failed", "{client:?}");
+        ensure!(client.reason == "it was stopped: killed by CEN: it never ends", "{client:?}");
+        Ok(Some(()))
+    })?;
+    ensure!(!is_alive(&pid), "it goes on");
+    let held_back = lyon.advertisement(&advertisement)?.held_back;
+    ensure!(held_back.as_deref() == Some("the package is killed by CEN: it never ends"), "{held_back:?}");
+    let shown = lyon.done(&["package", "show", &package])?;
+    ensure!(shown.contains("up to release 1, by CEN: it never ends"), "{shown}");
+    let view = hierarchy.client_directory("lyo-1").join("ledger.json");
+    ensure!(fs::read_to_string(view)?.contains("it never ends"), "the client's ledger does not know it");
+    let refused = lyon.run(&["package", "revive", &package])?;
+    ensure!(refused.code != 0 && refused.stderr.contains("it is lifted at CEN"), "{refused:?}");
+    carry(&hierarchy, "PAR", "CEN", &medium)?;
+    let client = central.advertisement(&advertisement)?.clients.into_iter().next().context("a client")?;
+    ensure!(client.delivery == "failed", "{client:?}");
+
+    // Lifted, it may run again: not what was stopped, but what is new.
+    central.done(&["package", "revive", &package])?;
+    let again = hierarchy.advertise(&package)?;
+    carry(&hierarchy, "CEN", "PAR", &medium)?;
+    hierarchy.wait_ran("PAR", &again, 1, 0)?;
+    let kills = lyon.json(&["package", "kills"])?;
+    ensure!(kills["kills"] == serde_json::json!([]), "{kills}");
+    Ok(())
 }

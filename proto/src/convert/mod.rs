@@ -10,6 +10,7 @@ pub mod courier;
 mod diagnosis;
 mod fact;
 mod instruction;
+mod kill;
 mod link;
 mod log;
 mod object;

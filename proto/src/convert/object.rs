@@ -13,6 +13,7 @@ impl From<ObjectKind> for wire::ObjectKind {
             ObjectKind::Collection => wire::ObjectKind::Collection,
             ObjectKind::Advertisement => wire::ObjectKind::Advertisement,
             ObjectKind::Trust => wire::ObjectKind::Trust,
+            ObjectKind::Kill => wire::ObjectKind::Kill,
             ObjectKind::Site => wire::ObjectKind::Site,
             ObjectKind::DistributionPoint => wire::ObjectKind::DistributionPoint,
             ObjectKind::Client => wire::ObjectKind::Client,

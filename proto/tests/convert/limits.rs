@@ -8,6 +8,7 @@ use packhorse_domain::{
     collection::Collection,
     distribution::Distribution,
     instruction::{Instruction, PointList},
+    kill::Kill,
     link::{Frame, RefuseReason},
     object::Object,
     package::{PackageDefinition, PackageVersion, Program},
@@ -91,6 +92,21 @@ fn of_a_program() {
     });
     let default = Program::try_from(program()).expect("taken");
     assert_eq!(default.time_limit.as_secs(), 7_200, "no limit given is the default");
+}
+
+#[test]
+fn of_a_kill() {
+    let kill = wire::Kill { package: "CEN00001".to_owned(), release: 1, reason: text(1), at_us: 1 };
+    limits!(Kill, kill, {
+        |k| k.package = "CEN".to_owned() => Some("package");
+        |k| k.package = "../../x1".to_owned() => Some("package");
+        |k| k.release = 0 => Some("release");
+        |k| k.release = u64::MAX => None;
+        |k| k.reason = String::new() => Some("reason");
+        |k| k.reason = "a\nb".to_owned() => Some("reason");
+        |k| k.reason = text(512) => None;
+        |k| k.reason = text(513) => Some("reason");
+    });
 }
 
 #[test]
@@ -322,7 +338,7 @@ fn of_an_object() {
     };
     limits!(Object, good, {
         |o| o.kind = 0 => Some("kind");
-        |o| o.kind = 6 => Some("kind");
+        |o| o.kind = 7 => Some("kind");
         |o| o.id = String::new() => Some("id");
         |o| o.id = text(128) => None;
         |o| o.id = text(129) => Some("id");

@@ -12,6 +12,7 @@ use packhorse_domain::{
     courier::Route,
     distribution::Distribution,
     instruction::{Instruction, PointList},
+    kill::Kill,
     link::Frame,
     object::Object,
     package::{PackageDefinition, PackageVersion, Program},
@@ -60,6 +61,7 @@ comes_back! {
     an_advertisement_comes_back: wire::Advertisement => Advertisement, strategies::advertisement();
     an_instruction_comes_back: wire::Instruction => Instruction, strategies::instruction();
     a_point_list_comes_back: wire::PointList => PointList, strategies::point_list();
+    a_kill_comes_back: wire::Kill => Kill, strategies::kill();
     a_site_fact_comes_back: wire::SiteFact => SiteFact, strategies::site_fact();
     a_point_fact_comes_back: wire::DistributionPointFact => PointFact, strategies::point_fact();
     a_client_fact_comes_back: wire::ClientFact => ClientFact, strategies::client_fact();
@@ -83,6 +85,7 @@ fn read_everything(bytes: &[u8]) {
     drop(decode::<wire::Advertisement, Advertisement>(bytes));
     drop(decode::<wire::Instruction, Instruction>(bytes));
     drop(decode::<wire::PointList, PointList>(bytes));
+    drop(decode::<wire::Kill, Kill>(bytes));
     drop(decode::<wire::SiteFact, SiteFact>(bytes));
     drop(decode::<wire::DistributionPointFact, PointFact>(bytes));
     drop(decode::<wire::ClientFact, ClientFact>(bytes));

@@ -12,6 +12,7 @@ use packhorse_domain::{
     distribution::{Distribution, PointKind, Target},
     id::{AddressName, AdvertisementId, ClientId, CollectionId, PackageId, PointName, ProgramName, SiteCode},
     instruction::{FileReference, Instruction, Point, PointList},
+    kill::Kill,
     link::{Frame, Hello, ItemId, ItemKind, LaneOffer, Offer, Open, Outline, Pulse, RefuseReason},
     object::{Direction, Object, ObjectKind},
     package::{PackageDefinition, PackageState, PackageVersion, Program},
@@ -109,6 +110,15 @@ pub(super) fn parcel_receipt() -> impl Strategy<Value = ParcelReceipt> {
             changed_at: Timestamp(changed_at),
         },
     )
+}
+
+pub(super) fn kill() -> impl Strategy<Value = Kill> {
+    (package(), 1..=u64::MAX, name(), time()).prop_map(|(package, release, reason, at)| Kill {
+        package,
+        release,
+        reason,
+        at,
+    })
 }
 
 fn bytes(longest: usize) -> impl Strategy<Value = Vec<u8>> {

@@ -16,7 +16,7 @@ use prost::Message as _;
 use super::{Asker, Part, caps, clients, packages};
 use crate::{
     error::Error,
-    record,
+    kills, record,
     store::{
         Tx, caps as files, clients as members,
         objects::{self, StoredObject},
@@ -104,7 +104,7 @@ impl Loaded {
                 advertisement,
                 collection_known: self.collection_known,
                 members: self.members,
-                package: self.package,
+                package: self.package.clone(),
                 now: self.now,
             },
             owner: self.owner.clone(),
@@ -134,6 +134,7 @@ async fn offer_facts(
             let distribution = record::distribution(tx, &record.definition.id).await?;
             let place = packages::place_told(tx, site.code(), &record, &distribution, true).await?;
             Some(PackageView {
+                killed: kills::list(tx).await?.killed(&record.definition.id, record.version.release),
                 has_source: record.version.manifest.is_some(),
                 has_program: record.version.program(&advertisement.program).is_some(),
                 points_targeted: place.points.len(),

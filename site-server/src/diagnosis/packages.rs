@@ -17,7 +17,7 @@ use packhorse_proto::object::v1 as wire;
 use super::{Asker, Part};
 use crate::{
     error::Error,
-    provider,
+    kills, provider,
     record::{self, PackageRecord},
     store::{
         Tx,
@@ -75,6 +75,10 @@ async fn origin_facts(
 ) -> Result<OriginFacts, Error> {
     let object = objects::get(tx, ObjectKind::Package, id.as_str()).await?;
     let there = points_of(tx).await?;
+    let killed = match record {
+        Some(record) => kills::list(tx).await?.killed(id, record.version.release),
+        None => None,
+    };
     let targets = question.sites.iter().map(|site| {
         let wanted = distribution.points_at(site).cloned().collect();
         (site.clone(), wanted, there.get(site).cloned().unwrap_or_default())
@@ -86,7 +90,7 @@ async fn origin_facts(
         owner: object.as_ref().map(|object| object.owner.clone()),
         deleted_at: object.filter(|object| object.deleted).map(|object| object.changed_at),
         has_source: record.is_some_and(|record| record.version.manifest.is_some()),
-        killed: None,
+        killed,
         targets: targets.collect(),
     })
 }

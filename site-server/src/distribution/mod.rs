@@ -24,6 +24,7 @@ use packhorse_domain::{
     Digest,
     distribution::Distribution,
     id::{PackageId, PointName, SiteCode},
+    kill::KillList,
     object::ObjectKind,
     package::PackageState,
     site::subtree,
@@ -35,6 +36,7 @@ use packhorse_runtime::{Next, Worker};
 use crate::{
     care::prestage,
     error::Error,
+    kills,
     record::{self, Body, PackageRecord},
     sender::parents,
     site::Site,
@@ -77,6 +79,7 @@ pub(crate) struct View {
     /// Those that are sent bundles from here, each with the sites of its own subtree, itself included: the children, and
     /// sites further down that have a courier.
     pub(crate) served: Vec<(SiteCode, Vec<SiteCode>)>,
+    kills: KillList,
 }
 
 impl View {
@@ -102,6 +105,7 @@ impl View {
             points: crate::store::points::list(tx).await?,
             subtree: all,
             served,
+            kills: kills::list(tx).await?,
         })
     }
 
@@ -113,6 +117,11 @@ impl View {
     pub(crate) fn wants(&self, site: &Site, package: &PackageRecord, distribution: &Distribution) -> bool {
         package.version.manifest.is_some()
             && (package.object.owner == *site.code() || distribution.reaches(&self.subtree))
+    }
+
+    /// Whether the present release may run nowhere below: then its content is not sent on.
+    fn is_killed(&self, package: &PackageRecord) -> bool {
+        self.kills.killed(&package.definition.id, package.version.release).is_some()
     }
 
     /// Packages whose content this site should hold and does not, with the version.
@@ -249,6 +258,10 @@ async fn library_status(
     if !installed && noted.is_some_and(|noted| noted.held == held) {
         return Ok(None);
     }
+    let killed = match installed {
+        true => None,
+        false => kills::list(tx).await?.killed(package, record.version.release),
+    };
     Ok(Some(PackageStatus {
         package: package.clone(),
         site: site.code().clone(),
@@ -256,7 +269,7 @@ async fn library_status(
         state: if installed { PackageState::Installed } else { PackageState::Pending },
         source_version: record.version.source_version,
         held,
-        reason: String::new(),
+        reason: killed.map(|killed| format!("it is not sent: {killed}")).unwrap_or_default(),
         changed_at: site.now(),
     }))
 }

@@ -44,7 +44,7 @@ struct OneReported {
     stays: bool,
 }
 
-/// Everything that the children need, what is urgent first. The statuses are read once, however many needs there are.
+/// Everything that the children need and that may run there, what is urgent first. The statuses are read once, however many needs there are.
 pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Result<Vec<Need<'a>>, Error> {
     if view.served.is_empty() {
         return Ok(Vec::new());
@@ -53,7 +53,7 @@ pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Resul
     let refused = targets_in(tx, |state| state == SendingState::BaseMissing).await?;
     let jobs = targets_in(tx, |state| state.is_waiting() || state == SendingState::Cancelled).await?;
     let mut needs = Vec::new();
-    for (package, distribution) in &view.packages {
+    for (package, distribution) in view.packages.iter().filter(|(package, _)| !view.is_killed(package)) {
         let Some(target) = package.version.manifest else {
             continue;
         };
@@ -82,6 +82,7 @@ pub(super) fn ahead<'a>(site: &Site, view: &'a View) -> Vec<(&'a PackageRecord, 
     let reached = view
         .packages
         .iter()
+        .filter(|(package, _)| !view.is_killed(package))
         .filter(|(_, distribution)| view.served.iter().any(|(_, below)| distribution.reaches(below)));
     let mut plans = Vec::new();
     for (package, _) in reached {

@@ -1,4 +1,4 @@
-//! The files that clients share: trust, delegations, offers, packages, lists of distribution points.
+//! The files that clients share: trust, delegations, kills, offers, packages, lists of distribution points.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use packhorse_domain::{
     advertisement::Advertisement,
     distribution::PointKind,
     instruction::{FileName, Point, PointList},
+    kill::Kill,
 };
 use packhorse_proto::{convert, object::v1 as wire};
 
@@ -32,6 +33,12 @@ pub(super) async fn write(
     let held: BTreeMap<String, Vec<u8>> =
         caps::files(tx).await?.into_iter().filter(|(name, _)| is_shared(name)).collect();
     let mut wanted = trust(site)?;
+    // Lifted ones too: a client that holds an older word has to hear of it.
+    wanted.extend(view.kills.iter().filter_map(|(object, _)| {
+        let (site, package) = Kill::parse_id(&object.id)?;
+        let name = FileName::Kill { site: site.as_str(), package: package.as_str() };
+        Some((name.to_string(), object.content.clone()))
+    }));
     for (object, advertisement) in offered {
         let name = FileName::Offer(advertisement.id.as_str()).to_string();
         if held.get(&name) != Some(&object.content) {
@@ -66,6 +73,7 @@ fn is_shared(name: &str) -> bool {
         Some(
             FileName::Trust
             | FileName::Delegation(_)
+            | FileName::Kill { .. }
             | FileName::Offer(_)
             | FileName::Package(_)
             | FileName::Points(_),

@@ -62,7 +62,7 @@ pub(super) async fn write(
 }
 
 fn is_for_all(name: &str) -> bool {
-    matches!(FileName::parse(name), Some(FileName::Trust | FileName::Delegation(_)))
+    matches!(FileName::parse(name), Some(FileName::Trust | FileName::Delegation(_) | FileName::Kill { .. }))
 }
 
 /// What is offered to each client, in one pass over the memberships.

@@ -11,6 +11,7 @@ use packhorse_domain::{
     Timestamp,
     advertisement::Advertisement,
     id::{AdvertisementId, ClientId, CollectionId, PointName},
+    kill::{KillList, Word},
     object::ObjectKind,
     offer::{HeldBack, OfferView, PackageView, held_back},
     package::PackageState,
@@ -21,6 +22,7 @@ use packhorse_runtime::{Next, Worker};
 
 use crate::{
     error::Error,
+    kills,
     record::{self, PackageRecord},
     site::Site,
     store::{Tx, clients, objects::StoredObject, offers},
@@ -38,6 +40,8 @@ struct View {
     packages: Vec<Package>,
     members: BTreeMap<CollectionId, Vec<ClientId>>,
     clients: Vec<ClientId>,
+    kills: Vec<(StoredObject, Word)>,
+    kill_list: KillList,
 }
 
 /// A package and where at this site it is.
@@ -80,6 +84,7 @@ impl View {
             ObjectKind::Collection,
         )
         .await?;
+        let kills = kills::words(tx).await?;
         Ok(View {
             advertisements: record::list::<wire::Advertisement, Advertisement>(tx, ObjectKind::Advertisement)
                 .await?,
@@ -87,6 +92,8 @@ impl View {
             packages,
             members,
             clients: clients::list_seen(tx).await?.into_iter().map(|(client, _)| client).collect(),
+            kill_list: kills::of(&kills),
+            kills,
         })
     }
 
@@ -96,6 +103,7 @@ impl View {
 
     fn held_back(&self, advertisement: &Advertisement, now: Timestamp) -> Option<HeldBack> {
         let package = self.package(advertisement).map(|package| PackageView {
+            killed: self.kill_list.killed(&package.record.definition.id, package.record.version.release),
             has_source: package.record.version.manifest.is_some(),
             has_program: package.record.version.program(&advertisement.program).is_some(),
             points_targeted: package.targeted,

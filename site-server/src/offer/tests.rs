@@ -241,6 +241,36 @@ async fn an_instruction_is_issued_again_when_it_changed_or_grows_old() {
 }
 
 #[tokio::test]
+async fn what_is_killed_is_held_back_and_every_client_is_told() {
+    let (mut world, package) = offered().await;
+    let name = format!("kill/CEN/{package}");
+    assert!(world.file(&name).await.is_none());
+
+    world.node.kill(&package, "it wipes disks").await;
+
+    assert_eq!(world.held_back().await.as_deref(), Some("the package is killed by CEN: it wipes disks"));
+    for client in [TILL, DESK] {
+        let instruction = world.instruction(client).await;
+        assert_eq!((instruction.serial, names(&instruction)), (2, vec![name.as_str(), "trust"]), "{client}");
+    }
+    let kill = world.node.object(ObjectKind::Kill, &format!("CEN/{package}")).await.unwrap();
+    assert_eq!(world.file(&name).await, Some(kill.content), "as its owner signed it");
+
+    // A later release may run, and the earlier ones stay killed.
+    world.node.update(&package, b"echo fixed").await;
+    world.install(&package).await;
+    assert_eq!(world.held_back().await, None);
+    assert!(names(&world.instruction(TILL).await).contains(&name.as_str()));
+
+    // Who holds the kill has to hear that it is lifted.
+    world.node.revive(&package).await;
+    world.step().await;
+    let lifted = world.file(&name).await.expect("its tombstone");
+    assert!(record::object_in(&lifted).unwrap().0.deleted);
+    assert_eq!(world.instruction(DESK).await.serial, 3);
+}
+
+#[tokio::test]
 async fn a_deleted_advertisement_takes_its_files_with_it() {
     let (mut world, package) = offered().await;
     assert_eq!(world.instruction(TILL).await.serial, 1);

@@ -9,11 +9,7 @@ use std::{
 };
 
 use futures::Stream;
-use packhorse_domain::{
-    Timestamp,
-    id::{PackageId, SiteCode},
-    parcel::ParcelState,
-};
+use packhorse_domain::{Timestamp, id::SiteCode, parcel::ParcelState};
 use packhorse_parcel::{ParcelId, Recipient};
 use packhorse_proto::provider::v1::{
     CourierKey, CreateParcelRequest, CreateParcelResponse, GetParcelRequest, GetParcelResponse,
@@ -31,7 +27,7 @@ use self::shown::{describe, unknown};
 pub(super) use self::shown::{received, shown};
 use super::{change::Change, invalid, missing, parsed};
 use crate::{
-    courier::{self, Progress, custody, incoming, outgoing},
+    courier::{self, Progress, custody, incoming, kin, outgoing},
     error::Error,
     site::Site,
     store::{neighbours, parcels},
@@ -129,11 +125,35 @@ fn text(field: &str, text: String) -> Result<String, Error> {
     Ok(text)
 }
 
-fn destinations(to: &[String]) -> Result<Vec<SiteCode>, Error> {
-    match to.len() {
-        0 => Err(missing("to")),
-        1..=SITES_MAX => to.iter().map(|code| parsed("to", code)).collect(),
-        _ => Err(invalid("to", "a parcel goes to at most 1024 sites: make several")),
+/// The sites that are named, and those of the subtrees that are.
+async fn destinations(site: &Site, to: &[String], subtrees: &[String]) -> Result<kin::Subtree, Error> {
+    let many = || invalid("to", "a parcel goes to at most 1024 sites: make several");
+    if to.len() + subtrees.len() > SITES_MAX {
+        return Err(many());
+    }
+    let named = to.iter().map(|code| parsed("to", code)).collect::<Result<_, _>>()?;
+    let mut all = kin::Subtree { to: named, passed_on: Vec::new() };
+    let mut tx = site.store.read().await?;
+    for top in subtrees {
+        let kin::Subtree { to, passed_on } =
+            kin::subtree_of(site, &mut tx, &parsed("subtrees", top)?).await?;
+        for (sites, known) in [(to, &mut all.to), (passed_on, &mut all.passed_on)] {
+            for one in sites {
+                if !known.contains(&one) {
+                    known.push(one);
+                }
+            }
+        }
+    }
+    match all.to.len() {
+        0 if subtrees.is_empty() => Err(missing("to")),
+        0 => Err(Error::Precondition(format!("no site below site {} is known yet", site.code()))),
+        1..=SITES_MAX => {
+            let to = &all.to;
+            all.passed_on.retain(|one| !to.contains(one));
+            Ok(all)
+        }
+        _ => Err(many()),
     }
 }
 
@@ -168,8 +188,8 @@ pub(super) fn directory_of(site: &Site, path: &str) -> Result<PathBuf, Error> {
     if real.is_dir() { Ok(real) } else { Err(invalid("path", format!("{path} is no directory"))) }
 }
 
-fn names(packages: &[PackageId]) -> Vec<String> {
-    packages.iter().map(ToString::to_string).collect()
+fn names(of: &[impl ToString]) -> Vec<String> {
+    of.iter().map(ToString::to_string).collect()
 }
 
 fn volume_bytes(given: u64) -> Option<u64> {
@@ -242,12 +262,13 @@ impl CourierService for Couriers {
         request: Request<PlanParcelRequest>,
     ) -> Result<Response<PlanParcelResponse>, Status> {
         let asked = request.into_inner();
-        let to = destinations(&asked.to)?;
+        let kin::Subtree { to, passed_on } = destinations(&self.site, &asked.to, &asked.subtrees).await?;
         let (plan, left_out) = outgoing::draft(&self.site, &to, volume_bytes(asked.volume_bytes)).await?;
         let mut parcel = Parcel {
             sender: self.site.code().to_string(),
             created_at_us: self.site.now().0,
             left_out: names(&left_out),
+            passed_on: names(&passed_on),
             to: to
                 .iter()
                 .map(|site| ParcelSite { site: site.to_string(), ..ParcelSite::default() })
@@ -264,13 +285,13 @@ impl CourierService for Couriers {
     ) -> Result<Response<CreateParcelResponse>, Status> {
         let who = peer(&request)?.clone();
         let asked = request.into_inner();
-        let to = destinations(&asked.to)?;
+        let kin::Subtree { to, passed_on } = destinations(&self.site, &asked.to, &asked.subtrees).await?;
         let (row, left_out) =
             outgoing::create(&self.site, &to, volume_bytes(asked.volume_bytes), asked.hold_line).await?;
         let change = Change::begin(&self.site, &who).await?;
         change.finish(self.site.code().as_str(), &format!("laid out parcel {}", row.id.short())).await?;
         let mut parcel = shown(&self.site, &row.id, true).await?;
-        parcel.left_out = names(&left_out);
+        (parcel.left_out, parcel.passed_on) = (names(&left_out), names(&passed_on));
         Ok(Response::new(CreateParcelResponse { parcel: Some(parcel) }))
     }
 

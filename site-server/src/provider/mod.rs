@@ -12,6 +12,7 @@ mod courier_volumes;
 mod couriers;
 mod diagnoses;
 mod inspect;
+mod kills;
 mod library;
 mod logs;
 mod packages;

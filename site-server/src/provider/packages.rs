@@ -15,10 +15,12 @@ use packhorse_proto::{
     provider::v1::{
         AddTargetsRequest, AddTargetsResponse, CreatePackageRequest, CreatePackageResponse,
         DeletePackageRequest, DeletePackageResponse, GetPackageRequest, GetPackageResponse,
-        ListPackagesRequest, ListPackagesResponse, Package, RemoveProgramRequest, RemoveProgramResponse,
-        RemoveTargetsRequest, RemoveTargetsResponse, SetProgramRequest, SetProgramResponse, SetSenderRequest,
-        SetSenderResponse, Source, UpdatePackageRequest, UpdatePackageResponse, UploadSourceRequest,
-        UploadSourceResponse, package_service_server::PackageService, source,
+        KillPackageRequest, KillPackageResponse, ListKillsRequest, ListKillsResponse, ListPackagesRequest,
+        ListPackagesResponse, Package, RemoveProgramRequest, RemoveProgramResponse, RemoveTargetsRequest,
+        RemoveTargetsResponse, RevivePackageRequest, RevivePackageResponse, SetProgramRequest,
+        SetProgramResponse, SetSenderRequest, SetSenderResponse, Source, UpdatePackageRequest,
+        UpdatePackageResponse, UploadSourceRequest, UploadSourceResponse,
+        package_service_server::PackageService, source,
     },
 };
 use packhorse_runtime::peer;
@@ -28,7 +30,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     advertisements,
     change::{Change, check_given},
-    check_owner, check_unused, invalid, missing, parsed, programs, targets, uploads,
+    check_owner, check_unused, invalid, kills, missing, parsed, programs, targets, uploads,
 };
 use crate::{
     distribution::intake::{self, SourceFrom, Taken, Upload},
@@ -321,6 +323,7 @@ pub(super) async fn view(tx: &mut Tx, package: &PackageRecord) -> Result<Package
         source_directory: contents::source(tx, id).await?.unwrap_or_default(),
         targets: record::distribution(tx, id).await?.targets.iter().map(Into::into).collect(),
         changed_at_us: record::changed_at_us(&package.object),
+        kills: kills::about(tx, id).await?,
     })
 }
 
@@ -412,6 +415,28 @@ impl PackageService for Packages {
         let RemoveTargetsRequest { package, targets } = request.into_inner();
         let package = targets::remove(&self.site, &who, &package, targets).await?;
         Ok(Response::new(RemoveTargetsResponse { package: Some(package) }))
+    }
+
+    async fn kill_package(
+        &self,
+        request: Request<KillPackageRequest>,
+    ) -> Result<Response<KillPackageResponse>, Status> {
+        let who = peer(&request)?.clone();
+        let kills = kills::kill(&self.site, &who, request.into_inner()).await?;
+        Ok(Response::new(KillPackageResponse { kills }))
+    }
+
+    async fn revive_package(
+        &self,
+        request: Request<RevivePackageRequest>,
+    ) -> Result<Response<RevivePackageResponse>, Status> {
+        let kills = kills::revive(&self.site, peer(&request)?, &request.get_ref().package).await?;
+        Ok(Response::new(RevivePackageResponse { kills }))
+    }
+
+    async fn list_kills(&self, _: Request<ListKillsRequest>) -> Result<Response<ListKillsResponse>, Status> {
+        let mut tx = self.site.store.read().await.map_err(Error::from)?;
+        Ok(Response::new(ListKillsResponse { kills: kills::list(&mut tx).await? }))
     }
 
     async fn upload_source(

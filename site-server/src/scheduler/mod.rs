@@ -258,7 +258,9 @@ fn object_priority(object: &StoredObject) -> Result<Priority, Error> {
 pub(crate) fn kind_priority(kind: ObjectKind) -> Option<Priority> {
     match kind {
         // Without its distribution a package that came would seem to be wanted by nobody.
-        ObjectKind::Trust | ObjectKind::Site | ObjectKind::Distribution => Some(Priority::High),
+        ObjectKind::Trust | ObjectKind::Site | ObjectKind::Distribution | ObjectKind::Kill => {
+            Some(Priority::High)
+        }
         ObjectKind::Advertisement | ObjectKind::Package => None,
         ObjectKind::Event => Some(Priority::Low),
         ObjectKind::Collection

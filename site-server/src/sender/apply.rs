@@ -6,6 +6,7 @@ use packhorse_domain::{
     collection::Collection,
     distribution::Distribution,
     id::SiteCode,
+    kill::Kill,
     link::RefuseReason,
     object::{Direction, From, Merge, NotAllowed, Object, ObjectKind, admit, merge},
     package::PackageDefinition,
@@ -257,6 +258,7 @@ fn check_body(site: &Site, object: &Object) -> Result<(), Rejection> {
         ObjectKind::Advertisement => decode::<wire::Advertisement, Advertisement>(body)?.id.to_string(),
         ObjectKind::Trust if object.owner != site.path().sites()[0] => return Err(Rejection::OtherName),
         ObjectKind::Trust => "trust".to_owned(),
+        ObjectKind::Kill => Kill::id(owner, &decode::<wire::Kill, Kill>(body)?.package),
         ObjectKind::Site => decode::<wire::SiteFact, SiteFact>(body)?.code.to_string(),
         ObjectKind::DistributionPoint => {
             let point = decode::<wire::DistributionPointFact, PointFact>(body)?;
@@ -294,6 +296,8 @@ fn check_body(site: &Site, object: &Object) -> Result<(), Rejection> {
 fn names_owner(object: &Object) -> bool {
     let mut parts = object.id.split('/');
     let site = match object.kind {
+        // Every site lists these, by site and package.
+        ObjectKind::Kill => return Kill::parse_id(&object.id).is_some_and(|(site, _)| site == object.owner),
         ObjectKind::Site | ObjectKind::DistributionPoint | ObjectKind::Event | ObjectKind::ParcelReceipt => {
             parts.next()
         }

@@ -44,7 +44,7 @@ pub(crate) async fn list(
 ) -> Result<Vec<ComparedRow>, StoreError> {
     let statement = match set {
         Direction::Down => {
-            compared!("'package', 'distribution', 'collection', 'advertisement', 'trust'")
+            compared!("'package', 'distribution', 'collection', 'advertisement', 'trust', 'kill'")
         }
         Direction::Up => {
             compared!(

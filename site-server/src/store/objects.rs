@@ -63,6 +63,24 @@ pub(crate) async fn get(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<Optio
     .transpose()
 }
 
+/// Those of a kind, with tombstones, by id.
+pub(crate) async fn list_with_deleted(
+    tx: &mut Tx,
+    kind: ObjectKind,
+) -> Result<Vec<StoredObject>, StoreError> {
+    sqlx::query_as::<_, Row>(
+        "SELECT kind, id, owner, version, deleted, body, content, digest, changed_at FROM object
+         WHERE kind = $1 ORDER BY id",
+    )
+    .bind(kind.as_str())
+    .fetch_all(tx.connection())
+    .await
+    .map_err(failed("list objects"))?
+    .into_iter()
+    .map(TryInto::try_into)
+    .collect()
+}
+
 /// Those of a kind that are not deleted, by id.
 pub(crate) async fn list(tx: &mut Tx, kind: ObjectKind) -> Result<Vec<StoredObject>, StoreError> {
     sqlx::query_as::<_, Row>(
@@ -169,7 +187,7 @@ pub(crate) async fn remove(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<()
 /// text.
 macro_rules! lacking {
     (down, $order:literal) => {
-        lacking!("'package', 'distribution', 'collection', 'advertisement', 'trust'", $order)
+        lacking!("'package', 'distribution', 'collection', 'advertisement', 'trust', 'kill'", $order)
     };
     (up, $order:literal) => {
         lacking!(
@@ -195,7 +213,7 @@ macro_rules! lacking {
 }
 
 /// The oldest objects that go this way and whose newest version the peer has not acknowledged; what others need to be
-/// taken comes first: the trust file, sites. Messages come last.
+/// taken comes first: the trust file, sites. Then what must not run. Messages come last.
 pub(crate) async fn lacking(
     tx: &mut Tx,
     peer: &SiteCode,
@@ -204,7 +222,10 @@ pub(crate) async fn lacking(
 ) -> Result<Vec<StoredObject>, StoreError> {
     let statement = match direction {
         Direction::Down => {
-            lacking!(down, "CASE WHEN o.kind = 'trust' THEN 0 ELSE 1 END, o.changed_at, o.kind, o.id")
+            lacking!(
+                down,
+                "CASE o.kind WHEN 'trust' THEN 0 WHEN 'kill' THEN 1 ELSE 2 END, o.changed_at, o.kind, o.id"
+            )
         }
         Direction::Up => lacking!(
             up,

@@ -87,6 +87,10 @@ fn held(facts: &OfferFacts<'_>, reason: &HeldBack) -> Finding {
         HeldBack::PackageUnknown(package) => {
             Finding::waits(at, Check::PackageKnown, format!("package {package} has not arrived at site {at}"))
         }
+        HeldBack::Killed(killed) => {
+            Finding::fails(at, Check::PackageReleased, format!("package {package} is {killed}"))
+                .mended_at(&killed.site, format!("packhorse package revive {package}"))
+        }
         HeldBack::NoSuchProgram => {
             let text = format!("package {package} has no program {program}");
             Finding::fails(at, Check::ProgramKnown, text)

@@ -5,6 +5,7 @@ use crate::{
     Timestamp,
     distribution::PointKind,
     id::{PackageId, PointName, SiteCode},
+    kill::Killed,
     package::PackageState,
 };
 
@@ -19,8 +20,8 @@ pub struct OriginFacts {
     pub owner: Option<SiteCode>,
     pub deleted_at: Option<Timestamp>,
     pub has_source: bool,
-    /// Why it may not run, if it is killed.
-    pub killed: Option<String>,
+    /// Its release must not run.
+    pub killed: Option<Killed>,
     /// For each site that is asked about: the points that are to have it, and those that the site has.
     pub targets: Vec<(SiteCode, Vec<PointName>, Vec<PointName>)>,
 }
@@ -41,8 +42,9 @@ pub fn origin(facts: &OriginFacts) -> Vec<Finding> {
     let text = format!("package {package} of site {owner} is known, version {version}");
     let mut found = vec![Finding::holds(at, Check::PackageKnown, text)];
     if let Some(killed) = &facts.killed {
-        let found_killed = Finding::fails(at, Check::PackageReleased, killed.clone());
-        found.push(found_killed.mended_at(at, format!("packhorse package revive {package}")));
+        let text = format!("package {package} is {killed}; no more of it is sent");
+        let command = format!("packhorse package revive {package}");
+        found.push(Finding::fails(at, Check::PackageReleased, text).mended_at(&killed.site, command));
     }
     if !facts.has_source {
         let text = format!(

@@ -7,11 +7,13 @@ use packhorse_domain::{
     object::ObjectKind,
     parcel::{ParcelReceipt, ParcelState},
 };
+use packhorse_proto::provider::v1::{PlanParcelRequest, courier_service_server::CourierService as _};
 use packhorse_runtime::SystemClock;
 
 use super::{MIB, carry, create, lies_in_hall, package, receive, sites, state, waits, write};
 use crate::{
     courier::{outgoing, unheard},
+    provider,
     store::couriers,
     testing::{Node, noise, until},
 };
@@ -88,6 +90,60 @@ async fn one_medium_serves_a_subtree_and_the_receipt_of_the_lowest_comes_up_thro
     assert!(volume_bytes(medium.path(), &id) < MIB / 4);
     assert_eq!(receive(&below, medium.path()).await[0].left, 0);
     lies_in_hall(&below, &package, &newer).await;
+}
+
+/// What a parcel for these and for a subtree is for, and who gets theirs through another.
+async fn planned(
+    central: &Node,
+    to: &[&str],
+    subtrees: &[&str],
+) -> Result<(Vec<String>, Vec<String>), tonic::Status> {
+    let names = |codes: &[&str]| codes.iter().map(ToString::to_string).collect();
+    let request =
+        PlanParcelRequest { to: names(to), subtrees: names(subtrees), ..PlanParcelRequest::default() };
+    let couriers = provider::Couriers::new(central.site.clone(), central.lifecycle.clone());
+    let parcel = couriers.plan_parcel(central.asked(request)).await?.into_inner().parcel.unwrap();
+    Ok((parcel.to.into_iter().map(|to| to.site).collect(), parcel.passed_on))
+}
+
+#[tokio::test]
+async fn a_subtree_is_named_by_its_top() {
+    let (central, child) = sites().await;
+    let other = central.child("MAR", SystemClock::shared()).await;
+    let [low, lowest] =
+        [child.child("LYO", SystemClock::shared()).await, child.child("NCE", SystemClock::shared()).await];
+    for (node, parent) in [(&low, &child), (&lowest, &child)] {
+        node.start();
+        carry(node, parent, None).await;
+    }
+    other.start();
+    carry(&other, &central, None).await;
+    carry(&child, &central, None).await;
+    let codes = |codes: &[&str]| codes.iter().map(ToString::to_string).collect::<Vec<_>>();
+
+    let (to, passed_on) = planned(&central, &[], &["PAR"]).await.unwrap();
+    assert_eq!((to, passed_on), (codes(&["PAR"]), codes(&["LYO", "NCE"])), "nobody below has a courier");
+    give_courier(&central, &low).await;
+    let (to, passed_on) = planned(&central, &[], &["PAR"]).await.unwrap();
+    assert_eq!((to, passed_on), (codes(&["PAR", "LYO"]), codes(&["NCE"])));
+    let (to, passed_on) = planned(&central, &["MAR", "LYO"], &["PAR"]).await.unwrap();
+    assert_eq!((to, passed_on), (codes(&["MAR", "LYO", "PAR"]), codes(&["NCE"])), "each once");
+    let (mut to, passed_on) = planned(&central, &[], &["CEN"]).await.unwrap();
+    to.sort();
+    assert_eq!((to, passed_on), (codes(&["LYO", "MAR", "PAR"]), codes(&["NCE"])), "all below the centre");
+    let (to, passed_on) = planned(&central, &[], &["LYO"]).await.unwrap();
+    assert_eq!((to, passed_on), (codes(&["LYO"]), codes(&[])));
+
+    for (node, to, subtrees, words) in [
+        (&central, &[][..], &[][..], "field `to`"),
+        (&central, &[], &["NCE"], "packhorse courier route set NCE"),
+        (&central, &[], &["XXX"], "not known below site CEN"),
+        (&child, &[], &["CEN"], "named with --to"),
+        (&other, &[], &["MAR"], "no site below site MAR"),
+    ] {
+        let refused = planned(node, to, subtrees).await.unwrap_err();
+        assert!(refused.message().contains(words), "{words}: {}", refused.message());
+    }
 }
 
 #[tokio::test]

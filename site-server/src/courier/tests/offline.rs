@@ -7,6 +7,7 @@ use packhorse_runtime::{Clock as _, ManualClock, SystemClock};
 
 use super::{carry, lies_in_hall, package, waits};
 use crate::{
+    kills,
     store::{neighbours::Relation, objects},
     testing::{Node, noise, until},
 };
@@ -53,6 +54,13 @@ async fn after_ninety_days_one_parcel_brings_all_that_happened() {
         central.update(&kept_id, &newest).await;
     }
     central.delete(&gone_id).await;
+    // And two packages that turned out to be bad, of which one was mended.
+    central.kill(&kept_id, "it wipes disks").await;
+    newest[5000] ^= 0xff;
+    central.update(&kept_id, &newest).await;
+    let bad_id = central.package(&noise(100_000, 4)).await;
+    central.send(&bad_id, child.code()).await;
+    central.kill(&bad_id, "it is a worm").await;
     let added = noise(100_000, 3);
     let added_id = central.package(&added).await;
     central.send(&added_id, child.code()).await;
@@ -61,6 +69,18 @@ async fn after_ninety_days_one_parcel_brings_all_that_happened() {
 
     lies_in_hall(&child, &kept_id, &newest).await;
     lies_in_hall(&child, &added_id, &added).await;
+    let mut tx = child.site.store.read().await.unwrap();
+    let kills = kills::list(&mut tx).await.unwrap();
+    drop(tx);
+    let killed = |package, release| kills.killed(package, release).map(|killed| killed.to_string());
+    assert_eq!(killed(&kept_id, 5).as_deref(), Some("killed by CEN: it wipes disks"));
+    assert_eq!((killed(&kept_id, 6), killed(&bad_id, 2)), (None, None), "what comes after may run");
+    assert_eq!(killed(&bad_id, 1).as_deref(), Some("killed by CEN: it is a worm"));
+    until("the child says why it lacks that one", || async {
+        let status = child.status(&bad_id, child.code()).await;
+        status.is_some_and(|status| status.reason == "it is not sent: killed by CEN: it is a worm")
+    })
+    .await;
     until("what was deleted is gone", || async {
         !child.path("hall").join(gone_id.as_str()).exists()
             && child.object(ObjectKind::Package, gone_id.as_str()).await.is_none()

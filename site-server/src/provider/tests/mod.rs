@@ -3,6 +3,7 @@
 mod addresses;
 mod enrolment;
 mod inspect;
+mod kills;
 mod logs;
 mod offers;
 mod packages;

@@ -4,6 +4,7 @@ mod apply;
 mod backup;
 mod courier;
 mod hostile;
+mod kill;
 pub(super) mod lanes;
 mod link;
 mod parent;
