@@ -1,7 +1,7 @@
 //! `packhorse status` and `packhorse events`: where things are, and what happened.
 
 use clap::{Args, Subcommand, ValueEnum};
-use packhorse_domain::id::{AdvertisementId, PackageId};
+use packhorse_domain::id::{AdvertisementId, PackageId, SiteCode};
 
 use crate::cli::parse::{self, Past};
 
@@ -27,12 +27,56 @@ Examples:
         #[command(flatten)]
         watch: Watch,
     },
+    /// Packages in numbers: how many distribution points have each, here and below
+    #[command(after_help = "\
+Examples:
+  packhorse status packages
+  packhorse status packages --site PAR
+  packhorse status packages CEN00001 --by-site
+
+TARGETED are the distribution points that are to have the package; INSTALLED those with its newest
+version, OUTDATED those with an older one. SILENT ones have said nothing yet: a site further down has
+not been told, or is not connected. LIBRARIES are sites whose content library holds the newest version.")]
+    Packages(PackageNumbers),
+    /// Advertisements in numbers: how many clients are how far, here and below
+    #[command(after_help = "\
+Examples:
+  packhorse status advertisements
+  packhorse status advertisements --site PAR
+  packhorse status advertisements CEN20001 --by-site
+
+Each client that has reported is in one column.")]
+    Advertisements(AdvertisementNumbers),
     /// This site's links, queues, agents and components
     #[command(after_help = "Examples:\n  packhorse status site\n  packhorse status site --watch")]
     Site {
         #[command(flatten)]
         watch: Watch,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PackageNumbers {
+    /// Only this package
+    pub(crate) package: Option<PackageId>,
+    /// Only places of this site
+    #[arg(long)]
+    pub(crate) site: Option<SiteCode>,
+    /// One line for each site
+    #[arg(long, requires = "package")]
+    pub(crate) by_site: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AdvertisementNumbers {
+    /// Only this advertisement
+    pub(crate) advertisement: Option<AdvertisementId>,
+    /// Only clients of this site
+    #[arg(long)]
+    pub(crate) site: Option<SiteCode>,
+    /// One line for each site
+    #[arg(long, requires = "advertisement")]
+    pub(crate) by_site: bool,
 }
 
 #[derive(Debug, Clone, Copy, Args)]

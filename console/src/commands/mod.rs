@@ -13,6 +13,7 @@ mod queue;
 mod route;
 mod site;
 mod status;
+mod summary;
 pub(crate) mod upload;
 mod watch;
 

@@ -19,6 +19,7 @@ pub(crate) mod parcel;
 pub(crate) mod queue;
 pub(crate) mod route;
 pub(crate) mod site;
+pub(crate) mod summary;
 pub(crate) mod transfer;
 
 use std::io::{self, IsTerminal as _, Write as _};

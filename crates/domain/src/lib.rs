@@ -26,6 +26,7 @@ pub mod sendings;
 pub mod settled;
 pub mod site;
 pub mod status;
+pub mod tally;
 pub mod time;
 
 pub use digest::Digest;

@@ -17,6 +17,7 @@ mod programs;
 mod queue;
 mod sites;
 mod statuses;
+mod summaries;
 mod targets;
 #[cfg(test)]
 mod tests;

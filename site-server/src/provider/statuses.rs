@@ -14,13 +14,14 @@ use packhorse_proto::{
         Cap, Client, Component, GetAdvertisementStatusRequest, GetAdvertisementStatusResponse,
         GetPackageStatusRequest, GetPackageStatusResponse, GetSiteStatusRequest, GetSiteStatusResponse, Link,
         ListClientsRequest, ListClientsResponse, ListEventsRequest, ListEventsResponse,
-        status_service_server::StatusService,
+        SummarizeAdvertisementsRequest, SummarizeAdvertisementsResponse, SummarizePackagesRequest,
+        SummarizePackagesResponse, status_service_server::StatusService,
     },
 };
 use packhorse_runtime::{Lifecycle, WorkerStatus};
 use tonic::{Request, Response, Status};
 
-use super::{advertisements, invalid, parsed, points::CAP_PRESENT, transfers};
+use super::{advertisements, invalid, parsed, points::CAP_PRESENT, summaries, transfers};
 use crate::{
     error::Error,
     record,
@@ -63,7 +64,8 @@ impl Statuses {
         }
         let mut transfers = transfers::list(&self.site, &mut tx).await?;
         transfers.retain(|transfer| transfers::is_about(transfer, checked.as_str()));
-        Ok(GetPackageStatusResponse { places, transfers })
+        let summary = summaries::package(&mut tx, &checked).await?;
+        Ok(GetPackageStatusResponse { places, transfers, summary: Some(summary) })
     }
 
     async fn advertisement(&self, id: &str) -> Result<GetAdvertisementStatusResponse, Error> {
@@ -76,7 +78,8 @@ impl Statuses {
             let status = record::read::<wire::AdvertisementStatus, AdvertisementStatus>(&object)?;
             clients.push((&status).into());
         }
-        Ok(GetAdvertisementStatusResponse { clients, held_back })
+        let summary = summaries::advertisement(&mut tx, &advertisement.id).await?;
+        Ok(GetAdvertisementStatusResponse { clients, held_back, summary: Some(summary) })
     }
 
     async fn site(&self) -> Result<GetSiteStatusResponse, Error> {
@@ -229,6 +232,20 @@ impl StatusService for Statuses {
         _: Request<ListClientsRequest>,
     ) -> Result<Response<ListClientsResponse>, Status> {
         Ok(Response::new(ListClientsResponse { clients: self.clients().await? }))
+    }
+
+    async fn summarize_packages(
+        &self,
+        request: Request<SummarizePackagesRequest>,
+    ) -> Result<Response<SummarizePackagesResponse>, Status> {
+        Ok(Response::new(summaries::packages(&self.site, request.get_ref()).await?))
+    }
+
+    async fn summarize_advertisements(
+        &self,
+        request: Request<SummarizeAdvertisementsRequest>,
+    ) -> Result<Response<SummarizeAdvertisementsResponse>, Status> {
+        Ok(Response::new(summaries::advertisements(&self.site, request.get_ref()).await?))
     }
 
     async fn list_events(

@@ -24,6 +24,7 @@ pub(crate) mod refusals;
 mod restore;
 mod schema;
 pub(crate) mod settings;
+pub(crate) mod tallies;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tokens;
@@ -87,7 +88,11 @@ impl Store {
             SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(open)?;
         schema::migrate(&writer, path).await?;
         let readers = SqlitePoolOptions::new().max_connections(4).connect_lazy_with(options.read_only(true));
-        Ok(Store { writer, readers, committed: Arc::new(Notify::new()) })
+        let store = Store { writer, readers, committed: Arc::new(Notify::new()) };
+        let mut tx = store.begin().await?;
+        tallies::fill(&mut tx).await?;
+        tx.commit().await?;
+        Ok(store)
     }
 
     /// Begins a transaction that may write. There is one at a time; others wait for it.

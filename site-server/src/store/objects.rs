@@ -5,9 +5,10 @@ use packhorse_domain::{
     id::SiteCode,
     link::ItemId,
     object::{Direction, Held, Object, ObjectKind},
+    tally::{self, Counted},
 };
 
-use super::{StoreError, Tx, count, digest_of, failed, name, uncount};
+use super::{StoreError, Tx, count, digest_of, failed, name, tallies, uncount};
 
 /// An object as this site holds it.
 #[derive(Debug, Clone)]
@@ -125,6 +126,7 @@ pub(crate) async fn put(
     digest: &Digest,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let counted = tallies::counted(tx, object.kind, &object.id).await?;
     sqlx::query(
         "INSERT INTO object (kind, id, owner, version, deleted, body, content, digest, changed_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
@@ -144,11 +146,13 @@ pub(crate) async fn put(
     .execute(tx.connection())
     .await
     .map_err(failed("write an object"))?;
-    Ok(())
+    let counts = tallies::of_row(object.kind, object.deleted, &object.body);
+    tallies::apply(tx, tally::change(counted, counts)).await
 }
 
 /// Forgets an object altogether; only for what nobody else holds.
 pub(crate) async fn remove(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<(), StoreError> {
+    let counted = tallies::counted(tx, kind, id).await?;
     for statement in [
         "DELETE FROM object WHERE kind = $1 AND id = $2",
         "DELETE FROM replica WHERE kind = $1 AND id = $2",
@@ -161,7 +165,7 @@ pub(crate) async fn remove(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<()
             .await
             .map_err(failed("remove an object"))?;
     }
-    Ok(())
+    tallies::apply(tx, tally::change(counted, Counted::new())).await
 }
 
 /// Objects that go one way and whose newest version the peer has not acknowledged, without those that it refused and

@@ -19,6 +19,9 @@ pub(crate) const PRESTAGE: &str = "prestage";
 /// Versions that were taken in so and are kept for a while.
 pub(crate) const PRESTAGED: &str = "prestaged";
 
+/// How the tallies in this database are counted.
+pub(crate) const TALLIES: &str = "tallies";
+
 pub(crate) async fn get(tx: &mut Tx, setting: &str) -> Result<Option<Vec<u8>>, StoreError> {
     sqlx::query_scalar("SELECT value FROM setting WHERE name = $1")
         .bind(setting)

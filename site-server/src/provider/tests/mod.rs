@@ -7,6 +7,7 @@ mod packages;
 mod points;
 mod queue;
 mod statuses;
+mod summaries;
 mod uploads;
 
 use std::{fs, path::PathBuf, sync::Arc};
