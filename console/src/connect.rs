@@ -12,9 +12,9 @@ use packhorse_proto::provider::v1::{
     courier_route_service_client::CourierRouteServiceClient, courier_service_client::CourierServiceClient,
     courier_volume_service_client::CourierVolumeServiceClient,
     distribution_point_service_client::DistributionPointServiceClient,
-    library_service_client::LibraryServiceClient, package_service_client::PackageServiceClient,
-    queue_service_client::QueueServiceClient, site_service_client::SiteServiceClient,
-    status_service_client::StatusServiceClient,
+    event_rule_service_client::EventRuleServiceClient, library_service_client::LibraryServiceClient,
+    package_service_client::PackageServiceClient, queue_service_client::QueueServiceClient,
+    site_service_client::SiteServiceClient, status_service_client::StatusServiceClient,
 };
 use packhorse_runtime::{Caller, ChannelOptions, connect};
 use packhorse_trust::{Credentials, Name};
@@ -106,6 +106,10 @@ impl Session {
 
     pub(crate) fn courier_routes(&self) -> CourierRouteServiceClient<Channel> {
         CourierRouteServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn event_rules(&self) -> EventRuleServiceClient<Channel> {
+        EventRuleServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(crate) fn status(&self) -> StatusServiceClient<Channel> {

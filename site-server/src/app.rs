@@ -42,6 +42,7 @@ use crate::{
     scheduler::ways::SenderChoice,
     sender::{LinkServer, MESSAGE_BYTES_MAX, QUIC_OPTIONS, dial_parent, serve_lanes},
     site::Site,
+    status::StatusManager,
 };
 
 const GRACE: Duration = Duration::from_secs(8);
@@ -61,6 +62,7 @@ pub(crate) const RULES: Rules = &[
     ("/packhorse.provider.v1.AddressService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.StatusService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.QueueService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.EventRuleService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.LibraryService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.CourierService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.CourierRouteService/*", &[Role::Admin]),
@@ -121,6 +123,7 @@ pub(crate) fn start_components(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: 
     lifecycle.spawn_worker_with(ReplicationManager::new(site.clone()), wakers.replication.clone());
     lifecycle.spawn_worker_with(CourierSender::new(site.clone()), wakers.courier.clone());
     lifecycle.spawn_worker_with(SenderChoice::new(site.clone()), wakers.ways.clone());
+    lifecycle.spawn_worker(StatusManager::new(site.clone()));
     lifecycle.spawn_worker_with(Despooler::new(site.clone()), wakers.despooler.clone());
 }
 
@@ -152,6 +155,9 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
             provider::Advertisements::new(site.clone()),
         ))
         .add_service(api::address_service_server::AddressServiceServer::new(provider::Addresses::new(
+            site.clone(),
+        )))
+        .add_service(api::event_rule_service_server::EventRuleServiceServer::new(provider::EventRules::new(
             site.clone(),
         )))
         .add_service(api::library_service_server::LibraryServiceServer::new(provider::Libraries::new(

@@ -5,6 +5,7 @@ pub(crate) mod advertisement;
 pub(crate) mod collection;
 pub(crate) mod content;
 pub(crate) mod courier;
+pub(crate) mod events;
 pub(crate) mod package;
 pub(crate) mod parcel;
 pub(crate) mod parse;
@@ -122,7 +123,7 @@ Examples:
     #[command(subcommand)]
     Status(status::StatusCommand),
     /// Status messages, oldest first
-    Events(status::Events),
+    Events(events::EventsCommand),
     /// Write a shell's completion script
     #[command(after_help = "\
 Examples:

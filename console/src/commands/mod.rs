@@ -5,6 +5,7 @@ mod advertisement;
 mod collection;
 mod content;
 mod courier;
+mod event_rules;
 mod events;
 pub(crate) mod medium;
 mod package;

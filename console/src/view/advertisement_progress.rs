@@ -6,9 +6,7 @@ use packhorse_proto::{
 };
 use serde::Serialize;
 
-use crate::view::{
-    Screen, View, clock, or_dash, summary::AdvertisementSummary, table, time, word,
-};
+use crate::view::{Screen, View, clock, or_dash, summary::AdvertisementSummary, table, time, word};
 
 #[derive(Debug, Serialize)]
 pub(crate) struct AdvertisementProgress {

@@ -12,6 +12,7 @@ pub(crate) mod content;
 pub(crate) mod courier;
 pub(crate) mod done;
 pub(crate) mod event;
+pub(crate) mod event_rule;
 pub(crate) mod label;
 pub(crate) mod package;
 pub(crate) mod package_progress;

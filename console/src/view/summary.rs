@@ -68,7 +68,8 @@ impl PackageSummary {
     /// One line over the places.
     pub(crate) fn headline(&self) -> String {
         let (points, libraries) = (&self.points, &self.libraries);
-        let mut parts = vec![format!("{} of {} distribution points installed", points.installed, points.targeted)];
+        let mut parts =
+            vec![format!("{} of {} distribution points installed", points.installed, points.targeted)];
         let others = [
             (points.outdated, "outdated"),
             (points.pending, "pending"),
@@ -77,7 +78,9 @@ impl PackageSummary {
             (points.removing, "removing"),
             (points.silent, "silent"),
         ];
-        parts.extend(others.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+        parts.extend(
+            others.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")),
+        );
         parts.push(format!("in the libraries of {} sites", libraries.installed));
         format!("version {}: {}", self.source_version, parts.join(", "))
     }
@@ -242,7 +245,12 @@ impl View for AdvertisementSummaries {
             "REJECTED",
             "EXPIRED",
         ];
-        table(screen, header, &rows, if self.by_site { "no client has reported" } else { "no advertisements" })
+        table(
+            screen,
+            header,
+            &rows,
+            if self.by_site { "no client has reported" } else { "no advertisements" },
+        )
     }
 }
 
@@ -258,7 +266,13 @@ mod tests {
             name: "Editor".into(),
             site: site.into(),
             source_version: 3,
-            points: Some(wire::PlaceCounts { targeted: 7, installed: 4, failed: 1, silent: 2, ..Default::default() }),
+            points: Some(wire::PlaceCounts {
+                targeted: 7,
+                installed: 4,
+                failed: 1,
+                silent: 2,
+                ..Default::default()
+            }),
             libraries: Some(wire::PlaceCounts { installed: 5, ..Default::default() }),
         }
     }
@@ -282,8 +296,7 @@ mod tests {
             PackageSummary::from(package("")).headline(),
             "version 3: 4 of 7 distribution points installed, 1 failed, 2 silent, in the libraries of 5 sites"
         );
-        let summary =
-            wire::AdvertisementTally { succeeded: 9, failed: 2, rejected: 1, ..Default::default() };
+        let summary = wire::AdvertisementTally { succeeded: 9, failed: 2, rejected: 1, ..Default::default() };
         assert_eq!(
             AdvertisementSummary::from(summary).headline(),
             "12 clients have reported: 9 succeeded, 2 failed, 1 rejected"

@@ -14,6 +14,7 @@ pub mod distribution;
 pub mod id;
 pub mod instruction;
 pub mod link;
+pub mod message;
 pub mod object;
 pub mod offer;
 pub mod package;

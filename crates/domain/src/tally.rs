@@ -368,7 +368,12 @@ mod tests {
         );
         assert_eq!(
             shown(&moved),
-            ["-1 all accepted running", "+1 all accepted failed", "-1 PAR accepted running", "+1 PAR accepted failed"]
+            [
+                "-1 all accepted running",
+                "+1 all accepted failed",
+                "-1 PAR accepted running",
+                "+1 PAR accepted failed"
+            ]
         );
     }
 

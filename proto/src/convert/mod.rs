@@ -7,6 +7,7 @@ mod address;
 mod advertisement;
 mod collection;
 pub mod courier;
+pub mod event_rule;
 mod fact;
 mod instruction;
 mod link;

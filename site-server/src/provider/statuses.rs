@@ -3,12 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use packhorse_domain::{
+    Timestamp,
     client::ClientFact,
     id::PackageId,
     object::{Direction, ObjectKind},
-    status::{AdvertisementStatus, Event, PackageStatus},
+    status::{AdvertisementStatus, Event, EventType, PackageStatus},
 };
 use packhorse_proto::{
+    convert::{self, event_rule},
     object::v1 as wire,
     provider::v1::{
         Cap, Client, Component, GetAdvertisementStatusRequest, GetAdvertisementStatusResponse,
@@ -29,6 +31,7 @@ use crate::{
     site::Site,
     store::{
         Tx, bundles, caps, clients,
+        events::{self, Wanted},
         neighbours::{self, Neighbour, Relation},
         objects,
     },
@@ -139,30 +142,39 @@ impl Statuses {
         Ok(shown)
     }
 
-    async fn events(&self, asked: &ListEventsRequest) -> Result<Vec<wire::Event>, Error> {
+    async fn events(&self, asked: &ListEventsRequest) -> Result<ListEventsResponse, Error> {
         let limit = match usize::try_from(asked.limit).unwrap_or(usize::MAX) {
             0 => EVENTS_DEFAULT,
             limit if limit <= EVENTS_MAX => limit,
             _ => return Err(invalid("limit", "at most 1,000 events are given at once; ask for less")),
         };
-        if wire::Severity::try_from(asked.severity).is_err() {
-            return Err(invalid("severity", "info, warning or error is expected"));
-        }
+        let event_type = event_rule::optional_type(asked.r#type)?;
+        let wanted = Wanted {
+            since: Timestamp(asked.since_us),
+            component: asked.component.clone(),
+            site: asked.site.clone(),
+            subject: asked.subject.clone(),
+            severity: event_rule::optional_severity(asked.severity)?,
+            event_type: event_type.map_or("", EventType::as_str).to_owned(),
+            message: asked.message,
+        };
         let mut tx = self.site.store.read().await?;
-        let mut events: Vec<wire::Event> = record::list::<wire::Event, Event>(&mut tx, ObjectKind::Event)
-            .await?
-            .iter()
-            .filter(|(_, event)| event.at.0 > asked.since_us)
-            .map(|(_, event)| wire::Event::from(event))
-            .filter(|event| event.severity >= asked.severity)
-            .filter(|event| asked.component.is_empty() || event.component == asked.component)
-            .filter(|event| asked.subject.is_empty() || event.subject == asked.subject)
-            .collect();
-        events.sort_by(|one, other| {
-            (other.at_us, &other.site, other.sequence).cmp(&(one.at_us, &one.site, one.sequence))
-        });
-        events.truncate(limit);
-        Ok(events)
+        let newest = events::newest(&mut tx).await?;
+        let found = match asked.after {
+            None => events::list(&mut tx, &wanted, limit).await?,
+            Some(after) => events::list_after(&mut tx, &wanted, (after, limit)).await?,
+        };
+        let cursor = match (asked.after, found.last()) {
+            (Some(_), Some((last, _))) if found.len() == limit => *last,
+            _ => newest,
+        };
+        let shown = |body: &[u8]| {
+            let event = convert::decode::<wire::Event, Event>(body);
+            event.map(|event| wire::Event { text: event.shown(), ..wire::Event::from(&event) })
+        };
+        // One that does not decode came from a newer version of this program.
+        let events = found.iter().filter_map(|(_, body)| shown(body).ok()).collect();
+        Ok(ListEventsResponse { events, cursor })
     }
 }
 
@@ -252,6 +264,6 @@ impl StatusService for Statuses {
         &self,
         request: Request<ListEventsRequest>,
     ) -> Result<Response<ListEventsResponse>, Status> {
-        Ok(Response::new(ListEventsResponse { events: self.events(request.get_ref()).await? }))
+        Ok(Response::new(self.events(request.get_ref()).await?))
     }
 }

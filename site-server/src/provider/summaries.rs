@@ -139,7 +139,10 @@ fn limit(asked: u32) -> Result<usize, Error> {
     match usize::try_from(asked).unwrap_or(usize::MAX) {
         0 => Ok(LIMIT_DEFAULT),
         limit if limit <= LIMIT_MAX => Ok(limit),
-        _ => Err(invalid("limit", "at most 10,000 summaries are given at once; ask for less, then for those `after`")),
+        _ => Err(invalid(
+            "limit",
+            "at most 10,000 summaries are given at once; ask for less, then for those `after`",
+        )),
     }
 }
 

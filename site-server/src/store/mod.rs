@@ -13,6 +13,7 @@ pub(crate) mod compared;
 pub(crate) mod contents;
 pub(crate) mod couriers;
 pub(crate) mod delegations;
+pub(crate) mod events;
 pub(crate) mod neighbours;
 pub(crate) mod objects;
 pub(crate) mod offers;
@@ -91,6 +92,7 @@ impl Store {
         let store = Store { writer, readers, committed: Arc::new(Notify::new()) };
         let mut tx = store.begin().await?;
         tallies::fill(&mut tx).await?;
+        events::fill(&mut tx).await?;
         tx.commit().await?;
         Ok(store)
     }

@@ -8,7 +8,7 @@ use packhorse_domain::{
     tally::{self, Counted},
 };
 
-use super::{StoreError, Tx, count, digest_of, failed, name, tallies, uncount};
+use super::{StoreError, Tx, count, digest_of, events, failed, name, tallies, uncount};
 
 /// An object as this site holds it.
 #[derive(Debug, Clone)]
@@ -146,6 +146,7 @@ pub(crate) async fn put(
     .execute(tx.connection())
     .await
     .map_err(failed("write an object"))?;
+    events::arrive(tx, object).await?;
     let counts = tallies::of_row(object.kind, object.deleted, &object.body);
     tallies::apply(tx, tally::change(counted, counts)).await
 }
@@ -164,6 +165,9 @@ pub(crate) async fn remove(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<()
             .execute(tx.connection())
             .await
             .map_err(failed("remove an object"))?;
+    }
+    if kind == ObjectKind::Event {
+        events::forget(tx, id).await?;
     }
     tallies::apply(tx, tally::change(counted, Counted::new())).await
 }
@@ -191,6 +195,7 @@ macro_rules! lacking {
             ") AND (r.version IS NULL OR r.version < o.version)
              AND NOT EXISTS (SELECT 1 FROM refusal f WHERE f.peer = $1 AND f.kind = o.kind AND f.id = o.id
                  AND f.version = o.version AND f.waits)
+             AND NOT EXISTS (SELECT 1 FROM event e WHERE o.kind = 'event' AND e.id = o.id AND e.forward = 'no')
              ORDER BY ",
             $order,
             " LIMIT $2"
@@ -299,7 +304,8 @@ pub(crate) async fn lacks(tx: &mut Tx, peer: &SiteCode, object: &StoredObject) -
         "SELECT NOT EXISTS (SELECT 1 FROM replica
                  WHERE peer = $1 AND kind = $2 AND id = $3 AND version >= $4)
              AND NOT EXISTS (SELECT 1 FROM refusal
-                 WHERE peer = $1 AND kind = $2 AND id = $3 AND version = $4 AND waits)",
+                 WHERE peer = $1 AND kind = $2 AND id = $3 AND version = $4 AND waits)
+             AND NOT EXISTS (SELECT 1 FROM event WHERE $2 = 'event' AND id = $3 AND forward = 'no')",
     )
     .bind(peer.as_str())
     .bind(object.kind.as_str())

@@ -32,10 +32,8 @@ pub(super) fn of_row(kind: ObjectKind, deleted: bool, body: &[u8]) -> Counted {
         return Counted::new();
     }
     let counted = match kind {
-        ObjectKind::PackageStatus => {
-            convert::decode::<wire::PackageStatus, PackageStatus>(body)
-                .map(|status| tally::of_package_status(&status))
-        }
+        ObjectKind::PackageStatus => convert::decode::<wire::PackageStatus, PackageStatus>(body)
+            .map(|status| tally::of_package_status(&status)),
         ObjectKind::Distribution => convert::decode::<wire::Distribution, Distribution>(body)
             .map(|distribution| tally::of_distribution(&distribution)),
         ObjectKind::AdvertisementStatus => {
@@ -147,9 +145,10 @@ pub(super) async fn fill(tx: &mut Tx) -> Result<(), StoreError> {
     }
     let mut all = Counted::new();
     for kind in KINDS {
-        let mut rows = sqlx::query_as::<_, (bool, Vec<u8>)>("SELECT deleted, body FROM object WHERE kind = $1")
-            .bind(kind.as_str())
-            .fetch(tx.connection());
+        let mut rows =
+            sqlx::query_as::<_, (bool, Vec<u8>)>("SELECT deleted, body FROM object WHERE kind = $1")
+                .bind(kind.as_str())
+                .fetch(tx.connection());
         while let Some((deleted, body)) = rows.try_next().await.map_err(failed("count all rows"))? {
             for (cell, times) in of_row(kind, deleted, &body) {
                 *all.entry(cell).or_default() += times;

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod enrolment;
+mod events;
 mod offers;
 mod packages;
 mod points;

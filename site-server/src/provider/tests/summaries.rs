@@ -97,7 +97,9 @@ async fn a_package_is_summed_up_as_its_places_stand() {
         place(&world, &id, point, state, version).await;
     }
 
-    let [all] = &packages(&world, SummarizePackagesRequest::default()).await[..] else { panic!("one package") };
+    let [all] = &packages(&world, SummarizePackagesRequest::default()).await[..] else {
+        panic!("one package")
+    };
     let points = all.points.unwrap();
     assert_eq!((all.package.as_str(), all.name.as_str(), all.source_version), (id.as_str(), "Editor", 1));
     assert_eq!((points.targeted, points.installed, points.retrying, points.removing), (4, 1, 1, 1));
@@ -106,8 +108,10 @@ async fn a_package_is_summed_up_as_its_places_stand() {
 
     let request = SummarizePackagesRequest { package: id.clone(), by_site: true, ..Default::default() };
     let by_site = packages(&world, request.clone()).await;
-    let shown: Vec<_> =
-        by_site.iter().map(|one| (one.site.as_str(), one.points.unwrap().targeted, one.points.unwrap().silent)).collect();
+    let shown: Vec<_> = by_site
+        .iter()
+        .map(|one| (one.site.as_str(), one.points.unwrap().targeted, one.points.unwrap().silent))
+        .collect();
     assert_eq!(shown, [("CEN", 3, 1), ("PAR", 1, 1)]);
     let first = SummarizePackagesRequest { limit: 1, ..request.clone() };
     let answer = inner(world.statuses.summarize_packages(asked(first)).await);

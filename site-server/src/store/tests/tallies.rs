@@ -213,7 +213,13 @@ impl Site {
     }
 }
 
-fn place(code: &SiteCode, package: usize, point: usize, state: PackageState, version: u64) -> (String, Vec<u8>) {
+fn place(
+    code: &SiteCode,
+    package: usize,
+    point: usize,
+    state: PackageState,
+    version: u64,
+) -> (String, Vec<u8>) {
     let status = PackageStatus {
         package: format!("CEN0000{package}").parse().unwrap(),
         site: code.clone(),
@@ -370,7 +376,14 @@ async fn check(steps: &[Step], template: &Path) -> Result<(), TestCaseError> {
     for (number, step) in steps.iter().enumerate() {
         take_step(&mut sites, step).await;
         for site in &sites {
-            prop_assert_eq!(site.told().await, site.counted().await, "{} after {} {:?}", &site.code, number, step);
+            prop_assert_eq!(
+                site.told().await,
+                site.counted().await,
+                "{} after {} {:?}",
+                &site.code,
+                number,
+                step
+            );
         }
     }
     reconcile(&mut sites).await;
@@ -406,15 +419,14 @@ async fn a_database_of_before_the_tallies_is_counted_when_it_is_opened() {
     let store = super::open(directory.path()).await;
     store.close().await;
     let mut site = Site::begun("CEN", directory.path(), &directory.path().join("site.db")).await;
-    for (point, state) in [(0, PackageState::Installed), (1, PackageState::Failed), (2, PackageState::Failed)] {
+    for (point, state) in [(0, PackageState::Installed), (1, PackageState::Failed), (2, PackageState::Failed)]
+    {
         let (id, body) = place(&site.code, 1, point, state, 1);
         site.write(ObjectKind::PackageStatus, &id, Some(body)).await;
     }
     let (id, body) = distribution(1, 0b1001);
     site.write(ObjectKind::Distribution, &id, Some(body)).await;
-    site.store
-        .by_hand("DELETE FROM package_tally; DELETE FROM setting WHERE name = 'tallies'")
-        .await;
+    site.store.by_hand("DELETE FROM package_tally; DELETE FROM setting WHERE name = 'tallies'").await;
 
     site.reopen(None).await;
 
