@@ -22,7 +22,7 @@ use packhorse_proto::{
 };
 use packhorse_runtime::SystemClock;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream};
 use tonic::transport::{Channel, Endpoint, Server};
 
 use crate::{
@@ -45,7 +45,10 @@ struct Scale {
 impl Scale {
     fn asked() -> Scale {
         let number = |name: &str, default: usize| {
-            env::var(format!("PACKHORSE_BENCH_{name}")).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+            env::var(format!("PACKHORSE_BENCH_{name}"))
+                .ok()
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(default)
         };
         Scale {
             packages: number("PACKAGES", 20),
@@ -63,7 +66,13 @@ impl Scale {
 }
 
 /// Writes a row as one that came from its owner; its length as it travels.
-async fn put(tx: &mut Tx, kind: ObjectKind, id: String, owner: &SiteCode, (version, body): (u64, Vec<u8>)) -> usize {
+async fn put(
+    tx: &mut Tx,
+    kind: ObjectKind,
+    id: String,
+    owner: &SiteCode,
+    (version, body): (u64, Vec<u8>),
+) -> usize {
     let owner = owner.clone();
     let object = Object { kind, id, owner, version, deleted: false, body, traceparent: String::new() };
     let content = convert::encode::<wire::Object, _>(&object);
@@ -120,7 +129,8 @@ async fn fill(node: &Node, scale: &Scale) -> f64 {
         for package in 0..scale.packages {
             let status = place(package, &code, states[(number + package) % 3]);
             let body = convert::encode::<wire::PackageStatus, _>(&status);
-            put(&mut tx, ObjectKind::PackageStatus, record::package_status_id(&status), &code, (1, body)).await;
+            put(&mut tx, ObjectKind::PackageStatus, record::package_status_id(&status), &code, (1, body))
+                .await;
             pass(node, &mut tx, &mut left).await;
         }
     }
@@ -155,7 +165,14 @@ async fn served(node: &Node) -> StatusServiceClient<Channel> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let service = StatusServiceServer::new(Statuses::new(node.site.clone(), node.lifecycle.clone()));
-    let serve = Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
+    // As the site server does: else a longer answer waits for an acknowledgement that is delayed.
+    let incoming = TcpListenerStream::new(listener).map(|socket| {
+        socket.and_then(|socket| {
+            socket.set_nodelay(true)?;
+            Ok(socket)
+        })
+    });
+    let serve = Server::builder().add_service(service).serve_with_incoming(incoming);
     node.lifecycle.spawn_finite("bench", async move { drop(serve.await) });
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     StatusServiceClient::new(endpoint.connect().await.unwrap())
@@ -196,7 +213,8 @@ async fn summaries_cost_little_however_much_there_is() {
     let packages = || async {
         let answer = service.clone().summarize_packages(SummarizePackagesRequest::default()).await.unwrap();
         let packages = answer.into_inner().packages;
-        let places: u64 = packages.iter().filter_map(|one| one.points).map(|p| p.installed + p.pending + p.failed).sum();
+        let places: u64 =
+            packages.iter().filter_map(|one| one.points).map(|p| p.installed + p.pending + p.failed).sum();
         assert_eq!((packages.len(), places), (scale.packages, (scale.packages * scale.sites) as u64));
     };
     let by_site = || async {

@@ -326,6 +326,7 @@ mod tests {
     #[test]
     fn rules_that_cannot_be_are_refused() {
         let good = Actions { keep_days: Some(7), ..Actions::default() };
+        let backwards = RangeInclusive::new(9, 8);
         let with = |actions: Actions| Rule { actions, ..Rule::default() };
         let run = |words: &[&str]| {
             with(Actions { run: words.iter().map(|w| (*w).to_owned()).collect(), ..Actions::default() })
@@ -342,7 +343,10 @@ mod tests {
             (run(&["page", "a\0b"]), Err(RuleError::Program)),
             (Rule { name: "x".repeat(129), ..with(good.clone()) }, Err(RuleError::Text)),
             (
-                Rule { condition: Condition { messages: Some(9..=8), ..Condition::default() }, ..with(good) },
+                Rule {
+                    condition: Condition { messages: Some(backwards), ..Condition::default() },
+                    ..with(good)
+                },
                 Err(RuleError::Range),
             ),
         ] {

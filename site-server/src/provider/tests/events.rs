@@ -59,7 +59,8 @@ async fn who_follows_gets_each_message_once_and_a_count_again() {
     let first = list(&world, ListEventsRequest { limit: 2, ..Default::default() }).await;
     assert_eq!(sequences(&first), [3, 2]);
 
-    let after = |cursor: u64, limit: u32| ListEventsRequest { after: Some(cursor), limit, ..Default::default() };
+    let after =
+        |cursor: u64, limit: u32| ListEventsRequest { after: Some(cursor), limit, ..Default::default() };
     let nothing = list(&world, after(first.cursor, 9)).await;
     assert!(nothing.events.is_empty());
     say(&world, "PAR", &message::bundle_delivered(&3, &"PAR")).await;
@@ -73,10 +74,18 @@ async fn who_follows_gets_each_message_once_and_a_count_again() {
         seen.push((event.sequence, event.count));
         cursor = answer.cursor;
     }
-    assert_eq!(seen, [(4, 0), (5, 0), (1, 2)], "in the order in which they came; the first one was said again");
+    assert_eq!(
+        seen,
+        [(4, 0), (5, 0), (1, 2)],
+        "in the order in which they came; the first one was said again"
+    );
     let filtered = ListEventsRequest { subject: "LYO".to_owned(), ..after(nothing.cursor, 9) };
     let answer = list(&world, filtered).await;
-    assert_eq!((sequences(&answer), answer.cursor), (vec![5], cursor), "what is not wanted is not looked at again");
+    assert_eq!(
+        (sequences(&answer), answer.cursor),
+        (vec![5], cursor),
+        "what is not wanted is not looked at again"
+    );
 }
 
 #[tokio::test]
@@ -97,7 +106,10 @@ async fn messages_are_found_by_all_that_they_are() {
         (ListEventsRequest { r#type: wire::EventType::Detail.into(), ..all() }, vec![2]),
         (ListEventsRequest { severity: wire::Severity::Error.into(), ..all() }, vec![3]),
         (ListEventsRequest { subject: "CEN00001".to_owned(), message: 30600, ..all() }, vec![4]),
-        (ListEventsRequest { component: "sender".to_owned(), subject: "PAR".to_owned(), ..all() }, vec![2, 1]),
+        (
+            ListEventsRequest { component: "sender".to_owned(), subject: "PAR".to_owned(), ..all() },
+            vec![2, 1],
+        ),
         (ListEventsRequest { since_us: world.site.now().0 - 1, message: 8210, ..all() }, vec![]),
     ] {
         let answer = list(&world, request.clone()).await;
@@ -106,7 +118,11 @@ async fn messages_are_found_by_all_that_they_are() {
     let answer = list(&world, ListEventsRequest { message: 4401, ..all() }).await;
     assert_eq!(answer.events[0].fields["why"], "cut");
     assert_eq!(answer.events[0].text, "the bundle could not be used and is fetched again: cut");
-    refused(world.statuses.list_events(asked(ListEventsRequest { r#type: 9, ..all() })).await, Code::InvalidArgument, &["type"]);
+    refused(
+        world.statuses.list_events(asked(ListEventsRequest { r#type: 9, ..all() })).await,
+        Code::InvalidArgument,
+        &["type"],
+    );
 }
 
 #[tokio::test]
@@ -176,7 +192,10 @@ async fn rules_are_put_moved_and_removed_by_their_places() {
     let gone = RemoveEventRuleRequest { place: 3 };
     refused(rules.remove_event_rule(asked(gone)).await, Code::NotFound, &["3"]);
     let audit = world.audit().await;
-    assert_eq!(audit.last().map(String::as_str), Some("admin anna removed the rule for messages b from place 2"));
+    assert_eq!(
+        audit.last().map(String::as_str),
+        Some("admin anna removed the rule for messages b from place 2")
+    );
 }
 
 #[tokio::test]
@@ -184,7 +203,10 @@ async fn a_program_gets_each_message_once_and_nothing_of_it_is_taken_for_a_comma
     let world = World::new().await;
     let folder = world.site.directories.event_programs();
     let told = world.path("told");
-    let script = format!("#!/bin/sh\nprintf '%s|%s|%s\\n' \"$PACKHORSE_NUMBER\" \"$PACKHORSE_FIELD_WHY\" \"$1\" >> {}\n", told.display());
+    let script = format!(
+        "#!/bin/sh\nprintf '%s|%s|%s\\n' \"$PACKHORSE_NUMBER\" \"$PACKHORSE_FIELD_WHY\" \"$1\" >> {}\n",
+        told.display()
+    );
     fs::write(folder.join("page"), script).unwrap();
     fs::set_permissions(folder.join("page"), fs::Permissions::from_mode(0o755)).unwrap();
     let mut manager = StatusManager::new(world.site.clone());

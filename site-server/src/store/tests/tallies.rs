@@ -112,11 +112,11 @@ impl Site {
         let mut tx = self.store.begin().await.unwrap();
         let held = objects::held(&mut tx, kind, id).await.unwrap();
         let version = held.map_or(1, |held| held.version + 1);
-        self.put(&mut tx, kind, id, version, body).await;
+        self.put(&mut tx, (kind, id), version, body).await;
         tx.commit().await.unwrap();
     }
 
-    async fn put(&self, tx: &mut Tx, kind: ObjectKind, id: &str, version: u64, body: Option<Vec<u8>>) {
+    async fn put(&self, tx: &mut Tx, (kind, id): (ObjectKind, &str), version: u64, body: Option<Vec<u8>>) {
         let object = Object {
             kind,
             id: id.to_owned(),
@@ -345,7 +345,7 @@ async fn reconcile(sites: &mut [Site]) {
                 let mut tx = sites[owner].store.begin().await.unwrap();
                 let held = objects::get(&mut tx, kind, &id).await.unwrap().unwrap();
                 let body = (!held.deleted).then_some(held.body);
-                sites[owner].put(&mut tx, kind, &id, held.version + 1, body).await;
+                sites[owner].put(&mut tx, (kind, &id), held.version + 1, body).await;
                 tx.commit().await.unwrap();
             }
         }
