@@ -188,9 +188,11 @@ async fn trim(tx: &mut Tx, owner: &SiteCode) -> Result<(), StoreError> {
 
 /// Forgets messages whose time is over, and those of sites that have too many. Says whether there may be more.
 pub(crate) async fn clean_up(site: &Site) -> Result<bool, Error> {
+    // Counting takes a moment where there are many, and nobody has to wait for it.
+    let crowded = events::crowded(&mut site.store.read().await?, EVENTS_MAX).await?;
     let mut tx = site.store.begin().await?;
     let expired = events::expire(&mut tx, site.now(), EXPIRED_AT_ONCE).await?;
-    for owner in events::crowded(&mut tx, EVENTS_MAX).await? {
+    for owner in crowded {
         objects::trim(&mut tx, ObjectKind::Event, &owner, EVENTS_MAX).await?;
     }
     tx.commit().await?;

@@ -12,7 +12,14 @@ use packhorse_proto::object::v1 as wire;
 use packhorse_runtime::{Clock as _, ManualClock, SystemClock};
 
 use super::{kind_of, report, settle_counts};
-use crate::{record, store::Tx, testing::Node};
+use crate::{
+    record,
+    store::{
+        Store, Tx,
+        events::{self, Wanted},
+    },
+    testing::Node,
+};
 
 struct World {
     clock: ManualClock,
@@ -126,6 +133,30 @@ async fn after_its_hour_a_message_is_said_again() {
     let told: Vec<_> = world.events().await.into_iter().map(|(_, event)| event.count).collect();
 
     assert_eq!(told, [100, 100, 100]);
+}
+
+#[tokio::test]
+async fn messages_of_a_database_of_before_the_index_are_found_when_it_is_opened() {
+    let world = World::new().await;
+    let site = &world.node.site;
+    let mut tx = world.begin().await;
+    report(site, &mut tx, "CEN00001", &message::bundle_unusable(&"rotten")).await.unwrap();
+    report(site, &mut tx, "PAR", &message::kind_unknown(&"PAR", &"7")).await.unwrap();
+    tx.commit().await.unwrap();
+    site.store.by_hand("DELETE FROM event; DELETE FROM setting WHERE name = 'events'").await;
+    let wanted = Wanted { subject: "PAR".to_owned(), ..Wanted::default() };
+    let found = async || {
+        let mut tx = site.store.read().await.unwrap();
+        events::list(&mut tx, &wanted, 9).await.unwrap().len()
+    };
+    assert_eq!(found().await, 0);
+
+    let opened = Store::open(&site.directories.database()).await.unwrap();
+
+    assert_eq!(found().await, 1);
+    let mut tx = site.store.read().await.unwrap();
+    assert_eq!(events::newest(&mut tx).await.unwrap(), 4, "after those that were given");
+    opened.close().await;
 }
 
 #[test]
