@@ -13,10 +13,11 @@ use packhorse_proto::provider::v1::{
     courier_volume_service_client::CourierVolumeServiceClient,
     diagnosis_service_client::DiagnosisServiceClient,
     distribution_point_service_client::DistributionPointServiceClient,
-    inspect_service_client::InspectServiceClient, library_service_client::LibraryServiceClient,
-    log_service_client::LogServiceClient, package_service_client::PackageServiceClient,
-    queue_service_client::QueueServiceClient, site_service_client::SiteServiceClient,
-    status_service_client::StatusServiceClient, support_service_client::SupportServiceClient,
+    event_rule_service_client::EventRuleServiceClient, inspect_service_client::InspectServiceClient,
+    library_service_client::LibraryServiceClient, log_service_client::LogServiceClient,
+    package_service_client::PackageServiceClient, queue_service_client::QueueServiceClient,
+    site_service_client::SiteServiceClient, status_service_client::StatusServiceClient,
+    support_service_client::SupportServiceClient,
 };
 use packhorse_runtime::{Caller, ChannelOptions, connect};
 use packhorse_trust::{Credentials, Name};
@@ -157,6 +158,10 @@ impl Session {
 
     pub(crate) fn support(&self) -> SupportServiceClient<Line> {
         SupportServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn event_rules(&self) -> EventRuleServiceClient<Line> {
+        EventRuleServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(crate) fn status(&self) -> StatusServiceClient<Line> {

@@ -46,6 +46,7 @@ use crate::{
     scheduler::ways::SenderChoice,
     sender::{LinkServer, MESSAGE_BYTES_MAX, QUIC_OPTIONS, dial_parent, serve_lanes},
     site::Site,
+    status::StatusManager,
 };
 
 const GRACE: Duration = Duration::from_secs(8);
@@ -69,6 +70,7 @@ pub(crate) const RULES: Rules = &[
     ("/packhorse.provider.v1.QueueService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.InspectService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.SupportService/*", &[Role::Admin]),
+    ("/packhorse.provider.v1.EventRuleService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.LibraryService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.LogService/*", &[Role::Admin]),
     ("/packhorse.provider.v1.CourierService/*", &[Role::Admin]),
@@ -134,31 +136,39 @@ pub(crate) fn start_components(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: 
     lifecycle.spawn_worker_with(ReplicationManager::new(site.clone()), wakers.replication.clone());
     lifecycle.spawn_worker_with(CourierSender::new(site.clone()), wakers.courier.clone());
     lifecycle.spawn_worker_with(SenderChoice::new(site.clone()), wakers.ways.clone());
+    lifecycle.spawn_worker(StatusManager::new(site.clone()));
     lifecycle.spawn_worker_with(Despooler::new(site.clone()), wakers.despooler.clone());
 }
 
 pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -> Routes {
-    use provider_api as api;
     let asker = Asker { site: site.clone(), lifecycle: lifecycle.clone() };
     let link = LinkServer { site: site.clone(), lifecycle: lifecycle.clone(), wakers: wakers.clone() };
     let inbox = InboxManager { site: site.clone(), lifecycle: lifecycle.clone(), wakers: wakers.clone() };
     let content = ContentServer::new(site.library.clone()).with_damage_waker(site.care.check.clone());
     let content = ContentServiceServer::new(SiteContent::new(site.clone(), content))
         .max_decoding_message_size(packhorse_fetch::REQUEST_LENGTH_MAX);
-    Routes::new(EnrollServiceServer::new(enroll::Enrollment::new(site.clone())))
+    let of_machines = Routes::new(EnrollServiceServer::new(enroll::Enrollment::new(site.clone())))
         .add_service(LinkServiceServer::new(link).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .add_service(CapServiceServer::new(inbox))
         .add_service(
             InquiryServiceServer::new(InquiryServer { asker: asker.clone() })
                 .max_decoding_message_size(ANSWER_BYTES_MAX),
         )
-        .add_service(api::diagnosis_service_server::DiagnosisServiceServer::new(provider::Diagnoses::new(
-            asker,
-        )))
         .add_service(content)
         .add_service(
             MendServiceServer::new(Taker::new(site.clone())).max_decoding_message_size(MESSAGE_BYTES_MAX),
-        )
+        );
+    provider_routes(of_machines, &asker)
+}
+
+/// What administrators call.
+fn provider_routes(routes: Routes, asker: &Asker) -> Routes {
+    use provider_api as api;
+    let (site, lifecycle) = (&asker.site, &asker.lifecycle);
+    routes
+        .add_service(api::diagnosis_service_server::DiagnosisServiceServer::new(provider::Diagnoses::new(
+            asker.clone(),
+        )))
         .add_service(api::site_service_server::SiteServiceServer::new(provider::Sites::new(site.clone())))
         .add_service(api::package_service_server::PackageServiceServer::new(provider::Packages::new(
             site.clone(),
@@ -173,6 +183,9 @@ pub(crate) fn routes(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: &Wakers) -
             provider::Advertisements::new(site.clone()),
         ))
         .add_service(api::address_service_server::AddressServiceServer::new(provider::Addresses::new(
+            site.clone(),
+        )))
+        .add_service(api::event_rule_service_server::EventRuleServiceServer::new(provider::EventRules::new(
             site.clone(),
         )))
         .add_service(api::library_service_server::LibraryServiceServer::new(provider::Libraries::new(

@@ -129,9 +129,15 @@ impl Directories {
         self.root.join("courier/incoming")
     }
 
+    /// Programs that rules may run for messages; only this machine's operator fills it.
+    pub(crate) fn event_programs(&self) -> PathBuf {
+        self.root.join("event-programs")
+    }
+
     /// Those that must be there before a server runs.
-    pub(crate) fn working(&self) -> [PathBuf; 7] {
+    pub(crate) fn working(&self) -> [PathBuf; 8] {
         [
+            self.event_programs(),
             self.uploads(),
             self.sources(),
             self.points(),

@@ -10,7 +10,7 @@ use std::{
 use packhorse_domain::{
     Digest,
     id::{ClientId, PointName, SiteCode},
-    status::{EventType, Severity},
+    message,
 };
 use packhorse_parcel::Recipient;
 use packhorse_proto::enroll::v1::{EnrollRequest, EnrollResponse, enroll_service_server::EnrollService};
@@ -114,16 +114,13 @@ async fn enroll(
     if !bearer.again {
         tokens::use_by(&mut tx, &bearer.token, &key).await?;
     }
-    let how = if bearer.again { "enrolled again" } else { "enrolled" };
-    let text = format!(
-        "{} {} {how} from {:?} with key {}",
-        bearer.name.role,
-        bearer.name.id,
-        request.hostname,
-        key.short()
-    );
-    let class = (Severity::Info, EventType::Audit);
-    status::report(site, &mut tx, "provider", class, &bearer.name.id, &text).await?;
+    let who = format!("{} {}", bearer.name.role, bearer.name.id);
+    let host = format!("{:?}", request.hostname);
+    let message = match bearer.again {
+        true => message::enrolled_again(&who, &host, &key.short()),
+        false => message::enrolled(&who, &host, &key.short()),
+    };
+    status::report(site, &mut tx, &bearer.name.id, &message).await?;
     tx.commit().await?;
 
     let delegations = match answer {

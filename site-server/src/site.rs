@@ -25,7 +25,7 @@ use crate::{
     error::Error,
     scheduler::Sendings,
     sender::{LinkView, Relays},
-    status::Complaints,
+    status::{RulesInMind, Said},
     store::{Store, delegations, objects, settings},
     streams::Streams,
 };
@@ -55,8 +55,10 @@ pub(crate) struct Site {
     pub(crate) relays: Relays,
     /// Whose turn it is to be sent bundles.
     pub(crate) sendings: Sendings,
-    /// What people were told of neighbours lately.
-    pub(crate) complaints: Complaints,
+    /// What people were told lately.
+    pub(crate) said: Said,
+    /// What becomes of messages.
+    pub(crate) event_rules: RulesInMind,
     /// Those who look after the library.
     pub(crate) care: Care,
     /// What Despooler has laid out beforehand for Distribution Manager.
@@ -150,7 +152,8 @@ impl Site {
             lane_port: AtomicU16::default(),
             relays: Relays::default(),
             sendings: Sendings::default(),
-            complaints: Complaints::default(),
+            said: Said::default(),
+            event_rules: RulesInMind::default(),
             care: Care::default(),
             staged: StagedTrees::default(),
             streams: Streams::default(),

@@ -6,6 +6,7 @@ pub(crate) mod collection;
 pub(crate) mod content;
 pub(crate) mod courier;
 pub(crate) mod diagnosis;
+pub(crate) mod events;
 pub(crate) mod log;
 pub(crate) mod package;
 pub(crate) mod parcel;
@@ -127,7 +128,7 @@ Examples:
     #[command(subcommand)]
     Status(status::StatusCommand),
     /// Status messages, oldest first
-    Events(status::Events),
+    Events(events::EventsCommand),
     /// How much each component of the site server logs; change it for a while
     #[command(
         name = "log-level",

@@ -1,15 +1,15 @@
 //! Status messages, once or as they come.
 
-use std::{collections::BTreeSet, pin::pin, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use packhorse_proto::{
-    object::v1::{Event as WireEvent, Severity as WireSeverity},
+    object::v1::{EventType as WireType, Severity as WireSeverity},
     provider::v1 as wire,
 };
 
 use crate::{
-    cli::status::{Events, Severity},
-    commands::{now, watch::interrupted},
+    cli::events::{EventType, EventsAction, EventsCommand, Severity},
+    commands::{event_rules, now, watch::interrupted},
     connect::Session,
     error::ConsoleError,
     view::{
@@ -24,32 +24,40 @@ const LOST_MAX: u32 = 30;
 /// The most that one answer holds.
 const LIMIT_MAX: u32 = 1000;
 
-pub(crate) async fn events(session: &Session, events: Events) -> Result<(), ConsoleError> {
+pub(crate) async fn events(session: &Session, asked: EventsCommand) -> Result<(), ConsoleError> {
+    if let Some(EventsAction::Rule { command }) = asked.action {
+        return event_rules::rules(session, command).await;
+    }
+    let events = asked.events;
     let request = wire::ListEventsRequest {
         since_us: events.since.map_or(0, |since| since.resolve(now()).0),
         component: events.component,
         severity: severity(events.severity).into(),
         subject: events.subject,
         limit: events.limit,
+        site: events.site.map(|site| site.to_string()).unwrap_or_default(),
+        r#type: events.r#type.map_or(WireType::Unspecified, event_type).into(),
+        message: events.message,
+        after: None,
     };
     if events.follow {
         return follow(session, request).await;
     }
-    let mut list = list(session, &request).await?;
+    let mut list = list(session, &request).await?.events;
     list.reverse();
     show(&event::Events::new(list), session.format)
 }
 
-async fn list(session: &Session, request: &wire::ListEventsRequest) -> Result<Vec<WireEvent>, ConsoleError> {
-    Ok(session.status().list_events(request.clone()).await?.into_inner().events)
+async fn list(
+    session: &Session,
+    request: &wire::ListEventsRequest,
+) -> Result<wire::ListEventsResponse, ConsoleError> {
+    Ok(session.status().list_events(request.clone()).await?.into_inner())
 }
 
+/// First the newest, then each as it comes: the site server says where to go on, so that none is left out or shown twice.
 async fn follow(session: &Session, mut request: wire::ListEventsRequest) -> Result<(), ConsoleError> {
     let mut stop = pin!(interrupted());
-    let mut seen = Seen::default();
-    let mut first = Some(usize::try_from(request.limit).unwrap_or(usize::MAX));
-    // Messages from below come late, so that their times say nothing about what is new: all are asked for.
-    request.limit = LIMIT_MAX;
     let mut lost = 0;
     loop {
         let answer = tokio::select! {
@@ -57,12 +65,19 @@ async fn follow(session: &Session, mut request: wire::ListEventsRequest) -> Resu
             answer = list(session, &request) => answer,
         };
         match answer {
-            Ok(list) => {
+            Ok(mut answer) => {
                 lost = 0;
-                let fresh = seen.fresh(list);
-                let skipped = first.take().map_or(0, |shown| fresh.len().saturating_sub(shown));
-                for event in fresh.into_iter().skip(skipped) {
+                if request.after.is_none() {
+                    answer.events.reverse();
+                }
+                let is_more = request.after.is_some() && answer.events.len() == LIMIT_MAX as usize;
+                for event in answer.events {
                     show_line(&Event::from(event), session.format)?;
+                }
+                request.after = Some(answer.cursor);
+                request.limit = LIMIT_MAX;
+                if is_more {
+                    continue;
                 }
             }
             Err(error) if error.is_transient() && lost < LOST_MAX => lost += 1,
@@ -75,55 +90,18 @@ async fn follow(session: &Session, mut request: wire::ListEventsRequest) -> Resu
     }
 }
 
-fn severity(severity: Severity) -> WireSeverity {
+pub(crate) fn event_type(event_type: EventType) -> WireType {
+    match event_type {
+        EventType::Milestone => WireType::Milestone,
+        EventType::Detail => WireType::Detail,
+        EventType::Audit => WireType::Audit,
+    }
+}
+
+pub(crate) fn severity(severity: Severity) -> WireSeverity {
     match severity {
         Severity::Info => WireSeverity::Info,
         Severity::Warning => WireSeverity::Warning,
         Severity::Error => WireSeverity::Error,
-    }
-}
-
-/// The messages of the last answer: what is not among them has come since.
-#[derive(Default)]
-struct Seen(BTreeSet<(String, u64)>);
-
-impl Seen {
-    /// New ones of a list that has the newest first, oldest first.
-    fn fresh(&mut self, list: Vec<WireEvent>) -> Vec<WireEvent> {
-        let now = list.iter().map(|event| (event.site.clone(), event.sequence)).collect();
-        let before = std::mem::replace(&mut self.0, now);
-        list.into_iter()
-            .rev()
-            .filter(|event| !before.contains(&(event.site.clone(), event.sequence)))
-            .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn newest_first(names: &[(&str, u64)]) -> Vec<WireEvent> {
-        names
-            .iter()
-            .map(|(site, sequence)| WireEvent {
-                site: (*site).to_owned(),
-                sequence: *sequence,
-                ..WireEvent::default()
-            })
-            .collect()
-    }
-
-    #[test]
-    fn each_message_is_new_once_even_if_it_comes_late() {
-        let mut seen = Seen::default();
-
-        let first = seen.fresh(newest_first(&[("CEN", 2), ("CEN", 1)]));
-        let second = seen.fresh(newest_first(&[("CEN", 2), ("PAR", 1), ("CEN", 1)]));
-        let third = seen.fresh(newest_first(&[("CEN", 2), ("PAR", 1), ("CEN", 1)]));
-
-        assert_eq!(first.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(second, newest_first(&[("PAR", 1)]));
-        assert!(third.is_empty());
     }
 }

@@ -11,7 +11,7 @@ use tonic::Code;
 use crate::{
     cli::status::StatusCommand,
     commands::{
-        advertisement, package,
+        advertisement, package, summary,
         watch::{Line, Look, watch},
     },
     connect::Session,
@@ -46,6 +46,8 @@ pub(crate) async fn status(session: &Session, command: StatusCommand) -> Result<
             watch(session, async || look_at_site(session).await).await
         }
         StatusCommand::Site { .. } => site(session).await,
+        StatusCommand::Packages(asked) => summary::packages(session, asked).await,
+        StatusCommand::Advertisements(asked) => summary::advertisements(session, asked).await,
     }
 }
 

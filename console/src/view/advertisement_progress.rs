@@ -6,12 +6,14 @@ use packhorse_proto::{
 };
 use serde::Serialize;
 
-use crate::view::{Screen, View, clock, or_dash, table, time, word};
+use crate::view::{Screen, View, clock, or_dash, summary::AdvertisementSummary, table, time, word};
 
 #[derive(Debug, Serialize)]
 pub(crate) struct AdvertisementProgress {
     advertisement: String,
     held_back: Option<String>,
+    /// The clients in numbers; `None` from a site server that does not count yet.
+    summary: Option<AdvertisementSummary>,
     clients: Vec<ClientProgress>,
 }
 
@@ -53,6 +55,7 @@ impl AdvertisementProgress {
     pub(crate) fn new(advertisement: &str, answer: wire::GetAdvertisementStatusResponse) -> Self {
         AdvertisementProgress {
             advertisement: advertisement.to_owned(),
+            summary: answer.summary.map(AdvertisementSummary::from),
             held_back: Some(answer.held_back).filter(|reason| !reason.is_empty()),
             clients: answer.clients.into_iter().map(ClientProgress::from).collect(),
         }
@@ -110,7 +113,10 @@ impl View for AdvertisementProgress {
         };
         let rows: Vec<_> = self.clients.iter().map(row).collect();
         let header = ["HOST", "SITE", "OFFER", "DELIVERY", "EXIT CODE", "VERSION", "SINCE", "REASON"];
-        let clients = table(screen, header, &rows, "no client has reported");
+        let mut clients = table(screen, header, &rows, "no client has reported");
+        if let Some(summary) = self.summary.as_ref().filter(|_| !self.clients.is_empty()) {
+            clients = format!("{}\n\n{clients}", summary.headline());
+        }
         match &self.held_back {
             Some(reason) => format!("held back at this site: {}\n{clients}", super::clean(reason)),
             None => clients,
@@ -137,7 +143,8 @@ mod tests {
 
     fn advertised(clients: Vec<AdvertisementStatus>) -> AdvertisementProgress {
         let held_back = String::new();
-        AdvertisementProgress::new("CEN20001", wire::GetAdvertisementStatusResponse { clients, held_back })
+        let answer = wire::GetAdvertisementStatusResponse { clients, held_back, summary: None };
+        AdvertisementProgress::new("CEN20001", answer)
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Status messages.
 
 use packhorse_proto::object::v1::{Event as WireEvent, EventType, Severity};
+use std::collections::BTreeMap;
+
+use packhorse_domain::message;
 use serde::Serialize;
 
 use crate::view::{Screen, View, clock, or_dash, table, time, word};
@@ -20,6 +23,12 @@ pub(crate) struct Event {
     kind: String,
     subject: String,
     text: String,
+    /// Its number in the catalogue; 0: it has none.
+    message: u32,
+    fields: BTreeMap<String, String>,
+    /// How often it was said.
+    count: u64,
+    last_at: Option<String>,
 }
 
 impl Events {
@@ -31,6 +40,7 @@ impl Events {
 
 impl From<WireEvent> for Event {
     fn from(event: WireEvent) -> Self {
+        let fields: BTreeMap<_, _> = event.fields.into_iter().collect();
         Event {
             at: time(event.at_us),
             site: event.site,
@@ -39,7 +49,21 @@ impl From<WireEvent> for Event {
             severity: word(Severity::try_from(event.severity).map(|name| name.as_str_name()), "SEVERITY_"),
             kind: word(EventType::try_from(event.r#type).map(|name| name.as_str_name()), "EVENT_TYPE_"),
             subject: event.subject,
-            text: event.text,
+            text: message::text_of(event.message, &fields, &event.text),
+            message: event.message,
+            fields,
+            count: event.count.max(1),
+            last_at: time(if event.count > 1 { event.last_at_us } else { event.at_us }),
+        }
+    }
+}
+
+impl Event {
+    /// Its text, and how often it was said.
+    fn said(&self) -> String {
+        match self.count {
+            1 => self.text.clone(),
+            count => format!("{} ({count} times until {})", self.text, clock(self.last_at.as_deref())),
         }
     }
 }
@@ -52,12 +76,18 @@ impl View for Events {
                 event.site.clone(),
                 event.component.clone(),
                 event.severity.clone(),
+                if event.message == 0 { "-".to_owned() } else { event.message.to_string() },
                 or_dash(&event.subject),
-                event.text.clone(),
+                event.said(),
             ]
         };
         let rows: Vec<_> = self.events.iter().map(row).collect();
-        table(screen, ["TIME", "SITE", "COMPONENT", "SEVERITY", "ABOUT", "TEXT"], &rows, "no messages")
+        table(
+            screen,
+            ["TIME", "SITE", "COMPONENT", "SEVERITY", "MESSAGE", "ABOUT", "TEXT"],
+            &rows,
+            "no messages",
+        )
     }
 }
 
@@ -65,13 +95,14 @@ impl View for Event {
     /// One line, for a list that goes on: columns cannot be measured before they come.
     fn text(&self, _screen: Screen) -> String {
         super::clean(&format!(
-            "{} {} {:<20} {:<7} {:<8} {}",
+            "{} {} {:<20} {:<7} {:>5} {:<8} {}",
             clock(self.at.as_deref()),
             self.site,
             self.component,
             self.severity,
+            self.message,
             or_dash(&self.subject),
-            self.text
+            self.said()
         ))
     }
 }
@@ -91,11 +122,15 @@ mod tests {
             r#type: EventType::Milestone as i32,
             subject: "CEN00001".into(),
             text: "two\nlines".into(),
+            count: 3,
+            last_at_us: 61_000_000,
+            ..WireEvent::default()
         });
 
         let line = event.text(Screen { terminal: false });
         assert!(line.starts_with("1970-01-01 00:00:01Z PAR despooler"), "{line}");
-        assert!(line.ends_with("two lines") && !line.contains('\n'), "{line}");
+        assert!(line.ends_with("two lines (3 times until 1970-01-01 00:01:01Z)"), "{line}");
+        assert!(!line.contains('\n'), "{line}");
         let json = serde_json::to_value(&event).expect("json");
         assert_eq!((&json["severity"], &json["kind"]), (&"warning".into(), &"milestone".into()));
         assert_eq!(json["text"], "two\nlines");

@@ -6,11 +6,15 @@ use packhorse_proto::{
 };
 use serde::Serialize;
 
-use crate::view::{Screen, View, clock, or_dash, section, table, time, transfer::Transfer, word};
+use crate::view::{
+    Screen, View, clock, or_dash, section, summary::PackageSummary, table, time, transfer::Transfer, word,
+};
 
 #[derive(Debug, Serialize)]
 pub(crate) struct PackageProgress {
     package: String,
+    /// The places in numbers; `None` from a site server that does not count yet.
+    summary: Option<PackageSummary>,
     places: Vec<Place>,
     transfers: Vec<Transfer>,
 }
@@ -48,6 +52,7 @@ impl PackageProgress {
     pub(crate) fn new(package: &str, answer: wire::GetPackageStatusResponse) -> Self {
         PackageProgress {
             package: package.to_owned(),
+            summary: answer.summary.map(PackageSummary::from),
             places: answer.places.into_iter().map(Place::from).collect(),
             transfers: answer.transfers.into_iter().map(Transfer::from).collect(),
         }
@@ -107,7 +112,10 @@ impl View for PackageProgress {
             ]
         };
         let rows: Vec<_> = self.places.iter().map(row).collect();
-        let places = table(screen, ["PLACE", "STATE", "VERSION", "SINCE", "REASON"], &rows, "no places");
+        let mut places = table(screen, ["PLACE", "STATE", "VERSION", "SINCE", "REASON"], &rows, "no places");
+        if let Some(summary) = &self.summary {
+            places = format!("{}\n\n{places}", summary.headline());
+        }
         if self.transfers.is_empty() {
             return places;
         }
@@ -144,7 +152,7 @@ mod tests {
     }
 
     fn progress(places: Vec<PackageStatus>, transfers: Vec<wire::Transfer>) -> PackageProgress {
-        PackageProgress::new("CEN00001", wire::GetPackageStatusResponse { places, transfers })
+        PackageProgress::new("CEN00001", wire::GetPackageStatusResponse { places, transfers, summary: None })
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Advertisement {
 }
 
 /// Whether a client took an advertisement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Acceptance {
     Accepted,
     Rejected,
@@ -64,7 +64,7 @@ pub enum Acceptance {
 }
 
 /// How far a client is with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Delivery {
     /// For its time, or for the user's choice.
     Waiting,
@@ -78,6 +78,12 @@ pub enum Delivery {
 }
 
 impl Acceptance {
+    pub const ALL: [Acceptance; 3] = [Acceptance::Accepted, Acceptance::Rejected, Acceptance::Expired];
+
+    pub fn parse(text: &str) -> Option<Acceptance> {
+        Acceptance::ALL.into_iter().find(|acceptance| acceptance.as_str() == text)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Acceptance::Accepted => "accepted",
@@ -88,6 +94,20 @@ impl Acceptance {
 }
 
 impl Delivery {
+    pub const ALL: [Delivery; 7] = [
+        Delivery::Waiting,
+        Delivery::Downloading,
+        Delivery::Retrying,
+        Delivery::Running,
+        Delivery::Succeeded,
+        Delivery::Failed,
+        Delivery::Interrupted,
+    ];
+
+    pub fn parse(text: &str) -> Option<Delivery> {
+        Delivery::ALL.into_iter().find(|delivery| delivery.as_str() == text)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Delivery::Waiting => "waiting",

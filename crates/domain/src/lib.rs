@@ -17,6 +17,7 @@ pub mod instruction;
 pub mod kill;
 pub mod link;
 pub mod log;
+pub mod message;
 pub mod object;
 pub mod offer;
 pub mod package;
@@ -30,6 +31,7 @@ pub mod sendings;
 pub mod settled;
 pub mod site;
 pub mod status;
+pub mod tally;
 pub mod time;
 
 pub use digest::Digest;

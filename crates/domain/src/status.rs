@@ -1,10 +1,13 @@
 //! Replicated state that people count on, and status messages.
 
+use std::collections::BTreeMap;
+
 use crate::{
     Digest, Timestamp,
     advertisement::{Acceptance, Delivery},
     distribution::PointKind,
     id::{AdvertisementId, ClientId, PackageId, PointName, SiteCode},
+    message,
     package::PackageState,
 };
 
@@ -64,7 +67,22 @@ pub struct Event {
     pub severity: Severity,
     pub event_type: EventType,
     pub subject: String,
+    /// As whoever said it would show it.
     pub text: String,
+    /// Its number in the catalogue; 0: it is of a version that had none.
+    pub message: u32,
+    pub fields: BTreeMap<String, String>,
+    /// How often it was said, from 1: one that is repeated within a while is counted.
+    pub count: u64,
+    /// When it was said last; `at` is when first.
+    pub last_at: Timestamp,
+}
+
+impl Event {
+    /// The text as this version shows it.
+    pub fn shown(&self) -> String {
+        message::text_of(self.message, &self.fields, &self.text)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,6 +100,38 @@ pub enum EventType {
     Detail,
     /// Who changed what.
     Audit,
+}
+
+impl Severity {
+    pub const ALL: [Severity; 3] = [Severity::Info, Severity::Warning, Severity::Error];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Severity> {
+        Severity::ALL.into_iter().find(|severity| severity.as_str() == text)
+    }
+}
+
+impl EventType {
+    pub const ALL: [EventType; 3] = [EventType::Milestone, EventType::Detail, EventType::Audit];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventType::Milestone => "milestone",
+            EventType::Detail => "detail",
+            EventType::Audit => "audit",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<EventType> {
+        EventType::ALL.into_iter().find(|event_type| event_type.as_str() == text)
+    }
 }
 
 /// `text` cut to `longest` bytes at a character boundary.

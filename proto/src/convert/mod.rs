@@ -8,6 +8,7 @@ mod advertisement;
 mod collection;
 pub mod courier;
 mod diagnosis;
+pub mod event_rule;
 mod fact;
 mod instruction;
 mod kill;

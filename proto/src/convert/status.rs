@@ -2,6 +2,7 @@
 
 use packhorse_domain::{
     Timestamp,
+    message::{FIELDS_BYTES_MAX, FIELDS_MAX},
     status::{
         AdvertisementStatus, Event, EventType, HELD_MAX, OUTPUT_TAIL_MAX, PackageStatus, Severity, cut,
     },
@@ -101,25 +102,19 @@ impl TryFrom<wire::AdvertisementStatus> for AdvertisementStatus {
 
 impl From<&Event> for wire::Event {
     fn from(event: &Event) -> Self {
-        let severity = match event.severity {
-            Severity::Info => wire::Severity::Info,
-            Severity::Warning => wire::Severity::Warning,
-            Severity::Error => wire::Severity::Error,
-        };
-        let event_type = match event.event_type {
-            EventType::Milestone => wire::EventType::Milestone,
-            EventType::Detail => wire::EventType::Detail,
-            EventType::Audit => wire::EventType::Audit,
-        };
         wire::Event {
             site: event.site.to_string(),
             sequence: event.sequence,
             at_us: event.at.0,
             component: event.component.clone(),
-            severity: severity.into(),
-            r#type: event_type.into(),
+            severity: wire::Severity::from(event.severity).into(),
+            r#type: wire::EventType::from(event.event_type).into(),
             subject: event.subject.clone(),
             text: cut(&event.text, TEXT_LENGTH_MAX).to_owned(),
+            message: event.message,
+            fields: event.fields.clone().into_iter().collect(),
+            count: if event.count > 1 { event.count } else { 0 },
+            last_at_us: if event.count > 1 { event.last_at.0 } else { 0 },
         }
     }
 }
@@ -131,28 +126,59 @@ impl TryFrom<wire::Event> for Event {
         limited("component", event.component.as_bytes(), 64)?;
         limited("subject", event.subject.as_bytes(), 128)?;
         limited("text", event.text.as_bytes(), TEXT_LENGTH_MAX)?;
-        let event_type = match wire::EventType::try_from(event.r#type) {
-            Ok(wire::EventType::Milestone) => EventType::Milestone,
-            Ok(wire::EventType::Detail) => EventType::Detail,
-            Ok(wire::EventType::Audit) => EventType::Audit,
-            Ok(wire::EventType::Unspecified) | Err(_) => {
-                return Err(ConvertError::Unknown { field: "type", value: event.r#type });
-            }
-        };
+        let fields = event.fields.len();
+        let bytes: usize = event.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if fields > FIELDS_MAX || bytes > FIELDS_BYTES_MAX {
+            let limit = if fields > FIELDS_MAX { FIELDS_MAX } else { FIELDS_BYTES_MAX };
+            return Err(ConvertError::TooLarge { field: "fields", limit });
+        }
         Ok(Event {
             site: parse("site", &event.site)?,
             sequence: event.sequence,
             at: Timestamp(event.at_us),
             component: event.component,
             severity: severity(event.severity)?,
-            event_type,
+            event_type: event_type(event.r#type)?,
             subject: event.subject,
             text: event.text,
+            message: event.message,
+            fields: event.fields.into_iter().collect(),
+            count: event.count.max(1),
+            last_at: Timestamp(if event.count > 1 { event.last_at_us } else { event.at_us }),
         })
     }
 }
 
-fn severity(value: i32) -> Result<Severity, ConvertError> {
+impl From<Severity> for wire::Severity {
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Info => wire::Severity::Info,
+            Severity::Warning => wire::Severity::Warning,
+            Severity::Error => wire::Severity::Error,
+        }
+    }
+}
+
+impl From<EventType> for wire::EventType {
+    fn from(event_type: EventType) -> Self {
+        match event_type {
+            EventType::Milestone => wire::EventType::Milestone,
+            EventType::Detail => wire::EventType::Detail,
+            EventType::Audit => wire::EventType::Audit,
+        }
+    }
+}
+
+pub(super) fn event_type(value: i32) -> Result<EventType, ConvertError> {
+    match wire::EventType::try_from(value) {
+        Ok(wire::EventType::Milestone) => Ok(EventType::Milestone),
+        Ok(wire::EventType::Detail) => Ok(EventType::Detail),
+        Ok(wire::EventType::Audit) => Ok(EventType::Audit),
+        Ok(wire::EventType::Unspecified) | Err(_) => Err(ConvertError::Unknown { field: "type", value }),
+    }
+}
+
+pub(super) fn severity(value: i32) -> Result<Severity, ConvertError> {
     match wire::Severity::try_from(value) {
         Ok(wire::Severity::Info) => Ok(Severity::Info),
         Ok(wire::Severity::Warning) => Ok(Severity::Warning),

@@ -324,6 +324,10 @@ fn of_status() {
         |e| e.subject = text(129) => Some("subject");
         |e| e.text = text(2_048) => None;
         |e| e.text = text(2_049) => Some("text");
+        |e| e.fields = [("a".to_owned(), text(2_047))].into() => None;
+        |e| e.fields = [("a".to_owned(), text(2_048))].into() => Some("fields");
+        |e| e.fields = (0..16).map(|n| (n.to_string(), String::new())).collect() => None;
+        |e| e.fields = (0..17).map(|n| (n.to_string(), String::new())).collect() => Some("fields");
     });
 }
 

@@ -329,8 +329,9 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
     let severity = select(vec![Severity::Info, Severity::Warning, Severity::Error]);
     let event_type = select(vec![EventType::Milestone, EventType::Detail, EventType::Audit]);
     let texts = ("[a-z-]{0,20}", "[A-Z0-9]{0,20}", ".{0,100}");
-    (site(), any::<u64>(), time(), severity, event_type, texts).prop_map(
-        |(site, sequence, at, severity, event_type, (component, subject, text))| Event {
+    let said = (any::<u32>(), btree_map("[a-z_]{1,32}", ".{0,20}", 0..8), 1..=u64::MAX, time());
+    (site(), any::<u64>(), time(), severity, event_type, texts, said).prop_map(
+        |(site, sequence, at, severity, event_type, (component, subject, text), said)| Event {
             site,
             sequence,
             at,
@@ -339,6 +340,10 @@ pub(super) fn event() -> impl Strategy<Value = Event> {
             event_type,
             subject,
             text,
+            message: said.0,
+            fields: said.1,
+            count: said.2,
+            last_at: if said.2 > 1 { said.3 } else { at },
         },
     )
 }

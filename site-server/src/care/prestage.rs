@@ -21,7 +21,8 @@ use packhorse_content::{
 };
 use packhorse_domain::{
     Digest, Timestamp, care,
-    status::{EventType, HELD_MAX, Severity},
+    message::{self, Message},
+    status::HELD_MAX,
 };
 use packhorse_runtime::{Next, Worker, error_chain};
 use serde::{Deserialize, Serialize};
@@ -185,9 +186,7 @@ async fn fill(site: &Site, mut asked: Prestage) -> Result<(), Error> {
     set_pins(&mut tx, &pins).await?;
     asked.ended_us = site.now().0;
     save(&mut tx, &asked).await?;
-    let class =
-        (if asked.error.is_empty() { Severity::Info } else { Severity::Warning }, EventType::Milestone);
-    status::report(site, &mut tx, Prestager::NAME, class, site.code().as_str(), &summary(&asked)).await?;
+    status::report(site, &mut tx, site.code().as_str(), &summary(&asked)).await?;
     tx.commit().await?;
     drop(gate);
     let packages = distribution::adopt(site).await?;
@@ -200,24 +199,22 @@ async fn fill(site: &Site, mut asked: Prestage) -> Result<(), Error> {
     Ok(())
 }
 
-fn summary(asked: &Prestage) -> String {
+fn summary(asked: &Prestage) -> Message {
     let Progress { chunks_new, bytes_new, whole, partial, .. } = &asked.progress;
-    let faults = asked.progress.faults.len() as u64 + asked.progress.faults_more;
-    let mut text = format!(
-        "{} was taken into the content library: {chunks_new} new chunks, {}; {whole} whole versions, {partial} in part",
-        asked.path.display(),
-        care::round(*bytes_new)
-    );
-    if faults > 0 {
-        text.push_str(&format!(
-            "; {faults} faults, the first: {}",
-            asked.progress.faults.join("; ").chars().take(300).collect::<String>()
-        ));
+    let path = asked.path.display();
+    let chunks = format!("{chunks_new} new chunks, {}", care::round(*bytes_new));
+    let versions = format!("{whole} whole versions, {partial} in part");
+    let faults = match asked.progress.faults.len() as u64 + asked.progress.faults_more {
+        0 => String::new(),
+        faults => {
+            let first: String = asked.progress.faults.join("; ").chars().take(300).collect();
+            format!("; {faults} faults, the first: {first}")
+        }
+    };
+    match asked.error.is_empty() {
+        true => message::prestaged(&path, &chunks, &versions, &faults),
+        false => message::prestaging_ended_early(&path, &chunks, &versions, &faults, &asked.error),
     }
-    if !asked.error.is_empty() {
-        text.push_str(&format!("; it ended early: {}", asked.error));
-    }
-    text
 }
 
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use std::{
 use packhorse_content::{Library, LibraryError, ScrubPlace, Scrubbed};
 use packhorse_domain::{
     Digest, Timestamp, care,
-    status::{EventType, Severity},
+    message::{self, Message},
 };
 use packhorse_runtime::{Next, Worker};
 use serde::{Deserialize, Serialize};
@@ -255,11 +255,9 @@ async fn advance(site: &Site, scrubbed: Scrubbed) -> Result<(), Error> {
         site.care.check.wake();
     }
     if is_first {
-        let text = format!(
-            "the content library has rotten chunks, {found} so far: they are served no more and are fetched again; check \
-             the disk"
-        );
-        report(site, Severity::Error, &text).await?;
+        let mut tx = site.store.begin().await?;
+        status::report(site, &mut tx, site.code().as_str(), &message::library_rots(&found)).await?;
+        tx.commit().await?;
     }
     Ok(())
 }
@@ -294,11 +292,12 @@ async fn finish(site: &Site) -> Result<(), Error> {
     })
     .await?;
     let Some(run) = ended else { return Ok(()) };
-    let (severity, text) = summary(&run);
-    report(site, severity, &text).await
+    let mut tx = site.store.begin().await?;
+    status::report(site, &mut tx, site.code().as_str(), &summary(&run)).await?;
+    Ok(tx.commit().await?)
 }
 
-fn summary(run: &Run) -> (Severity, String) {
+fn summary(run: &Run) -> Message {
     let read = format!("{} chunks, {}", run.chunks, care::round(run.bytes_done));
     let how = if run.stopped {
         "the check of the content library was stopped"
@@ -306,23 +305,8 @@ fn summary(run: &Run) -> (Severity, String) {
         "the content library was checked"
     };
     match (run.rotten_chunks + run.rotten_manifests, run.lost_versions) {
-        (0, _) => (Severity::Info, format!("{how} ({read}): nothing is rotten")),
-        (found, 0) => (
-            Severity::Warning,
-            format!("{how} ({read}): {found} rotten chunks and manifests, all mended; check the disk"),
-        ),
-        (found, left) => (
-            Severity::Error,
-            format!(
-                "{how} ({read}): {found} rotten chunks and manifests; {left} versions could not be mended and come whole again; check the disk"
-            ),
-        ),
+        (0, _) => message::library_is_sound(&how, &read),
+        (found, 0) => message::library_was_mended(&how, &read, &found),
+        (found, left) => message::library_lost_versions(&how, &read, &found, &left),
     }
-}
-
-async fn report(site: &Site, severity: Severity, text: &str) -> Result<(), Error> {
-    let mut tx = site.store.begin().await?;
-    let class = (severity, EventType::Milestone);
-    status::report(site, &mut tx, ContentVerifier::NAME, class, site.code().as_str(), text).await?;
-    Ok(tx.commit().await?)
 }

@@ -9,10 +9,11 @@ use packhorse_domain::{
     Digest,
     id::{PackageId, SiteCode},
     link::ItemId,
+    message,
     object::ObjectKind,
     parcel::{ParcelReceipt, ParcelState, RECEIPT_ITEMS_MAX},
     queue::Order,
-    status::{EventType, PackageStatus, Severity},
+    status::PackageStatus,
 };
 use packhorse_parcel::{Contents, Item, ParcelId, Plan};
 use packhorse_proto::object::v1 as wire;
@@ -98,9 +99,11 @@ pub(crate) async fn step(
     if !then.is_open() || then == ParcelState::Received {
         release(tx, id, peer).await?;
     }
-    let text = format!("parcel {} for site {peer} is {then}", id.short());
-    let severity = if then == ParcelState::Lost { Severity::Warning } else { Severity::Info };
-    status::report(site, tx, "courier-sender", (severity, EventType::Milestone), peer.as_str(), &text).await
+    let message = match then {
+        ParcelState::Lost => message::parcel_lost(&id.short(), peer),
+        _ => message::parcel_moved_on(&id.short(), peer, &then),
+    };
+    status::report(site, tx, peer.as_str(), &message).await
 }
 
 /// A parcel of which every volume was written is created. One that is further on stays.

@@ -11,12 +11,7 @@ use std::{
     time::Duration,
 };
 
-use packhorse_domain::{
-    id::SiteCode,
-    link::ItemId,
-    parcel::ParcelState,
-    status::{EventType, Severity},
-};
+use packhorse_domain::{id::SiteCode, link::ItemId, message, parcel::ParcelState};
 use packhorse_parcel::{Contents, FoundParcel, Item, ParcelId, scan};
 
 use self::{opening::Opening, taking::Reader};
@@ -257,11 +252,11 @@ impl Incoming<'_> {
             parcels::put_site(&mut tx, &self.id, self.site.code(), state, self.site.now()).await?;
             let sender = &self.contents.info().sender;
             let (short, taken, left) = (self.id.short(), received.taken, received.left);
-            let text =
-                format!("of parcel {short} from site {sender} {taken} items were taken, {left} are left");
-            let severity = if received.left == 0 { Severity::Info } else { Severity::Warning };
-            let class = (severity, EventType::Milestone);
-            status::report(self.site, &mut tx, "courier-sender", class, sender.as_str(), &text).await?;
+            let message = match left {
+                0 => message::parcel_taken(&short, sender, &taken, &left),
+                _ => message::parcel_taken_in_part(&short, sender, &taken, &left),
+            };
+            status::report(self.site, &mut tx, sender.as_str(), &message).await?;
         }
         if self.relation == Relation::Parent && received.taken > 0 {
             custody::receipt(self.site, &mut tx, &self.contents, &taken).await?;

@@ -17,8 +17,8 @@ use std::{
 use packhorse_domain::{
     id::{PackageId, SiteCode},
     link::ItemId,
+    message,
     parcel::ParcelState,
-    status::{EventType, Severity},
 };
 use packhorse_parcel::{Draft, Medium, ParcelId, Plan, PlanError, Source, WriteError, Written};
 use packhorse_runtime::{
@@ -179,9 +179,8 @@ pub(crate) async fn create(
         }
     }
     let names = to.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let text = format!("parcel {} was laid out for {names}: {} volume(s)", id.short(), row.volumes);
-    let class = (Severity::Info, EventType::Milestone);
-    status::report(site, &mut tx, "courier-sender", class, site.code().as_str(), &text).await?;
+    let message = message::parcel_laid_out(&id.short(), &names, &row.volumes);
+    status::report(site, &mut tx, site.code().as_str(), &message).await?;
     tx.commit().await?;
     Ok((row, left_out))
 }

@@ -6,11 +6,7 @@ use std::{
     time::Duration,
 };
 
-use packhorse_domain::{
-    Timestamp,
-    object::ObjectKind,
-    status::{EventType, Severity},
-};
+use packhorse_domain::{Timestamp, message, object::ObjectKind};
 use packhorse_parcel::ParcelId;
 use packhorse_runtime::{Next, Worker};
 
@@ -61,13 +57,9 @@ impl CourierSender {
                 "" => "whoever carries it".to_owned(),
                 carrier => format!("{carrier} ({})", parcel.tracking),
             };
-            let text = format!(
-                "parcel {short} is overdue at {sites}: ask {carrier}; `packhorse courier lost {short}` gives it up, and all of it \
-                 is planned again"
-            );
+            let message = message::parcel_overdue(&short, &sites, &carrier);
             let mut tx = self.site.store.begin().await?;
-            let (subject, class) = (waits[0].0.as_str(), (Severity::Warning, EventType::Milestone));
-            status::report(&self.site, &mut tx, Self::NAME, class, subject, &text).await?;
+            status::report(&self.site, &mut tx, waits[0].0.as_str(), &message).await?;
             tx.commit().await?;
             self.overdue.insert((parcel.id, expected));
         }

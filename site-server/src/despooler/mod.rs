@@ -12,11 +12,7 @@ use std::{
 };
 
 use packhorse_content::{BundleError, Library, LibraryError, Limits, Offered, Staged, apply_offered};
-use packhorse_domain::{
-    id::PackageId,
-    package::PackageState,
-    status::{EventType, PackageStatus, Severity},
-};
+use packhorse_domain::{message, package::PackageState, status::PackageStatus};
 use packhorse_runtime::{Next, Worker, durable::sync_directory, error_chain};
 use tracing::Instrument as _;
 
@@ -27,7 +23,6 @@ use crate::{
     site::Site,
     status,
     store::{
-        Tx,
         arrivals::{self, Arrival, ArrivalState},
         bundles::{self, BundleRow},
         contents::{self, Content},
@@ -141,8 +136,8 @@ impl Despooler {
         }
         arrivals::remove(&mut tx, &arrival.item).await?;
         distribution::report_library(&self.site, &mut tx, &arrival.package).await?;
-        let text = format!("version {} was received and is in the content library", arrival.target.short());
-        self.report(&mut tx, Severity::Info, &arrival.package, &text).await?;
+        let message = message::package_received(&arrival.target.short());
+        status::report(&self.site, &mut tx, arrival.package.as_str(), &message).await?;
         tx.commit().await?;
         self.site.relays.forget(&arrival.item);
         if !is_kept {
@@ -170,20 +165,9 @@ impl Despooler {
             changed_at: self.site.now(),
         };
         record::put_package_status(&self.site, &mut tx, state).await?;
-        let text = format!("the bundle could not be used and is fetched again: {why}");
-        self.report(&mut tx, Severity::Error, &arrival.package, &text).await?;
+        let message = message::bundle_unusable(&why);
+        status::report(&self.site, &mut tx, arrival.package.as_str(), &message).await?;
         Ok(tx.commit().await?)
-    }
-
-    async fn report(
-        &self,
-        tx: &mut Tx,
-        severity: Severity,
-        package: &PackageId,
-        text: &str,
-    ) -> Result<(), Error> {
-        status::report(&self.site, tx, Self::NAME, (severity, EventType::Milestone), package.as_str(), text)
-            .await
     }
 }
 

@@ -1,10 +1,6 @@
 //! Content that is in the library already although no bundle brought it: it was prestaged, or mended.
 
-use packhorse_domain::{
-    Digest,
-    id::PackageId,
-    status::{EventType, Severity},
-};
+use packhorse_domain::{Digest, id::PackageId, message};
 
 use crate::{
     distribution::{View, report_library},
@@ -74,10 +70,8 @@ pub(crate) async fn adopt_offered(
 }
 
 async fn tell(site: &Site, tx: &mut Tx, package: &PackageId, manifest: &Digest) -> Result<(), Error> {
-    let text =
-        format!("version {} was in the content library already; nothing has to come", manifest.short());
-    let class = (Severity::Info, EventType::Milestone);
-    status::report(site, tx, "distribution-manager", class, package.as_str(), &text).await
+    let message = message::content_adopted(&manifest.short());
+    status::report(site, tx, package.as_str(), &message).await
 }
 
 /// Whether the library has a version with all its chunks. One that cannot be read it has not.

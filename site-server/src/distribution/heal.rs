@@ -9,12 +9,7 @@ use std::{
 };
 
 use packhorse_content::{CaseClashes, SnapshotOptions, snapshot_with};
-use packhorse_domain::{
-    Digest,
-    id::PackageId,
-    package::PackageState,
-    status::{EventType, PackageStatus, Severity},
-};
+use packhorse_domain::{Digest, id::PackageId, message, package::PackageState, status::PackageStatus};
 use packhorse_runtime::{Next, Worker, error_chain};
 
 use crate::{
@@ -137,14 +132,10 @@ async fn mended(site: &Site, repair: &Repair) -> Result<(), Error> {
         true => String::new(),
         false => format!(" from {}", repair.givers()),
     };
-    let text = format!(
-        "{what} of version {} had rotted in the content library and came again{from}; it is whole",
-        repair.manifest.short()
-    );
+    let message = message::version_mended(&repair.manifest.short(), &what, &from);
     let mut tx = site.store.begin().await?;
     for package in &repair.packages {
-        let class = (Severity::Warning, EventType::Milestone);
-        status::report(site, &mut tx, "content-check", class, package.as_str(), &text).await?;
+        status::report(site, &mut tx, package.as_str(), &message).await?;
     }
     Ok(tx.commit().await?)
 }
@@ -185,9 +176,7 @@ async fn lose_one(
         changed_at: site.now(),
     };
     record::put_package_status(site, tx, status).await?;
-    let class = (Severity::Error, EventType::Milestone);
-    let text = format!("{reason}; the version is fetched again");
-    status::report(site, tx, "distribution-manager", class, package.as_str(), &text).await
+    status::report(site, tx, package.as_str(), &message::version_lost(&reason)).await
 }
 
 /// Takes the owner's own packages in again whose content is not held. True: one could not be.

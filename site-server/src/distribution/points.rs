@@ -8,9 +8,10 @@ use packhorse_domain::{
     distribution::{DirectoryCheck, Distribution, EarlierChecks, PointKind, due_check},
     id::{PackageId, PointName},
     instruction::FileName,
+    message,
     object::ObjectKind,
     package::PackageState,
-    status::{EventType, PackageStatus, Severity},
+    status::PackageStatus,
 };
 use packhorse_proto::object::v1 as wire;
 use packhorse_runtime::{error_chain, telemetry};
@@ -149,16 +150,11 @@ async fn publish(
     let status = status_of(site, package, &point.name, state, text.clone());
     let changed = record::put_package_status(site, &mut tx, status).await?;
     if changed {
-        let (severity, text) = match &result {
-            Ok(_) => (
-                Severity::Info,
-                format!("version {} is on distribution point {}", package.version.source_version, point.name),
-            ),
-            Err(_) => (Severity::Warning, format!("distribution point {} failed: {text}", point.name)),
+        let message = match &result {
+            Ok(_) => message::point_holds(&point.name, &package.version.source_version),
+            Err(_) => message::point_failed(&point.name, &text),
         };
-        let class = (severity, EventType::Milestone);
-        status::report(site, &mut tx, "distribution-manager", class, package.definition.id.as_str(), &text)
-            .await?;
+        status::report(site, &mut tx, package.definition.id.as_str(), &message).await?;
     }
     // What had not been brought there, or was taken away, nobody can have altered.
     if let Ok(published) = &result
@@ -183,30 +179,19 @@ async fn tell(
 ) -> Result<(), Error> {
     let version = package.version.source_version;
     let altered = &published.altered;
-    let (severity, text) = match altered.len() {
+    let message = match altered.len() {
         0 if !asked => return Ok(()),
-        0 => (
-            Severity::Info,
-            format!(
-                "all {} files of version {version} on distribution point {} were compared: nothing had been altered",
-                published.files_read, point.name
-            ),
-        ),
+        0 => message::point_is_unaltered(&point.name, &version, &published.files_read),
         count => {
             let named = altered.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
             let more = match count.saturating_sub(NAMED_MAX) {
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            let text = format!(
-                "version {version} on distribution point {} had been altered by hand and is right again: {named}{more}",
-                point.name
-            );
-            (Severity::Warning, text)
+            message::point_was_altered(&point.name, &version, &format!("{named}{more}"))
         }
     };
-    let class = (severity, EventType::Milestone);
-    status::report(site, tx, "distribution-manager", class, package.definition.id.as_str(), &text).await
+    status::report(site, tx, package.definition.id.as_str(), &message).await
 }
 
 async fn lay_out(

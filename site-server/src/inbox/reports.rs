@@ -3,9 +3,10 @@
 use packhorse_domain::{
     client::ClientFact,
     id::{ClientId, PointName},
+    message,
     object::ObjectKind,
     package::PackageState,
-    status::{AdvertisementStatus, EventType, PackageStatus, Severity},
+    status::{AdvertisementStatus, PackageStatus},
 };
 use packhorse_proto::{
     cap::v1::{ClientReport, client_report::Body as ReportBody},
@@ -118,19 +119,16 @@ pub(super) async fn take_content_status(
         if !record::put_package_status(site, &mut tx, status).await? {
             continue;
         }
-        let class = match state {
-            PackageState::Installed => {
-                Some((Severity::Info, format!("version {version} is on distribution point {cap}")))
-            }
+        let message = match state {
+            PackageState::Installed => Some(message::agent_holds(cap, &version)),
             PackageState::Retrying | PackageState::Failed => {
                 damaged.push(package.clone());
-                Some((Severity::Warning, format!("distribution point {cap}: {reason}")))
+                Some(message::agent_failed(cap, &reason))
             }
             PackageState::Pending | PackageState::Removing => None,
         };
-        if let Some((severity, text)) = class {
-            let class = (severity, EventType::Milestone);
-            status::report(site, &mut tx, "inbox-manager", class, package.as_str(), &text).await?;
+        if let Some(message) = message {
+            status::report(site, &mut tx, package.as_str(), &message).await?;
         }
     }
     tx.commit().await?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use packhorse_domain::{
     address::{ADDRESSES_MAX, Address, Amount, Budget, Calendar, MAIN, Rate, WhenSpent},
     id::{AddressName, SiteCode},
+    message,
     status::cut,
 };
 use packhorse_proto::provider::v1::{
@@ -78,8 +79,8 @@ impl Addresses {
         }
         addresses::put(&mut change.tx, &address).await?;
         let id = id(&address.peer, &address.name);
-        let text = format!("set address {id}: {}", told(&address));
-        change.finish(&id, cut(&text, NOTE_LENGTH)).await?;
+        let told = told(&address);
+        change.finish(&id, message::address_set(&id, &cut(&told, NOTE_LENGTH))).await?;
         Ok(address)
     }
 
@@ -90,7 +91,7 @@ impl Addresses {
         if !addresses::remove(&mut change.tx, &peer, &name).await? {
             return Err(Error::NotFound { what: "address", id });
         }
-        change.finish(&id, &format!("removed address {id}")).await
+        change.finish(&id, message::address_removed(&id)).await
     }
 }
 

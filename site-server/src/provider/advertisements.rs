@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use packhorse_domain::{
     advertisement::Advertisement,
     id::{AdvertisementId, PackageId},
+    message,
     object::ObjectKind,
 };
 use packhorse_proto::{
@@ -65,9 +66,8 @@ impl Advertisements {
             .write::<wire::Advertisement, _>(ObjectKind::Advertisement, id.as_str(), &advertisement)
             .await?;
         let Advertisement { name, package, program, collection, .. } = &advertisement;
-        let text =
-            format!("advertised {program} of package {package} to collection {collection} as {id} ({name})");
-        change.finish(id.as_str(), &text).await?;
+        let message = message::advertised(program, package, collection, &id, name);
+        change.finish(id.as_str(), message).await?;
         Ok((&advertisement).into())
     }
 
@@ -93,7 +93,7 @@ impl Advertisements {
         let (object, advertisement) = find(&mut change.tx, id).await?;
         check_owner(&self.site, "advertisement", &object.id, &object.owner)?;
         change.delete(ObjectKind::Advertisement, id).await?;
-        change.finish(id, &format!("deleted advertisement {id} ({})", advertisement.name)).await
+        change.finish(id, message::advertisement_deleted(&id, &advertisement.name)).await
     }
 }
 

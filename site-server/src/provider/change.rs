@@ -1,9 +1,8 @@
 //! A change by an administrator: one transaction that ends with the note of who made it.
 
 use packhorse_domain::{
-    id,
+    id, message,
     object::{BODY_LENGTH_MAX, ObjectKind},
-    status::{EventType, Severity},
 };
 use packhorse_proto::convert;
 use packhorse_trust::Name;
@@ -61,16 +60,15 @@ impl<'a> Change<'a> {
     }
 
     /// Notes who did what, and makes it last.
-    pub(super) async fn finish(mut self, subject: &str, text: &str) -> Result<(), Error> {
-        self.note(subject, text).await?;
+    pub(super) async fn finish(mut self, subject: &str, message: message::Message) -> Result<(), Error> {
+        self.note(subject, message).await?;
         Ok(self.tx.commit().await?)
     }
 
     /// Notes who did what, where a use case does more than one thing.
-    pub(super) async fn note(&mut self, subject: &str, text: &str) -> Result<(), Error> {
-        let text = format!("{} {text}", self.by());
-        let class = (Severity::Info, EventType::Audit);
-        status::report(self.site, &mut self.tx, "provider", class, subject, &text).await
+    pub(super) async fn note(&mut self, subject: &str, message: message::Message) -> Result<(), Error> {
+        let message = message.by(&self.by());
+        status::report(self.site, &mut self.tx, subject, &message).await
     }
 
     /// Role and name of whoever makes it.

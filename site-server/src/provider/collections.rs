@@ -6,6 +6,7 @@ use packhorse_domain::{
     client::ClientFact,
     collection::Collection,
     id::{ClientId, CollectionId},
+    message,
     object::ObjectKind,
 };
 use packhorse_proto::{
@@ -87,7 +88,7 @@ impl Collections {
         let collection = Collection::try_from(asked)?;
         check_clients(&mut change.tx, &collection.clients, &[]).await?;
         change.write::<wire::Collection, _>(ObjectKind::Collection, id.as_str(), &collection).await?;
-        change.finish(id.as_str(), &format!("created collection {id} ({})", collection.name)).await?;
+        change.finish(id.as_str(), message::collection_created(&id, &collection.name)).await?;
         Ok((&collection).into())
     }
 
@@ -99,7 +100,7 @@ impl Collections {
         check_clients(&mut change.tx, &collection.clients, &held.clients).await?;
         let id = object.id.as_str();
         if change.write::<wire::Collection, _>(ObjectKind::Collection, id, &collection).await? {
-            change.finish(id, &format!("changed collection {id} ({})", collection.name)).await?;
+            change.finish(id, message::collection_changed(&id, &collection.name)).await?;
         }
         Ok((&collection).into())
     }
@@ -111,7 +112,7 @@ impl Collections {
         let naming = advertisements::naming(&mut change.tx, |one| one.collection == collection.id).await?;
         check_unused("collection", id, &naming)?;
         change.delete(ObjectKind::Collection, id).await?;
-        change.finish(id, &format!("deleted collection {id} ({})", collection.name)).await
+        change.finish(id, message::collection_deleted(&id, &collection.name)).await
     }
 }
 

@@ -6,6 +6,7 @@ use packhorse_domain::{
     courier::{Route, Way},
     id::SiteCode,
     link::ItemId,
+    message,
     queue::ItemPrefix,
 };
 use packhorse_proto::{
@@ -99,14 +100,14 @@ impl CourierRoutes {
         }
         if before.as_ref() != Some(&route) {
             couriers::put_route(&mut change.tx, &route).await?;
-            let text = format!(
-                "set the courier to {peer}: leaves {} ({}), {} s under way, takes what is {}",
-                route.departures,
-                route.time_zone,
-                route.transit.as_secs(),
-                route.policy.as_str()
+            let message = message::courier_set(
+                &peer,
+                &route.departures,
+                &route.time_zone,
+                &route.transit.as_secs(),
+                &route.policy.as_str(),
             );
-            change.finish(peer.as_str(), &text).await?;
+            change.finish(peer.as_str(), message).await?;
         }
         Ok(route)
     }
@@ -117,7 +118,7 @@ impl CourierRoutes {
         if !couriers::remove_route(&mut change.tx, &peer).await? {
             return Err(Error::NotFound { what: "courier", id: peer.to_string() });
         }
-        change.finish(peer.as_str(), &format!("removed the courier to {peer}")).await
+        change.finish(peer.as_str(), message::courier_removed(&peer)).await
     }
 
     async fn choose(&self, who: &Name, asked: ChooseWayRequest) -> Result<Vec<WayChosen>, Error> {
@@ -146,7 +147,7 @@ impl CourierRoutes {
             let item = ItemId::of(&bundle.digest);
             ways::give(&self.site, &mut change.tx, (peer, &item), way, &by).await?;
             let to = way.map_or("nobody in particular", Way::as_str);
-            change.note(bundle.package.as_str(), &format!("gave the bundle for {peer} to {to}")).await?;
+            change.note(bundle.package.as_str(), message::way_chosen(peer, &to)).await?;
         }
         for peer in &peers {
             ways::choose_ways(&self.site, &mut change.tx, peer).await?;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::Stream;
-use packhorse_domain::{Timestamp, id::SiteCode, parcel::ParcelState};
+use packhorse_domain::{Timestamp, id::SiteCode, message, parcel::ParcelState};
 use packhorse_parcel::{ParcelId, Recipient};
 use packhorse_proto::provider::v1::{
     CourierKey, CreateParcelRequest, CreateParcelResponse, GetParcelRequest, GetParcelResponse,
@@ -253,7 +253,7 @@ impl CourierService for Couriers {
         let recipient: Recipient = parsed("recipient", asked.recipient.trim())?;
         let mut change = Change::begin(&self.site, &who).await?;
         courier::trust(&self.site, &mut change.tx, &site, (&recipient, self.site.now())).await?;
-        change.finish(site.as_str(), "gave the key that parcels for it are encrypted to").await?;
+        change.finish(site.as_str(), message::courier_key_trusted()).await?;
         Ok(Response::new(TrustKeyResponse {}))
     }
 
@@ -289,7 +289,7 @@ impl CourierService for Couriers {
         let (row, left_out) =
             outgoing::create(&self.site, &to, volume_bytes(asked.volume_bytes), asked.hold_line).await?;
         let change = Change::begin(&self.site, &who).await?;
-        change.finish(self.site.code().as_str(), &format!("laid out parcel {}", row.id.short())).await?;
+        change.finish(self.site.code().as_str(), message::parcel_created(&row.id.short())).await?;
         let mut parcel = shown(&self.site, &row.id, true).await?;
         (parcel.left_out, parcel.passed_on) = (names(&left_out), names(&passed_on));
         Ok(Response::new(CreateParcelResponse { parcel: Some(parcel) }))

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use packhorse_domain::{
     id::PackageId,
     kill::{KILLS_MAX, Kill},
+    message,
     object::ObjectKind,
 };
 use packhorse_proto::{
@@ -67,8 +68,8 @@ pub(super) async fn kill(
     }
     change.write::<wire::Kill, _>(ObjectKind::Kill, &id, &kill).await?;
     let kills = about(&mut change.tx, &package).await?;
-    let text = format!("killed package {package} up to release {release}: {}", kill.reason);
-    change.finish(package.as_str(), &text).await?;
+    let killed = message::package_killed(&package, &release, &kill.reason);
+    change.finish(package.as_str(), killed).await?;
     Ok(kills)
 }
 
@@ -90,7 +91,7 @@ pub(super) async fn revive(site: &Site, who: &Name, package: &str) -> Result<Vec
     }
     change.delete(ObjectKind::Kill, &id).await?;
     let kills = about(&mut change.tx, &package).await?;
-    change.finish(package.as_str(), &format!("revived package {package}")).await?;
+    change.finish(package.as_str(), message::package_revived(&package)).await?;
     Ok(kills)
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 
 use packhorse_content::{Usage, is_library};
-use packhorse_domain::{Digest, address::Rate};
+use packhorse_domain::{Digest, address::Rate, message};
 use packhorse_proto::provider::v1::{
     GetPrestageRequest, GetPrestageResponse, GetUsageRequest, GetUsageResponse, GetVerificationRequest,
     GetVerificationResponse, Prestage as ShownPrestage, Repair as ShownRepair, StartPrestageRequest,
@@ -95,7 +95,7 @@ impl Libraries {
         }
         let change = Change::begin(&self.site, who).await?;
         let by = change.by();
-        change.finish(self.site.code().as_str(), "had the content library checked").await?;
+        change.finish(self.site.code().as_str(), message::library_check_asked()).await?;
         verify::start(&self.site, &by, bytes_per_s).await
     }
 
@@ -106,7 +106,7 @@ impl Libraries {
             ));
         }
         let change = Change::begin(&self.site, who).await?;
-        change.finish(self.site.code().as_str(), "stopped the check of the content library").await
+        change.finish(self.site.code().as_str(), message::library_check_stopped()).await
     }
 
     async fn verification(&self) -> Result<GetVerificationResponse, Error> {
@@ -127,7 +127,7 @@ impl Libraries {
             _ => return Err(invalid("keep_d", "1 to 366 days are expected")),
         };
         let mut change = Change::begin(&self.site, who).await?;
-        let text = format!("had {} taken into the content library", path.display());
+        let message = message::prestaging_asked(&path.display());
         let prestage = Prestage {
             path,
             asked_by: change.by(),
@@ -136,7 +136,7 @@ impl Libraries {
             ..Prestage::default()
         };
         prestage::begin(&self.site, &mut change.tx, &prestage).await?;
-        change.finish(self.site.code().as_str(), &text).await?;
+        change.finish(self.site.code().as_str(), message).await?;
         self.site.care.prestage.wake();
         Ok(())
     }
@@ -298,7 +298,7 @@ impl LibraryService for Libraries {
             .into());
         }
         let change = Change::begin(&self.site, &who).await?;
-        change.finish(self.site.code().as_str(), "stopped what was being taken in from a disk").await?;
+        change.finish(self.site.code().as_str(), message::prestaging_stopped()).await?;
         Ok(Response::new(StopPrestageResponse {}))
     }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use packhorse_domain::log::LogLevel;
+use packhorse_domain::{log::LogLevel, message};
 use packhorse_proto::provider::v1::{
     ComponentLogLevel, ListLogLevelsRequest, ListLogLevelsResponse, LogLevel as WireLevel,
     SetLogLevelsRequest, SetLogLevelsResponse, log_service_server::LogService,
@@ -69,11 +69,10 @@ impl Logs {
             Some(level) => format!("{component}={level}"),
             None => format!("{component}=default"),
         });
-        let text =
-            format!("set what is logged for {} s: {}", lasts.as_secs(), words.collect::<Vec<_>>().join(" "));
+        let set = message::log_levels_set(&words.collect::<Vec<_>>().join(" "), &lasts.as_secs());
         // Noted first: what nobody is told of is not done.
         let change = Change::begin(&self.site, who).await?;
-        change.finish(self.site.code().as_str(), &text).await?;
+        change.finish(self.site.code().as_str(), set).await?;
         for (component, level) in changes {
             match level {
                 Some(level) => self.levels.set(component, level, until),

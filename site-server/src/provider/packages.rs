@@ -6,6 +6,7 @@ use packhorse_domain::{
     courier::Way,
     distribution::{Distribution, Target},
     id::PackageId,
+    message,
     object::ObjectKind,
     package::{DESCRIPTION_LENGTH_MAX, PackageDefinition, PackageVersion, Program, check_name},
 };
@@ -143,11 +144,8 @@ impl Packages {
         contents::set_source(&mut change.tx, &id, source.directory()).await?;
         let package = find(&mut change.tx, id.as_str()).await?;
         let package = view(&mut change.tx, &package).await?;
-        let text = format!(
-            "created package {id} ({}) with {} files and {} bytes",
-            definition.name, version.file_count, version.length_bytes
-        );
-        change.finish(id.as_str(), &text).await?;
+        let (name, files, bytes) = (&definition.name, version.file_count, version.length_bytes);
+        change.finish(id.as_str(), message::package_created(&id, name, &files, &bytes)).await?;
         drop(gate);
         source.consume().await?;
         Ok(package)
@@ -199,7 +197,7 @@ impl Packages {
         let package = find(&mut change.tx, id.as_str()).await?;
         let package = view(&mut change.tx, &package).await?;
         if !done.is_empty() {
-            change.finish(id.as_str(), &done.join("; ")).await?;
+            change.finish(id.as_str(), message::package_updated(&id, &done.join("; "))).await?;
         }
         drop(gate);
         source.consume().await?;
@@ -215,7 +213,7 @@ impl Packages {
         change.delete(ObjectKind::Distribution, id).await?;
         change.delete(ObjectKind::Package, id).await?;
         contents::set_source(&mut change.tx, checked, None).await?;
-        change.finish(id, &format!("deleted package {id} ({})", package.definition.name)).await
+        change.finish(id, message::package_deleted(&id, &package.definition.name)).await
     }
 
     /// Anybody's bundles of it may be on their way: those that wait are looked at anew.
@@ -232,7 +230,7 @@ impl Packages {
         let package = find(&mut change.tx, &id).await?;
         let package = view(&mut change.tx, &package).await?;
         let preferred = sender.map_or("no sender", Way::as_str);
-        change.finish(&id, &format!("package {id} prefers {preferred}")).await?;
+        change.finish(&id, message::package_sender_chosen(&id, &preferred)).await?;
         Ok(package)
     }
 

@@ -11,6 +11,7 @@ use packhorse_content::withdraw;
 use packhorse_domain::{
     distribution::{PointKind, Target},
     id::PointName,
+    message,
     object::ObjectKind,
     status::PointFact,
 };
@@ -82,10 +83,10 @@ impl DistributionPoints {
         points::put(&mut change.tx, &row).await?;
         let PointRow { name, kind, location } = row;
         let id = format!("{}/{name}", site.code());
-        let text = format!("added distribution point {id} at {location}");
+        let message = message::point_added(&id, &location);
         let fact = PointFact { site: site.code().clone(), name, kind, location };
         change.write::<wire::DistributionPointFact, _>(ObjectKind::DistributionPoint, &id, &fact).await?;
-        change.finish(&id, &text).await
+        change.finish(&id, message).await
     }
 
     async fn remove(&self, who: &Name, name: &str) -> Result<(), Error> {
@@ -111,7 +112,7 @@ impl DistributionPoints {
                 change.delete(ObjectKind::PackageStatus, &status.id).await?;
             }
         }
-        change.finish(&id, &format!("removed distribution point {id}")).await?;
+        change.finish(&id, message::point_removed(&id)).await?;
         // Distribution Manager may have been bringing something there meanwhile.
         if row.kind == PointKind::Directory
             && let Err(error) = empty(&row.location).await
@@ -133,7 +134,7 @@ impl DistributionPoints {
         }
         points::ask_check(&mut change.tx, &name, self.site.now()).await?;
         let id = format!("{}/{name}", self.site.code());
-        change.finish(&id, &format!("asked for a check of distribution point {id}")).await
+        change.finish(&id, message::point_check_asked(&id)).await
     }
 
     async fn check_agent_gone(&self, tx: &mut Tx, name: &PointName) -> Result<(), Error> {

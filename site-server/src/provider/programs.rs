@@ -1,6 +1,6 @@
 //! The programs of a package: each change is a new release, signed by the author.
 
-use packhorse_domain::{id::ProgramName, package::Program};
+use packhorse_domain::{id::ProgramName, message, package::Program};
 use packhorse_proto::{object::v1 as wire, provider::v1::Package};
 use packhorse_trust::Name;
 
@@ -25,7 +25,7 @@ pub(super) async fn set(
     let mut package = own(site, &mut change.tx, package).await?;
     let held = package.version.programs.iter_mut().find(|held| held.name == program.name);
     let id = package.definition.id.to_string();
-    let text = format!("set program {} of package {id}", program.name);
+    let message = message::program_set(&program.name, &id);
     match held {
         // Nothing is signed anew, and no client has to look at it again.
         Some(held) if *held == program => return view(&mut change.tx, &package).await,
@@ -36,7 +36,7 @@ pub(super) async fn set(
     release(&mut change, &mut package).await?;
     let package = find(&mut change.tx, &id).await?;
     let package = view(&mut change.tx, &package).await?;
-    change.finish(&id, &text).await?;
+    change.finish(&id, message).await?;
     Ok(package)
 }
 
@@ -55,6 +55,6 @@ pub(super) async fn remove(site: &Site, who: &Name, package: &str, program: &str
     release(&mut change, &mut package).await?;
     let package = find(&mut change.tx, id.as_str()).await?;
     let package = view(&mut change.tx, &package).await?;
-    change.finish(id.as_str(), &format!("removed program {program} of package {id}")).await?;
+    change.finish(id.as_str(), message::program_removed(&program, &id)).await?;
     Ok(package)
 }

@@ -3,24 +3,27 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use packhorse_domain::{
+    Timestamp,
     client::ClientFact,
     id::PackageId,
     object::{Direction, ObjectKind},
-    status::{AdvertisementStatus, Event, PackageStatus},
+    status::{AdvertisementStatus, Event, EventType, PackageStatus},
 };
 use packhorse_proto::{
+    convert::{self, event_rule},
     object::v1 as wire,
     provider::v1::{
         Cap, Client, Component, GetAdvertisementStatusRequest, GetAdvertisementStatusResponse,
         GetPackageStatusRequest, GetPackageStatusResponse, GetSiteStatusRequest, GetSiteStatusResponse, Link,
         ListClientsRequest, ListClientsResponse, ListEventsRequest, ListEventsResponse,
-        status_service_server::StatusService,
+        SummarizeAdvertisementsRequest, SummarizeAdvertisementsResponse, SummarizePackagesRequest,
+        SummarizePackagesResponse, status_service_server::StatusService,
     },
 };
 use packhorse_runtime::{Lifecycle, WorkerStatus};
 use tonic::{Request, Response, Status};
 
-use super::{advertisements, invalid, parsed, points::CAP_PRESENT, transfers};
+use super::{advertisements, invalid, parsed, points::CAP_PRESENT, summaries, transfers};
 use crate::{
     error::Error,
     record,
@@ -28,6 +31,7 @@ use crate::{
     site::Site,
     store::{
         Tx, bundles, caps, clients,
+        events::{self, Wanted},
         neighbours::{self, Neighbour, Relation},
         objects,
     },
@@ -63,7 +67,8 @@ impl Statuses {
         }
         let mut transfers = transfers::list(&self.site, &mut tx).await?;
         transfers.retain(|transfer| transfers::is_about(transfer, checked.as_str()));
-        Ok(GetPackageStatusResponse { places, transfers })
+        let summary = summaries::package(&mut tx, &checked).await?;
+        Ok(GetPackageStatusResponse { places, transfers, summary: Some(summary) })
     }
 
     async fn advertisement(&self, id: &str) -> Result<GetAdvertisementStatusResponse, Error> {
@@ -76,7 +81,8 @@ impl Statuses {
             let status = record::read::<wire::AdvertisementStatus, AdvertisementStatus>(&object)?;
             clients.push((&status).into());
         }
-        Ok(GetAdvertisementStatusResponse { clients, held_back })
+        let summary = summaries::advertisement(&mut tx, &advertisement.id).await?;
+        Ok(GetAdvertisementStatusResponse { clients, held_back, summary: Some(summary) })
     }
 
     pub(crate) async fn site(&self) -> Result<GetSiteStatusResponse, Error> {
@@ -136,30 +142,39 @@ impl Statuses {
         Ok(shown)
     }
 
-    async fn events(&self, asked: &ListEventsRequest) -> Result<Vec<wire::Event>, Error> {
+    async fn events(&self, asked: &ListEventsRequest) -> Result<ListEventsResponse, Error> {
         let limit = match usize::try_from(asked.limit).unwrap_or(usize::MAX) {
             0 => EVENTS_DEFAULT,
             limit if limit <= EVENTS_MAX => limit,
             _ => return Err(invalid("limit", "at most 1,000 events are given at once; ask for less")),
         };
-        if wire::Severity::try_from(asked.severity).is_err() {
-            return Err(invalid("severity", "info, warning or error is expected"));
-        }
+        let event_type = event_rule::optional_type(asked.r#type)?;
+        let wanted = Wanted {
+            since: Timestamp(asked.since_us),
+            component: asked.component.clone(),
+            site: asked.site.clone(),
+            subject: asked.subject.clone(),
+            severity: event_rule::optional_severity(asked.severity)?,
+            event_type: event_type.map_or("", EventType::as_str).to_owned(),
+            message: asked.message,
+        };
         let mut tx = self.site.store.read().await?;
-        let mut events: Vec<wire::Event> = record::list::<wire::Event, Event>(&mut tx, ObjectKind::Event)
-            .await?
-            .iter()
-            .filter(|(_, event)| event.at.0 > asked.since_us)
-            .map(|(_, event)| wire::Event::from(event))
-            .filter(|event| event.severity >= asked.severity)
-            .filter(|event| asked.component.is_empty() || event.component == asked.component)
-            .filter(|event| asked.subject.is_empty() || event.subject == asked.subject)
-            .collect();
-        events.sort_by(|one, other| {
-            (other.at_us, &other.site, other.sequence).cmp(&(one.at_us, &one.site, one.sequence))
-        });
-        events.truncate(limit);
-        Ok(events)
+        let newest = events::newest(&mut tx).await?;
+        let found = match asked.after {
+            None => events::list(&mut tx, &wanted, limit).await?,
+            Some(after) => events::list_after(&mut tx, &wanted, (after, limit)).await?,
+        };
+        let cursor = match (asked.after, found.last()) {
+            (Some(_), Some((last, _))) if found.len() == limit => *last,
+            _ => newest,
+        };
+        let shown = |body: &[u8]| {
+            let event = convert::decode::<wire::Event, Event>(body);
+            event.map(|event| wire::Event { text: event.shown(), ..wire::Event::from(&event) })
+        };
+        // One that does not decode came from a newer version of this program.
+        let events = found.iter().filter_map(|(_, body)| shown(body).ok()).collect();
+        Ok(ListEventsResponse { events, cursor })
     }
 }
 
@@ -231,10 +246,24 @@ impl StatusService for Statuses {
         Ok(Response::new(ListClientsResponse { clients: self.clients().await? }))
     }
 
+    async fn summarize_packages(
+        &self,
+        request: Request<SummarizePackagesRequest>,
+    ) -> Result<Response<SummarizePackagesResponse>, Status> {
+        Ok(Response::new(summaries::packages(&self.site, request.get_ref()).await?))
+    }
+
+    async fn summarize_advertisements(
+        &self,
+        request: Request<SummarizeAdvertisementsRequest>,
+    ) -> Result<Response<SummarizeAdvertisementsResponse>, Status> {
+        Ok(Response::new(summaries::advertisements(&self.site, request.get_ref()).await?))
+    }
+
     async fn list_events(
         &self,
         request: Request<ListEventsRequest>,
     ) -> Result<Response<ListEventsResponse>, Status> {
-        Ok(Response::new(ListEventsResponse { events: self.events(request.get_ref()).await? }))
+        Ok(Response::new(self.events(request.get_ref()).await?))
     }
 }

@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use futures::Stream;
-use packhorse_domain::Timestamp;
+use packhorse_domain::{Timestamp, message};
 use packhorse_proto::{
     convert::time::point,
     provider::v1::{CollectRequest, CollectResponse, support_service_server::SupportService},
@@ -52,7 +52,7 @@ impl Support {
     async fn note(&self, who: &Name) -> Result<(), Error> {
         let site = &*self.view.site;
         let change = Change::begin(site, who).await?;
-        change.finish(site.code().as_str(), "collected a support bundle").await
+        change.finish(site.code().as_str(), message::support_bundle_collected()).await
     }
 }
 

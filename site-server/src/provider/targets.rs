@@ -3,6 +3,7 @@
 use packhorse_domain::{
     distribution::{Distribution, TARGETS_MAX, Target},
     id::PackageId,
+    message::{self, Message},
     object::ObjectKind,
     site::subtree,
 };
@@ -56,8 +57,8 @@ pub(super) async fn add(
     check_known(&mut change.tx, &targets).await?;
     let again = queue_again(&mut change, &record.definition.id, &targets).await?;
     let shown = show(&targets);
-    let text = format!("sends package {package} to {shown}");
-    replace(change, package, &text, |distribution| distribution.add(targets) || again).await
+    let message = message::package_sent(&package, &shown);
+    replace(change, package, message, |distribution| distribution.add(targets) || again).await
 }
 
 /// A target that is added, be it again, takes back what was cancelled on the way to it. Says whether there was anything.
@@ -93,8 +94,8 @@ pub(super) async fn remove(
             "{stray} is not a target of package {package}; `packhorse package show {package}` lists its targets"
         )));
     }
-    let text = format!("takes package {package} from {}", show(&targets));
-    replace(change, package, &text, |distribution| distribution.remove(&targets)).await
+    let message = message::package_taken_away(&package, &show(&targets));
+    replace(change, package, message, |distribution| distribution.remove(&targets)).await
 }
 
 fn show(targets: &[Target]) -> String {
@@ -109,7 +110,7 @@ fn show(targets: &[Target]) -> String {
 async fn replace(
     mut change: Change<'_>,
     package: &str,
-    text: &str,
+    message: Message,
     with: impl FnOnce(&mut Distribution) -> bool,
 ) -> Result<Package, Error> {
     let record = own(change.site, &mut change.tx, package).await?;
@@ -123,7 +124,7 @@ async fn replace(
     }
     let shown = view(&mut change.tx, &record).await?;
     if changed {
-        change.finish(package, text).await?;
+        change.finish(package, message).await?;
     }
     Ok(shown)
 }

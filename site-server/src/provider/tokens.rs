@@ -5,6 +5,7 @@ use std::time::Duration;
 use packhorse_domain::{
     Timestamp,
     id::{ClientId, PointName, SiteCode},
+    message,
     object::ObjectKind,
     package::check_name,
 };
@@ -29,7 +30,7 @@ pub(super) async fn for_site(site: &Site, who: &Name, code: &str, valid_s: u32) 
     let child: SiteCode = parsed("code", code)?;
     let mut change = Change::begin(site, who).await?;
     check_site_free(site, &mut change.tx, &child).await?;
-    let text = format!("made a token for site {child}");
+    let text = format!("site {child}");
     let bearer =
         Bearer { role: Role::Site, name: child.to_string(), endpoints: site.settings.endpoints.clone() };
     hand_out(change, bearer, &Name::of_site(site.code().clone(), site.code()), (valid_s, text)).await
@@ -48,7 +49,7 @@ pub(super) async fn for_cap(site: &Site, who: &Name, name: &str, valid_s: u32) -
             site.code()
         )));
     }
-    let text = format!("made a token for CAP agent {cap}");
+    let text = format!("CAP agent {cap}");
     let bearer =
         Bearer { role: Role::Cap, name: cap.to_string(), endpoints: site.settings.endpoints.clone() };
     hand_out(change, bearer, &Name::of_site(site.code().clone(), site.code()), (valid_s, text)).await
@@ -76,7 +77,7 @@ pub(super) async fn for_client(site: &Site, who: &Name, label: &str, valid_s: u3
     // Drawn now, so that a repeated enrolment gives the same id.
     let id: ClientId = parsed("id", &Uuid::new_v4().to_string())?;
     let label = if label.is_empty() { String::new() } else { format!(" ({label})") };
-    let text = format!("made a token for client {id}{label}");
+    let text = format!("client {id}{label}");
     let bearer = Bearer { role: Role::Client, name: id.to_string(), endpoints: cap.endpoints };
     hand_out(change, bearer, &Name::of_cap(site.code().clone(), &cap.name), (valid_s, text)).await
 }
@@ -92,7 +93,7 @@ async fn hand_out(
     mut change: Change<'_>,
     bearer: Bearer,
     server: &Name,
-    (valid_s, text): (u32, String),
+    (valid_s, bearer_name): (u32, String),
 ) -> Result<String, Error> {
     let site = change.site;
     let Bearer { role, name, mut endpoints } = bearer;
@@ -122,7 +123,7 @@ async fn hand_out(
         used_by: None,
     };
     tokens::add(&mut change.tx, &token.secret_hash(), &row, site.now()).await?;
-    change.finish(&name, &text).await?;
+    change.finish(&name, message::token_made(&bearer_name)).await?;
     Ok(encoded)
 }
 

@@ -30,7 +30,7 @@ use crate::{
         Tx,
         arrivals::{self, Arrival},
         bundles::{self, BundleRow, SendingState},
-        couriers,
+        couriers, events,
         neighbours::Relation,
         objects::{self, StoredObject},
         queue::{self, QueueOrder},
@@ -187,7 +187,17 @@ async fn objects_lacking(
             lacking.extend(lacking_between(tx, peer, direction, (item, item)).await?);
         }
     }
-    lacking.into_iter().map(object_job).collect()
+    let hurried: HashMap<String, Priority> = match lacking.iter().any(|one| one.kind == ObjectKind::Event) {
+        true => events::hurried(tx).await?.into_iter().collect(),
+        false => HashMap::new(),
+    };
+    let job = |object: StoredObject| {
+        let hurries = hurried.get(&object.id).copied().filter(|_| object.kind == ObjectKind::Event);
+        let mut job = object_job(object)?;
+        job.item.priority = hurries.unwrap_or(job.item.priority);
+        Ok(job)
+    };
+    lacking.into_iter().map(job).collect()
 }
 
 /// The objects that the neighbour lacks and that are named between these two items.

@@ -14,8 +14,8 @@ use packhorse_domain::{
     courier::{Policy, Question, Route, Way, Wish, choose},
     id::SiteCode,
     link::ItemId,
+    message,
     parcel::ParcelState,
-    status::{EventType, Severity},
 };
 use packhorse_runtime::{Next, Worker};
 
@@ -88,15 +88,11 @@ pub(crate) async fn choose_ways(site: &Site, tx: &mut Tx, peer: &SiteCode) -> Re
             continue;
         };
         couriers::put_choice(tx, peer, &item, &choice).await?;
-        let text = match choice.way {
-            Way::Courier => format!(
-                "the bundle for {peer} waits for a courier: {}; `packhorse courier create --to {peer}` writes it",
-                choice.reason
-            ),
-            Way::Line => format!("the bundle for {peer} goes over the line: {}", choice.reason),
+        let message = match choice.way {
+            Way::Courier => message::bundle_waits_for_courier(peer, &choice.reason),
+            Way::Line => message::bundle_goes_over_the_line(peer, &choice.reason),
         };
-        let class = (Severity::Info, EventType::Milestone);
-        status::report(site, tx, "scheduler", class, &package, &text).await?;
+        status::report(site, tx, &package, &message).await?;
     }
     Ok(())
 }

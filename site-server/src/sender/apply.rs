@@ -103,7 +103,7 @@ pub(super) async fn apply(
             tracing::debug!(target: "receiver", %peer, kind, id, version, "an object is taken in");
             objects::put(tx, &object, content, &digest, site.now()).instrument(span).await?;
             if object.kind == ObjectKind::Event {
-                status::trim(tx, &object.owner, &object.id).await?;
+                status::took(site, tx, &object).await?;
             }
             if object.kind.direction() != way(relation) {
                 recover::came_back(site, tx, peer, &object).await?;

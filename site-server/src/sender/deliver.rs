@@ -11,7 +11,7 @@ use packhorse_domain::{
     Digest, Timestamp,
     id::SiteCode,
     link::{ItemId, RefuseReason},
-    status::{EventType, Severity},
+    message,
 };
 
 use crate::{
@@ -56,13 +56,8 @@ pub(super) async fn record(
                 waiting.push((job.item.id, retry_at));
             }
             (JobContent::Bundle(bundle), RefuseReason::Damaged) => {
-                alarm(
-                    site,
-                    &mut tx,
-                    bundle.package.as_str(),
-                    &format!("site {peer} got a damaged bundle: {text}"),
-                )
-                .await?;
+                let message = message::bundle_damaged_there(peer, text);
+                status::report(site, &mut tx, bundle.package.as_str(), &message).await?;
                 broken.push(bundle);
             }
             (JobContent::Bundle(bundle), _) => {
@@ -75,13 +70,8 @@ pub(super) async fn record(
                     _ => (SendingState::Failed, REFUSED_WAIT),
                 };
                 put(site, &mut tx, peer, bundle, state, &format!("{reason}: {text}"), wait).await?;
-                alarm(
-                    site,
-                    &mut tx,
-                    bundle.package.as_str(),
-                    &format!("site {peer} refused its bundle ({reason}): {text}"),
-                )
-                .await?;
+                let message = message::bundle_refused(peer, reason, text);
+                status::report(site, &mut tx, bundle.package.as_str(), &message).await?;
             }
         }
     }
@@ -101,16 +91,8 @@ async fn held(site: &Site, tx: &mut Tx, peer: &SiteCode, job: &Job) -> Result<()
         }
         JobContent::Bundle(bundle) => {
             put(site, tx, peer, bundle, SendingState::Done, "", Duration::ZERO).await?;
-            let text = format!("version {} was delivered to site {peer}", bundle.source_version);
-            status::report(
-                site,
-                tx,
-                "sender",
-                (Severity::Info, EventType::Milestone),
-                bundle.package.as_str(),
-                &text,
-            )
-            .await?;
+            let message = message::bundle_delivered(&bundle.source_version, peer);
+            status::report(site, tx, bundle.package.as_str(), &message).await?;
         }
     }
     Ok(())
@@ -153,10 +135,6 @@ fn wait_after(before: Option<Duration>, first: Duration) -> Duration {
     before.map_or(first, |before| before.saturating_mul(2).clamp(first, WAIT_MAX.max(first)))
 }
 
-async fn alarm(site: &Site, tx: &mut Tx, subject: &str, text: &str) -> Result<(), Error> {
-    status::report(site, tx, "sender", (Severity::Warning, EventType::Milestone), subject, text).await
-}
-
 /// Forgets a bundle that a peer could not use and whose file is not what it should be. If it is, only the line was at
 /// fault, and of one that still comes in the whole decides later: these are tried again.
 pub(super) async fn remake(site: &Site, peer: &SiteCode, bundle: &BundleRow, why: &str) -> Result<(), Error> {
@@ -168,8 +146,8 @@ pub(super) async fn remake(site: &Site, peer: &SiteCode, bundle: &BundleRow, why
     let mut tx = site.store.begin().await?;
     if is_damaged {
         bundles::remove(&mut tx, &bundle.digest).await?;
-        let text = format!("the bundle in the spool is damaged and is made anew: {why}");
-        alarm(site, &mut tx, bundle.package.as_str(), &text).await?;
+        let message = message::bundle_damaged_here(&why);
+        status::report(site, &mut tx, bundle.package.as_str(), &message).await?;
     } else if scheduler::bundle_of(&mut tx, &bundle.digest).await?.is_some() {
         put(site, &mut tx, peer, bundle, SendingState::Failed, why, DAMAGED_WAIT).await?;
     }

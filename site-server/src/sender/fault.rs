@@ -5,6 +5,7 @@ use std::time::Duration;
 use packhorse_domain::{
     id::SiteCode,
     link::{Frame, Lost, Violation, limits},
+    message::{self, Message},
 };
 use packhorse_runtime::error_chain;
 use tokio::sync::mpsc;
@@ -14,7 +15,7 @@ use crate::{
     error::Error,
     sender::{gate::Gate, inbound::Inbound},
     site::Site,
-    status::{complain, kind_of},
+    status::{self, kind_of},
 };
 
 /// Bytes of one message on the stream: the longest frame has 256 KiB of data.
@@ -104,9 +105,10 @@ pub(super) async fn settle(
     (inbound, outbound, mut gate): (Inbound, mpsc::Sender<Frame>, Gate),
 ) {
     if let Some(kind) = error.kind() {
-        let text = format!("the link with site {peer} was closed: {}", error_chain(error));
-        if let Err(failure) = tell(site, peer, &kind, &text).await {
-            tracing::error!(target: "sender", peer = %peer, text, error = error_chain(&failure), "not recorded");
+        let message = message::link_closed(peer, &kind, &error_chain(error));
+        if let Err(failure) = tell(site, peer, &message).await {
+            let (text, error) = (message.text(), error_chain(&failure));
+            tracing::error!(target: "sender", peer = %peer, text, error, "not recorded");
         }
     }
     if error.is_of_the_peer() {
@@ -117,9 +119,9 @@ pub(super) async fn settle(
     }
 }
 
-async fn tell(site: &Site, peer: &SiteCode, kind: &str, text: &str) -> Result<(), Error> {
+async fn tell(site: &Site, peer: &SiteCode, message: &Message) -> Result<(), Error> {
     let mut tx = site.store.begin().await?;
-    complain(site, &mut tx, "sender", (peer, kind), text).await?;
+    status::report(site, &mut tx, peer.as_str(), message).await?;
     Ok(tx.commit().await?)
 }
 

@@ -17,6 +17,7 @@ use std::{
 use packhorse_domain::{
     id::SiteCode,
     link::{AnswerError, Event, ItemId, ItemKind, Link, RefuseReason, Stage},
+    message,
     object::BODY_LENGTH_MAX,
 };
 use packhorse_runtime::error_chain;
@@ -29,7 +30,7 @@ use crate::{
         arriving::{Arriving, Synced},
     },
     site::Site,
-    status::complain,
+    status,
     store::neighbours::Relation,
 };
 
@@ -184,19 +185,18 @@ impl Receiver {
     /// Refuses an offer that this peer may not make, and tells people.
     async fn turn_away(&self, item: ItemId, why: &str, link: &mut Link) -> Result<(), Error> {
         settled(link.refuse(item, RefuseReason::NotAllowed, why));
-        let text = format!("an offer from site {} was refused: {why}", self.peer);
+        let message = message::offer_refused(&self.peer, &why);
         let mut tx = self.site.store.begin().await?;
-        complain(&self.site, &mut tx, "receiver", (&self.peer, why), &text).await?;
+        status::report(&self.site, &mut tx, self.peer.as_str(), &message).await?;
         Ok(tx.commit().await?)
     }
 
     /// It is refused already; the rest of the link goes on.
     async fn unknown_kind(&self, item: ItemId) -> Result<(), Error> {
         let peer = &self.peer;
-        let text =
-            format!("site {peer} offers items of a kind that this version does not know, {item} for one");
+        let message = message::kind_unknown(peer, &item);
         let mut tx = self.site.store.begin().await?;
-        complain(&self.site, &mut tx, "receiver", (peer, "UnknownKind"), &text).await?;
+        status::report(&self.site, &mut tx, peer.as_str(), &message).await?;
         Ok(tx.commit().await?)
     }
 }

@@ -2,8 +2,9 @@
 
 use packhorse_domain::{
     id::SiteCode,
+    message,
     object::{Object, ObjectKind},
-    status::{EventType, PointFact, Severity},
+    status::PointFact,
 };
 use packhorse_proto::object::v1 as wire;
 
@@ -18,9 +19,6 @@ use crate::{
         points::{self, PointRow},
     },
 };
-
-const FORKED: &str = "another content of the same version was made here before the database was restored; what is here \
-                      now stays, as a higher version";
 
 /// After an object was taken in that came back. The peer holds it, of course. Which distribution points there are is
 /// this site's own setting, and nobody sets it from afar: what is told of them follows what is set.
@@ -73,6 +71,5 @@ pub(super) async fn settle(site: &Site, tx: &mut Tx, object: &Object) -> Result<
         return Err(Rejection::Conflict);
     }
     let subject = format!("{}/{}", object.kind.as_str(), object.id);
-    let class = (Severity::Warning, EventType::Milestone);
-    status::report(site, tx, "receiver", class, &subject, FORKED).await.map_err(failed)
+    status::report(site, tx, &subject, &message::copies_forked()).await.map_err(failed)
 }

@@ -2,13 +2,7 @@
 
 use std::time::Duration;
 
-use packhorse_domain::{
-    Timestamp,
-    id::SiteCode,
-    link::RefuseReason,
-    object::ObjectKind,
-    status::{EventType, Severity},
-};
+use packhorse_domain::{Timestamp, id::SiteCode, link::RefuseReason, message, object::ObjectKind};
 
 use crate::{
     error::Error,
@@ -44,16 +38,15 @@ pub(super) async fn record(
         Some(wait) => format!("in {} min", wait.as_secs() / 60),
         None => "when the site connects anew, as after an upgrade".to_owned(),
     };
-    let text = format!("site {peer} refused it ({reason}): {text}; it is offered again {again}");
+    let message = message::object_refused_there(peer, &reason, &text, &again);
     if *kind == ObjectKind::Event || before > 0 {
         // A message about a message could go on for ever, and of this version people know.
-        tracing::warn!(target: "sender", peer = %peer, subject = job.item.subject, text, "refused");
+        tracing::warn!(target: "sender", peer = %peer, subject = job.item.subject, text = message.text(), "refused");
         if *kind == ObjectKind::Event && reason == RefuseReason::NotAllowed {
             status::skip_used(site, tx, id).await?;
         }
     } else {
-        let class = (Severity::Warning, EventType::Milestone);
-        status::report(site, tx, "sender", class, &job.item.subject, &text).await?;
+        status::report(site, tx, &job.item.subject, &message).await?;
     }
     Ok(retry_at)
 }

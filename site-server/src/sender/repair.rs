@@ -9,10 +9,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use packhorse_domain::{
     id::SiteCode,
     link::Link,
+    message,
     object::{Direction, ObjectKind},
     reconcile::{Compare, Differing, Held, Listing, Owner, Repair as Act, Say, Side, Tree, repair},
     site::subtree,
-    status::{EventType, Severity},
 };
 use tokio::time::Instant;
 
@@ -222,21 +222,12 @@ impl Repair {
         };
         let mut tx = self.site.store.begin().await?;
         if exchange.repaired > 0 {
-            let text = format!(
-                "{what} differed from what site {peer} holds and is repaired; objects: {}",
-                exchange.repaired
-            );
-            let class = (Severity::Info, EventType::Detail);
-            status::report(&self.site, &mut tx, "sender", class, peer.as_str(), &text).await?;
+            let message = message::copies_repaired(peer, &what, &exchange.repaired);
+            status::report(&self.site, &mut tx, peer.as_str(), &message).await?;
         }
         if exchange.lost > 0 {
-            let text = format!(
-                "site {peer} holds newer copies than this site of {went}; objects: {}. Was the database restored from a \
-                 backup? They are taken back",
-                exchange.lost
-            );
-            let class = (Severity::Warning, EventType::Milestone);
-            status::report(&self.site, &mut tx, "sender", class, peer.as_str(), &text).await?;
+            let message = message::copies_taken_back(peer, &went, &exchange.lost);
+            status::report(&self.site, &mut tx, peer.as_str(), &message).await?;
         }
         Ok(tx.commit().await?)
     }

@@ -15,6 +15,7 @@ pub(crate) mod counts;
 pub(crate) mod couriers;
 pub(crate) mod delegations;
 pub(crate) mod diagnosis;
+pub(crate) mod events;
 pub(crate) mod neighbours;
 pub(crate) mod objects;
 pub(crate) mod offers;
@@ -26,6 +27,7 @@ pub(crate) mod refusals;
 mod restore;
 mod schema;
 pub(crate) mod settings;
+pub(crate) mod tallies;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tokens;
@@ -89,7 +91,12 @@ impl Store {
             SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(open)?;
         schema::migrate(&writer, path).await?;
         let readers = SqlitePoolOptions::new().max_connections(4).connect_lazy_with(options.read_only(true));
-        Ok(Store { writer, readers, committed: Arc::new(Notify::new()) })
+        let store = Store { writer, readers, committed: Arc::new(Notify::new()) };
+        let mut tx = store.begin().await?;
+        tallies::fill(&mut tx).await?;
+        events::fill(&mut tx).await?;
+        tx.commit().await?;
+        Ok(store)
     }
 
     /// Opens the database of a site whose server does not run, without changing anything of it or beside it.

@@ -5,9 +5,10 @@ use packhorse_domain::{
     id::SiteCode,
     link::ItemId,
     object::{Direction, Held, Object, ObjectKind},
+    tally::{self, Counted},
 };
 
-use super::{StoreError, Tx, count, digest_of, failed, name, uncount};
+use super::{StoreError, Tx, count, digest_of, events, failed, name, tallies, uncount};
 
 /// An object as this site holds it.
 #[derive(Debug, Clone)]
@@ -143,6 +144,7 @@ pub(crate) async fn put(
     digest: &Digest,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let counted = tallies::counted(tx, object.kind, &object.id).await?;
     sqlx::query(
         "INSERT INTO object (kind, id, owner, version, deleted, body, content, digest, changed_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
@@ -162,11 +164,14 @@ pub(crate) async fn put(
     .execute(tx.connection())
     .await
     .map_err(failed("write an object"))?;
-    Ok(())
+    events::arrive(tx, object).await?;
+    let counts = tallies::of_row(object.kind, object.deleted, &object.body);
+    tallies::apply(tx, tally::change(counted, counts)).await
 }
 
 /// Forgets an object altogether; only for what nobody else holds.
 pub(crate) async fn remove(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<(), StoreError> {
+    let counted = tallies::counted(tx, kind, id).await?;
     for statement in [
         "DELETE FROM object WHERE kind = $1 AND id = $2",
         "DELETE FROM replica WHERE kind = $1 AND id = $2",
@@ -179,7 +184,10 @@ pub(crate) async fn remove(tx: &mut Tx, kind: ObjectKind, id: &str) -> Result<()
             .await
             .map_err(failed("remove an object"))?;
     }
-    Ok(())
+    if kind == ObjectKind::Event {
+        events::forget(tx, id).await?;
+    }
+    tallies::apply(tx, tally::change(counted, Counted::new())).await
 }
 
 /// Objects that go one way and whose newest version the peer has not acknowledged, without those that it refused and
@@ -205,6 +213,7 @@ macro_rules! lacking {
             ") AND (r.version IS NULL OR r.version < o.version)
              AND NOT EXISTS (SELECT 1 FROM refusal f WHERE f.peer = $1 AND f.kind = o.kind AND f.id = o.id
                  AND f.version = o.version AND f.waits)
+             AND NOT EXISTS (SELECT 1 FROM event e WHERE o.kind = 'event' AND e.id = o.id AND e.forward = 'no')
              ORDER BY ",
             $order,
             " LIMIT $2"
@@ -316,7 +325,8 @@ pub(crate) async fn lacks(tx: &mut Tx, peer: &SiteCode, object: &StoredObject) -
         "SELECT NOT EXISTS (SELECT 1 FROM replica
                  WHERE peer = $1 AND kind = $2 AND id = $3 AND version >= $4)
              AND NOT EXISTS (SELECT 1 FROM refusal
-                 WHERE peer = $1 AND kind = $2 AND id = $3 AND version = $4 AND waits)",
+                 WHERE peer = $1 AND kind = $2 AND id = $3 AND version = $4 AND waits)
+             AND NOT EXISTS (SELECT 1 FROM event WHERE $2 = 'event' AND id = $3 AND forward = 'no')",
     )
     .bind(peer.as_str())
     .bind(object.kind.as_str())

@@ -4,7 +4,18 @@ use std::path::Path;
 
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use super::Store;
+use super::{Store, StoreError, Tx, failed};
+
+impl Tx {
+    /// Rows that this connection has written since it was opened.
+    pub(crate) async fn rows_changed(&mut self) -> Result<u64, StoreError> {
+        let rows: i64 = sqlx::query_scalar("SELECT total_changes()")
+            .fetch_one(self.connection())
+            .await
+            .map_err(failed("count what was written"))?;
+        Ok(u64::try_from(rows).unwrap_or_default())
+    }
+}
 
 impl Store {
     /// Makes a backup.

@@ -19,6 +19,13 @@ pub(crate) const PRESTAGE: &str = "prestage";
 /// Versions that were taken in so and are kept for a while.
 pub(crate) const PRESTAGED: &str = "prestaged";
 
+/// How the tallies in this database are counted.
+pub(crate) const TALLIES: &str = "tallies";
+/// How the status messages in this database are indexed.
+pub(crate) const EVENTS: &str = "events";
+/// Up to which message programs were run.
+pub(crate) const EVENT_PROGRAMS: &str = "event-programs";
+
 pub(crate) async fn get(tx: &mut Tx, setting: &str) -> Result<Option<Vec<u8>>, StoreError> {
     sqlx::query_scalar("SELECT value FROM setting WHERE name = $1")
         .bind(setting)

@@ -1,5 +1,7 @@
 //! The database in a file of its own.
 
+mod tallies;
+
 use std::path::Path;
 
 use packhorse_domain::{

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use packhorse_domain::{
     courier::Way,
     link::{ItemId, ItemKind},
+    message,
     queue::{Change as OrderChange, ItemPrefix, Order, State},
 };
 use packhorse_proto::{
@@ -70,8 +71,8 @@ pub(super) async fn change(
     let mut changed = false;
     for entry in in_turn {
         if apply(&mut change, entry, action).await? {
-            let text = format!("{} {} to {}", action.done(), name_of(entry), entry.peer);
-            change.note(&entry.subject, &text).await?;
+            let message = message::queue_changed(&action.done(), &name_of(entry), &entry.peer);
+            change.note(&entry.subject, message).await?;
             changed = true;
         }
     }

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod enrolment;
+mod events;
 mod inspect;
 mod kills;
 mod logs;
@@ -10,6 +11,7 @@ mod packages;
 mod points;
 mod queue;
 mod statuses;
+mod summaries;
 mod support;
 mod uploads;
 

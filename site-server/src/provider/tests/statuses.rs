@@ -3,7 +3,7 @@
 use packhorse_domain::{
     Digest, Priority,
     link::{ItemId, Stage},
-    status::{EventType, Severity},
+    message,
 };
 use packhorse_proto::{
     object::v1 as wire,
@@ -150,15 +150,14 @@ async fn a_site_shows_its_links_with_what_they_have_to_do() {
 #[tokio::test]
 async fn events_are_chosen_and_the_newest_come_first() {
     let world = World::new().await;
-    for (component, severity, subject) in [
-        ("sender", Severity::Info, "PAR"),
-        ("sender", Severity::Error, "PAR"),
-        ("despooler", Severity::Warning, "CEN00001"),
+    for (subject, message) in [
+        ("PAR", message::bundle_delivered(&1, &"PAR")),
+        ("PAR", message::bundle_damaged_here(&"cut")),
+        ("CEN00001", message::bundle_unusable(&"cut")),
     ] {
         world.clock.advance(std::time::Duration::from_secs(1));
         let mut tx = world.site.store.begin().await.unwrap();
-        let class = (severity, EventType::Detail);
-        status::report(&world.site, &mut tx, component, class, subject, "it happened").await.unwrap();
+        status::report(&world.site, &mut tx, subject, &message).await.unwrap();
         tx.commit().await.unwrap();
     }
     let sequences = async |request: ListEventsRequest| {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use packhorse_domain::status::{EventType, Severity};
+use packhorse_domain::message;
 use packhorse_proto::{
     convert::time::timestamp,
     provider::v1::{
@@ -115,8 +115,8 @@ async fn plant(node: &Node) -> Vec<String> {
         format!("dialled https://anna:{PLANTED}@proxy.example:3128/ in vain"),
         format!("ran setup --password {PLANTED} with apiKey=\"{PLANTED}\""),
     ] {
-        let class = (Severity::Warning, EventType::Detail);
-        status::report(&node.site, &mut tx, "test", class, "CEN00001", &text).await.unwrap();
+        let message = message::point_failed(&"hall", &text);
+        status::report(&node.site, &mut tx, "CEN00001", &message).await.unwrap();
     }
     neighbours::add(&mut tx, &"PAR".parse().unwrap(), Relation::Child).await.unwrap();
     tx.commit().await.unwrap();

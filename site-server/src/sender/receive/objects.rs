@@ -1,13 +1,16 @@
 //! Objects that come in: those that came together are taken in in one transaction.
 
-use packhorse_domain::link::{ItemId, Link, Offer};
+use packhorse_domain::{
+    link::{ItemId, Link, Offer},
+    message,
+};
 use packhorse_runtime::error_chain;
 
 use super::{OBJECT_LENGTH_MAX, Partial, Receiver, settled};
 use crate::{
     error::Error,
     sender::apply,
-    status::{complain, kind_of},
+    status::{self, kind_of},
 };
 
 impl Receiver {
@@ -51,10 +54,9 @@ impl Receiver {
                 false => Err(apply::Rejection::OtherName),
             };
             if let Err(rejection) = &result {
-                let text =
-                    format!("an object from site {} was refused: {}", self.peer, error_chain(rejection));
-                let kind = kind_of(rejection);
-                complain(&self.site, &mut tx, "receiver", (&self.peer, &kind), &text).await?;
+                let (kind, why) = (kind_of(rejection), error_chain(rejection));
+                let message = message::object_refused(&self.peer, &kind, &why);
+                status::report(&self.site, &mut tx, self.peer.as_str(), &message).await?;
             }
             answers.push((item, result));
         }

@@ -5,8 +5,9 @@ use std::{fs, os::unix::fs::MetadataExt as _};
 use packhorse_domain::{
     id::PackageId,
     link::{ItemId, Link, Offer, RefuseReason},
+    message,
     package::PackageState,
-    status::{EventType, PackageStatus, Severity},
+    status::PackageStatus,
 };
 
 use super::{Receiver, settled};
@@ -52,9 +53,8 @@ impl Receiver {
         let mut tx = self.site.store.begin().await?;
         if !self.is_noted(&mut tx, package).await? {
             self.note(&mut tx, package, PackageState::Retrying, WAITS).await?;
-            let class = (Severity::Warning, EventType::Milestone);
-            let text = format!("a bundle waits: {no_room}; it comes by itself when there is room");
-            status::report(&self.site, &mut tx, "receiver", class, package.as_str(), &text).await?;
+            let message = message::bundle_waits_for_room(no_room);
+            status::report(&self.site, &mut tx, package.as_str(), &message).await?;
         }
         Ok(tx.commit().await?)
     }

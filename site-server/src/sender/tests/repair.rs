@@ -8,9 +8,9 @@ use packhorse_domain::{
     collection::Collection,
     id::{CollectionId, PackageId},
     link::Frame,
+    message,
     object::{Direction, ObjectKind},
     package::PackageState,
-    status::{EventType, Severity},
 };
 use packhorse_proto::object::v1 as wire;
 use packhorse_runtime::SystemClock;
@@ -120,8 +120,7 @@ async fn client(child: &Node, number: u8, hostname: &str) {
 
 async fn report(node: &Node, text: &str) {
     let mut tx = node.site.store.begin().await.unwrap();
-    let class = (Severity::Info, EventType::Detail);
-    status::report(&node.site, &mut tx, "sender", class, "", text).await.unwrap();
+    status::report(&node.site, &mut tx, text, &message::bundle_damaged_here(&text)).await.unwrap();
     tx.commit().await.unwrap();
 }
 
