@@ -49,8 +49,8 @@ async fn answer_all(asker: &Asker, channel: Channel) -> Result<(), tonic::Status
     let mut client = InquiryServiceClient::new(channel);
     let mut questions = client.attend(ReceiverStream::new(requests)).await?.into_inner();
     while let Some(asked) = questions.next().await {
-        let AttendResponse { number, question, within_ms } = asked?;
-        let deadline = Instant::now() + Duration::from_millis(u64::from(within_ms)).min(WITHIN_MAX);
+        let AttendResponse { number, question, within_us } = asked?;
+        let deadline = Instant::now() + Duration::from_micros(within_us).min(WITHIN_MAX);
         let (asker, answers) = (asker.clone(), answers.clone());
         // Side by side: one question may wait for a site below that another has nothing to do with.
         asker.lifecycle.clone().spawn_finite("inquiry", async move {

@@ -70,8 +70,8 @@ impl Inquiries {
             }
             open.insert(number, answered);
         }
-        let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
-        let asked = AttendResponse { number, question: Some(question.into()), within_ms };
+        let within_us = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
+        let asked = AttendResponse { number, question: Some(question.into()), within_us };
         let answer = tokio::time::timeout(within, async {
             attending.questions.send(Ok(asked)).await.ok()?;
             answer.await.ok()
@@ -85,8 +85,8 @@ impl Inquiries {
     pub(crate) async fn ask_parent(&self, question: &Question, within: Duration) -> Option<Vec<Report>> {
         let channel = self.parent.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         let mut client = InquiryServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-        let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
-        let request = AskRequest { question: Some(question.into()), within_ms };
+        let within_us = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
+        let request = AskRequest { question: Some(question.into()), within_us };
         match tokio::time::timeout(within, client.ask(request)).await {
             Ok(Ok(answer)) => answer.into_inner().answer?.try_into().ok(),
             Ok(Err(status)) => {
@@ -177,9 +177,9 @@ impl InquiryService for InquiryServer {
     async fn ask(&self, request: Request<AskRequest>) -> Result<Response<AskResponse>, Status> {
         let child = self.child(&request).await?;
         let request = request.into_inner();
-        let within = match request.within_ms {
+        let within = match request.within_us {
             0 => WITHIN,
-            ms => Duration::from_millis(u64::from(ms)).min(WITHIN_MAX),
+            us => Duration::from_micros(us).min(WITHIN_MAX),
         };
         let question =
             request.question.ok_or_else(|| Status::invalid_argument("field `question` is missing"))?;

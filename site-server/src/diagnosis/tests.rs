@@ -186,7 +186,7 @@ async fn an_answer_that_is_none_or_never_comes_counts_as_none_and_strangers_are_
     let refused = client.ask(AskRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "a child must ask something");
     let refused = InquiryServiceClient::new(channel(&central, &child).await)
-        .ask(AskRequest { question: Some(packhorse_proto::inquiry::v1::Question::default()), within_ms: 0 })
+        .ask(AskRequest { question: Some(packhorse_proto::inquiry::v1::Question::default()), within_us: 0 })
         .await;
     assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
 }

@@ -90,7 +90,7 @@ async fn an_advertisement_names_only_what_is_there() {
     let foreign = wire::Advertisement { id: "PAR00001".to_owned(), ..good.clone() };
     refused(offer(&world, foreign).await, Code::InvalidArgument, &["field `id`"]);
 
-    assert_eq!(offer(&world, good).await.unwrap(), "CEN00001");
+    assert_eq!(offer(&world, good).await.unwrap(), "CEN20001");
     let listed = inner(world.advertisements.list_advertisements(asked(ListAdvertisementsRequest {})).await);
     assert_eq!(listed.advertisements.len(), 1);
     assert_eq!(listed.advertisements[0].owner, "CEN");

@@ -107,16 +107,18 @@ async fn plant(node: &Node) -> Vec<String> {
     let piece = director.lines().nth(1).unwrap();
 
     let mut tx = node.site.store.begin().await.unwrap();
-    for text in [
+    let texts = [
         format!("somebody pasted a key: {} and went on", director.trim()),
         format!("and {age}"),
         format!("and a token: {token}"),
         format!("and only its secret {secret}, and half of a key {piece}"),
         format!("dialled https://anna:{PLANTED}@proxy.example:3128/ in vain"),
         format!("ran setup --password {PLANTED} with apiKey=\"{PLANTED}\""),
-    ] {
-        let message = message::point_failed(&"hall", &text);
-        status::report(&node.site, &mut tx, "CEN00001", &message).await.unwrap();
+    ];
+    // What is said again of one thing is counted, and not said.
+    for (nth, text) in texts.iter().enumerate() {
+        let message = message::point_failed(&"hall", text);
+        status::report(&node.site, &mut tx, &format!("CEN0000{nth}"), &message).await.unwrap();
     }
     neighbours::add(&mut tx, &"PAR".parse().unwrap(), Relation::Child).await.unwrap();
     tx.commit().await.unwrap();
@@ -222,7 +224,16 @@ async fn one_bundle_is_made_at_a_time_and_only_for_administrators() {
     let (made, first) = oneshot::channel();
     let mut caller = client.clone();
     node.lifecycle.spawn_finite("first", async move {
-        drop(made.send(caller.collect(request()).await));
+        // Who looks whether it has begun may have come before it.
+        let first = loop {
+            match caller.collect(request()).await {
+                Err(status) if status.code() == Code::ResourceExhausted => {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                answer => break answer,
+            }
+        };
+        drop(made.send(first));
     });
     // One that comes before it waits as it does, and makes room again.
     until("the first has begun", || async {
