@@ -24,7 +24,7 @@ use std::{sync::Arc, time::Duration};
 use futures::future::join_all;
 use packhorse_domain::{
     Timestamp,
-    diagnosis::{Custody, Finding, Neighbour, Question, Report, Silence, clock, silent},
+    diagnosis::{Custody, Finding, Neighbour, Question, Report, Silence, Subject, clock, silent},
     id::SiteCode,
     site::subtree,
 };
@@ -106,20 +106,40 @@ impl Asker {
         }
     }
 
-    /// What a child asks of the sites above it: this one's findings and the hop to the child.
+    /// What a child asks of the sites above it: this one's findings and the hop to the child. It is told of the ways to
+    /// itself and to those below it; of this site itself, only how it is.
     pub(crate) async fn answer_child(
         &self,
         question: &Question,
         child: &SiteCode,
         deadline: Instant,
     ) -> Result<Vec<Report>, Error> {
+        if question.subject == Subject::Site && question.sites.contains(self.site.code()) {
+            let line = hops::line_of(self, child, None).await?;
+            let mut found = health::findings(self, &question.subject).await?;
+            found.push(packhorse_domain::diagnosis::line(self.site.code(), child, &line));
+            return Ok(vec![self.report(found)]);
+        }
+        let above = question.subject == Subject::Site;
+        let sites = if above { question.sites.clone() } else { self.below(child, &question.sites).await? };
+        let question = &Question { sites, ..question.clone() };
         let begins_here = own::begins_here(self, question).await?;
         let mut reports = if begins_here { Vec::new() } else { self.above(question, deadline).await? };
+        if above || question.sites.is_empty() {
+            return Ok(reports);
+        }
         let part = if begins_here || reports.is_empty() { Part::First } else { Part::Below };
         reports.push(self.report(own::findings(self, question, part).await?));
         let (found, custody) = hops::to(self, question, child).await?;
         reports.push(Report { custody, ..self.report(found) });
         Ok(reports)
+    }
+
+    /// Those of these sites that are the child or below it.
+    async fn below(&self, child: &SiteCode, sites: &[SiteCode]) -> Result<Vec<SiteCode>, Error> {
+        let mut tx = self.site.store.read().await?;
+        let below = subtree(child, &parents(&mut tx).await?);
+        Ok(sites.iter().filter(|site| below.contains(site)).cloned().collect())
     }
 
     fn report(&self, findings: Vec<Finding>) -> Report {

@@ -93,6 +93,15 @@ async fn a_way_is_walked_live_from_both_of_its_ends_and_from_what_was_told_where
     assert_eq!((told(&walked, "CEN"), told(&walked, "PAR")), (Some(true), Some(true)), "{walked:?}");
     assert_eq!(walked.reports[0].site, "CEN", "the way begins above");
 
+    let above = explain(&child, "CEN", "").await.unwrap();
+    assert!(above.cause.is_none() && told(&above, "CEN") == Some(true), "{above:?}");
+    let prying =
+        Question { subject: Subject::Package(package.clone()), sites: vec![code("CEN")], client: None };
+    let told_it = central.site.inquiries.ask_parent(&prying, Duration::from_secs(1)).await;
+    assert!(told_it.is_none(), "the centre has nobody to ask");
+    let told_it = child.site.inquiries.ask_parent(&prying, Duration::from_secs(5)).await.unwrap();
+    assert!(told_it.is_empty(), "a child is told of its own subtree alone: {told_it:?}");
+
     child.lifecycle.stop();
     until("the link is down", || async {
         !central.site.links(|links| links.get(child.code()).is_some_and(|link| link.up))
