@@ -1,6 +1,6 @@
 //! Clients of this site, and what they make of an advertisement.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use packhorse_domain::{
     Timestamp,
@@ -111,15 +111,22 @@ pub(crate) async fn of_site(
     Ok(all.into_iter().map(|(_, fact)| fact).filter(is_meant).collect())
 }
 
-/// How far a client is with the version that it should come to; `None`: it has not told.
-pub(crate) async fn delivery_of(
+/// The clients that have run the version that they should come to, as far as they have told.
+pub(crate) async fn succeeded(
     tx: &mut Tx,
     advertisement: &Advertisement,
-    client: &ClientId,
-) -> Result<Option<Delivery>, Error> {
+) -> Result<BTreeSet<ClientId>, Error> {
     let version = version_of(tx, advertisement).await?;
-    let status = status_of(tx, &advertisement.id, client).await?;
-    Ok(status.filter(|status| status.source_version >= version).map(|status| status.delivery))
+    let prefix = format!("{}/", advertisement.id);
+    let told = objects::list_under(tx, ObjectKind::AdvertisementStatus, &prefix).await?;
+    let mut through = BTreeSet::new();
+    for object in told {
+        let status = record::read::<wire::AdvertisementStatus, AdvertisementStatus>(&object)?;
+        if status.delivery == Delivery::Succeeded && status.source_version >= version {
+            through.insert(status.client);
+        }
+    }
+    Ok(through)
 }
 
 /// The version that clients should come to: where it is not run again for a new one, any will do.

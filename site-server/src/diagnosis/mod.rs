@@ -33,7 +33,7 @@ use tokio::time::Instant;
 
 pub(crate) use attend::attend;
 pub(crate) use caps::CapInquiries;
-pub(crate) use clients::{delivery_of, of_site};
+pub(crate) use clients::{of_site, succeeded};
 pub(crate) use inquiries::{ANSWER_BYTES_MAX, Inquiries, InquiryServer};
 pub(crate) use own::begins_here;
 pub(crate) use packages::{has, has_all, place_told};

@@ -6,7 +6,7 @@ use std::{
 };
 
 use packhorse_domain::{
-    advertisement::{Advertisement, Delivery},
+    advertisement::Advertisement,
     client::ClientFact,
     diagnosis::{Check, Custody, CustodyStage, Finding, Question, Report, SITES_MAX, Subject, cause},
     id::{AdvertisementId, ClientId, PackageId, SiteCode},
@@ -219,14 +219,12 @@ impl Diagnoses {
         };
         let (mut sites, mut through) = (BTreeSet::new(), 0);
         if let Some((_, advertisement)) = found.as_ref().filter(|_| site.is_none()) {
-            for fact in diagnosis::of_site(tx, advertisement, None).await? {
-                match diagnosis::delivery_of(tx, advertisement, &fact.id).await? {
-                    Some(Delivery::Succeeded) => through += 1,
-                    _ => {
-                        sites.insert(fact.site);
-                    }
-                }
-            }
+            let done = diagnosis::succeeded(tx, advertisement).await?;
+            let (ran, others): (Vec<_>, Vec<_>) = (diagnosis::of_site(tx, advertisement, None).await?)
+                .into_iter()
+                .partition(|fact| done.contains(&fact.id));
+            through = ran.len();
+            sites.extend(others.into_iter().map(|fact| fact.site));
         }
         sites.extend(site);
         if sites.is_empty() && through > 0 {
