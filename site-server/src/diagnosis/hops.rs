@@ -2,8 +2,9 @@
 
 use packhorse_domain::{
     Priority, Timestamp,
+    address::Rate,
     diagnosis::{
-        Courier, Custody, Finding, HopFacts, Job, LineFacts, Question, Subject, Verdict, Waiting, custody,
+        Courier, Custody, Finding, HopFacts, Job, LineFacts, Pace, Question, Subject, Verdict, Waiting, custody,
         hop, line,
     },
     id::SiteCode,
@@ -315,6 +316,13 @@ pub(super) async fn line_of(
         last_error: view.last_error,
         dials: site.path().parent() == Some(peer),
         shut: terms.shut(site.now(), class.unwrap_or(Priority::High)),
+        pace: Pace {
+            rate: terms.allowance.bytes_per_second,
+            by_calendar: terms.address.as_ref().is_some_and(|address| {
+                terms.allowance.bytes_per_second != address.rate.map(Rate::bytes_per_second)
+            }),
+            pulse: terms.allowance.pulse,
+        },
         address: terms.address.map(|address| address.name),
     })
 }
@@ -336,6 +344,7 @@ pub(super) async fn held_back(asker: &Asker) -> Result<Vec<Finding>, Error> {
             dials: false,
             shut: None,
             address: None,
+            pace: Pace::default(),
         },
         now: asker.site.now(),
     });

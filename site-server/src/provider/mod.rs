@@ -40,7 +40,7 @@ pub(crate) use couriers::Couriers;
 pub(crate) use diagnoses::Diagnoses;
 pub(crate) use library::Libraries;
 pub(crate) use packages::Packages;
-pub(crate) use points::{CAP_PRESENT, DistributionPoints};
+pub(crate) use points::DistributionPoints;
 pub(crate) use queue::{Queue, list as list_queue};
 pub(crate) use sites::Sites;
 pub(crate) use statuses::Statuses;

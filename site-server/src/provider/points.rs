@@ -42,7 +42,7 @@ use crate::{
 /// Where a point keeps its versions.
 const VERSIONS: &str = ".packhorse";
 /// A CAP agent heard of within this time is still there, and would make its point known again.
-pub(crate) const CAP_PRESENT: Duration = Duration::from_secs(60);
+pub(super) const CAP_PRESENT: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct DistributionPoints {

@@ -23,7 +23,10 @@ pub(crate) struct Row {
     /// What goes into the blanks of printed commands, as DIR.
     #[serde(default)]
     pub(crate) fill: BTreeMap<String, String>,
-    /// Done instead, where no command is printed; the text says what to do.
+    /// What the text says is to be done before the printed command.
+    #[serde(default)]
+    pub(crate) first: Vec<String>,
+    /// Done after the printed command, or instead where none is printed; the text says what to do.
     #[serde(default)]
     pub(crate) by_hand: Vec<String>,
     /// A site is not reached: an answer may take longer.
@@ -35,6 +38,9 @@ pub(crate) struct Row {
     /// Checks that may fail for a moment before the fault shows.
     #[serde(default)]
     pub(crate) passing: Vec<String>,
+    /// The next row begins in a new hierarchy: this one cannot be brought back.
+    #[serde(default)]
+    pub(crate) fresh: bool,
     /// What brings the hierarchy back to where the next row begins.
     #[serde(default)]
     pub(crate) after: Vec<String>,
