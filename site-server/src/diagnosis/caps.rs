@@ -6,7 +6,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::future::join_all;
@@ -25,6 +25,8 @@ use crate::{error::Error, store::caps as rows};
 const CLIENTS_MAX: usize = 256;
 /// A CAP answers from memory.
 const WITHIN: Duration = Duration::from_millis(1_000);
+/// One question looks at an access point more than once.
+const SILENT_FOR: Duration = Duration::from_secs(2);
 
 /// The feeds of the CAPs that are connected.
 #[derive(Debug, Default)]
@@ -33,6 +35,8 @@ pub(crate) struct CapInquiries {
     open: Mutex<BTreeMap<u64, oneshot::Sender<ClientPresence>>>,
     /// Those that have answered on their present feed; older agents never do.
     able: Mutex<BTreeSet<PointName>>,
+    /// Those that did not answer in time, and when: they are not waited for again at once.
+    silent: Mutex<BTreeMap<PointName, Instant>>,
     number: AtomicU64,
 }
 
@@ -71,6 +75,13 @@ impl CapInquiries {
     }
 
     async fn ask(&self, cap: &PointName, clients: Vec<String>) -> Option<ClientPresence> {
+        {
+            let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+            silent.retain(|_, at| at.elapsed() < SILENT_FOR);
+            if silent.contains_key(cap) {
+                return None;
+            }
+        }
         let feed = self.feeds.lock().unwrap_or_else(PoisonError::into_inner).get(cap).cloned()?;
         let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
         let (answered, answer) = oneshot::channel();
@@ -81,6 +92,9 @@ impl CapInquiries {
         })
         .await;
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        if presence.is_err() {
+            self.silent.lock().unwrap_or_else(PoisonError::into_inner).insert(cap.clone(), Instant::now());
+        }
         presence.ok()?
     }
 }

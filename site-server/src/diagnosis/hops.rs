@@ -1,5 +1,7 @@
 //! The hop to a neighbour: what it lacks of a subject, where that is, and how the line stands.
 
+use std::time::Duration;
+
 use packhorse_domain::{
     Priority, Timestamp,
     address::Rate,
@@ -314,6 +316,7 @@ pub(super) async fn line_of(
         up: view.up,
         since: (view.since.0 > 0).then_some(view.since),
         last_error: view.last_error,
+        running_for: site.now().since(site.opened_at),
         dials: site.path().parent() == Some(peer),
         shut: terms.shut(site.now(), class.unwrap_or(Priority::High)),
         pace: Pace {
@@ -341,6 +344,7 @@ pub(super) async fn held_back(asker: &Asker) -> Result<Vec<Finding>, Error> {
             up: true,
             since: None,
             last_error: String::new(),
+            running_for: Duration::ZERO,
             dials: false,
             shut: None,
             address: None,

@@ -1,6 +1,8 @@
 //! What a site finds of something on its way to a neighbour.
 
-use super::{Check, Custody, CustodyStage, Finding};
+use std::time::Duration;
+
+use super::{Check, Custody, CustodyStage, Finding, site};
 use crate::{
     Priority, Timestamp,
     id::{AddressName, SiteCode},
@@ -9,11 +11,15 @@ use crate::{
 
 /// What brings a site server back, on its own machine.
 pub(super) const RESTART: &str = "systemctl restart packhorse-site-server";
+/// A site that is there has called a server that began anew within this time, after the longest pause between two attempts.
+const CALLS_WITHIN: Duration = Duration::from_secs(35);
 /// How an error says that nobody is there, and not that somebody refuses.
 const GONE: [&str; 3] = ["cannot reach", "did not answer", "was silent"];
 
 /// How it says that what is dialled is no site, or another one.
 const WRONG: [&str; 2] = ["lookup", "certificate"];
+/// How it says that this site has nothing to show.
+const OWN: &str = "the link's certificate";
 /// How it says that nobody is dialled.
 const CLOSED: &str = "every address is closed";
 
@@ -91,6 +97,8 @@ pub struct LineFacts {
     /// Since when it has been so; `None`: since this site's server began, and before nobody looked.
     pub since: Option<Timestamp>,
     pub last_error: String,
+    /// How long this site's server has been running.
+    pub running_for: Duration,
     /// This side calls the other.
     pub dials: bool,
     /// What the class of the item, or any, waits for.
@@ -135,6 +143,13 @@ pub fn line(at: &SiteCode, to: &SiteCode, line: &LineFacts) -> Finding {
         "" => String::new(),
         error => format!(": {error}"),
     };
+    if line.last_error.contains(OWN) {
+        return site::no_certificate(at, to, &line.last_error).since(line.since);
+    }
+    if line.since.is_none() && line.last_error.is_empty() && line.running_for < CALLS_WITHIN {
+        let text = format!("the site server of {at} has just begun, and has no link with site {to} yet");
+        return Finding::waits(at, Check::LinkUp, text);
+    }
     let text = format!("the link with site {to} is down{error}");
     let found = Finding::fails(at, Check::LinkUp, text).since(line.since);
     // Whoever is called can do no more than be there. Whoever calls knows why it does not get through.

@@ -76,7 +76,7 @@ impl World {
     /// - `kill|start|restart|freeze|thaw PROCESS`: a site, SITE/CAP or a client's host name.
     /// - `cut|restore SITE`, `limit SITE BYTES`: the line of a site to its parent; 0 is no limit.
     /// - `set SITE KEY VALUE`: in site.toml, in force after a restart, which follows.
-    /// - `up SITE` (all of its links), `installed SITE`, `ran`: waits for it.
+    /// - `up SITE` (all of its links; with `--above` that to its parent), `installed SITE`, `ran`: waits for it.
     /// - `points SITE/POINT`: waits until the central site knows it.
     /// - `give NAME VALUE`: another value for what is named; `item {item CEN PAR}`: waits until it is in the queue.
     /// - `killprograms CLIENT`, `runs FILE` (waits for it), `enrolled SITE/HOST` (a new client), `join SITE PARENT`,
@@ -119,10 +119,7 @@ impl World {
                 self.process(rest)?.thaw();
                 Ok(())
             }
-            "cut" => {
-                self.hierarchy.line(rest).cut();
-                Ok(())
-            }
+            "cut" => self.cut(rest),
             "restore" => {
                 self.hierarchy.line(rest).restore();
                 Ok(())
@@ -168,11 +165,12 @@ impl World {
     pub(crate) fn mend(&mut self, cause: &Value, row: &Row) -> Result<()> {
         let is_printed = cause["remedy"]["command"].is_string();
         ensure!(is_printed || !row.by_hand.is_empty(), "nothing is printed that mends it: {cause:#}");
-        row.first.iter().try_for_each(|step| self.step(step))?;
+        let own = |steps: &[String]| -> Vec<String> { steps.iter().filter_map(|step| of_cause(step, cause)).collect() };
+        own(&row.first).iter().try_for_each(|step| self.step(step))?;
         if is_printed {
             self.command(&cause["remedy"], row)?;
         }
-        row.by_hand.iter().try_for_each(|step| self.step(step))
+        own(&row.by_hand).iter().try_for_each(|step| self.step(step))
     }
 
     /// Does what was printed; where it leaves a blank, with what the row puts there.
@@ -391,18 +389,31 @@ impl World {
         self.hierarchy.wait_until_ready(site)
     }
 
+    /// Until both sides of the line have noticed.
+    fn cut(&self, site: &str) -> Result<()> {
+        self.hierarchy.line(site).cut();
+        let parent = parent(site);
+        self.hierarchy.wait_for("the link to be down", LIMIT, || {
+            let is_up = |at: &str, peer: &str| -> Result<bool> {
+                Ok(self.hierarchy.console(at).site()?.links.iter().any(|link| link.peer == peer && link.up))
+            };
+            Ok((!is_up(site, parent)? && !is_up(parent, site)?).then_some(()))
+        })
+    }
+
     /// Until both sides of the line of a site to its parent, and of all of its lines, know that it is up.
     fn up(&self, site: &str) -> Result<()> {
-        let parent = match site {
-            "LYO" => "PAR",
-            "PAR" => "CEN",
-            _ => site,
+        let (site, only_above) = match site.strip_suffix(" --above") {
+            Some(site) => (site, true),
+            None => (site, false),
         };
+        let parent = parent(site);
         self.hierarchy.wait_for("the link", LIMIT, || {
             let links = self.hierarchy.console(site).site()?.links;
             let above = self.hierarchy.console(parent).site()?.links;
             let mut there = above.iter().filter(|link| parent == site || link.peer == site);
-            Ok((links.iter().all(|link| link.up) && there.all(|link| link.up)).then_some(()))
+            let mut own = links.iter().filter(|link| !only_above || link.peer == parent);
+            Ok((own.all(|link| link.up) && there.all(|link| link.up)).then_some(()))
         })
     }
 
@@ -414,6 +425,25 @@ impl World {
     fn ran(&self) -> Result<()> {
         let advertisement = self.named.get("advertisement").context("no advertisement yet")?;
         self.hierarchy.wait_ran("CEN", advertisement, 1, 1).map(drop)
+    }
+}
+
+fn parent(site: &str) -> &str {
+    match site {
+        "LYO" => "PAR",
+        "PAR" => "CEN",
+        _ => site,
+    }
+}
+
+/// A step of the row that is for this cause: `CHECK at SITE: STEP`, or a step that is for all.
+fn of_cause(step: &str, cause: &Value) -> Option<String> {
+    match step.split_once(": ").filter(|(before, _)| before.contains(" at ") && before.len() < 40) {
+        Some((before, step)) => {
+            let (check, site) = before.split_once(" at ")?;
+            (cause["check"] == check && cause["site"] == site).then(|| step.to_owned())
+        }
+        None => Some(step.to_owned()),
     }
 }
 
