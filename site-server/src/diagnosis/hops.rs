@@ -6,8 +6,8 @@ use packhorse_domain::{
     Priority, Timestamp,
     address::Rate,
     diagnosis::{
-        Courier, Custody, Finding, HopFacts, Job, LineFacts, Pace, Question, Subject, Verdict, Waiting, custody,
-        hop, line,
+        Courier, Custody, Finding, HopFacts, Job, LineFacts, Pace, Question, Subject, Verdict, Waiting,
+        custody, hop, line,
     },
     id::SiteCode,
     link::ItemId,

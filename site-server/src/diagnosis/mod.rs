@@ -78,7 +78,8 @@ impl Asker {
         let asked = ways.iter().map(|way| self.ask_below(question, way, deadline));
         for (way, below) in ways.iter().zip(join_all(asked).await) {
             let (mut found, custody) = hops::to(self, question, &way.child).await?;
-            if found.iter().any(|one| one.verdict == Verdict::Fails && one.check == Check::BundleMade.name()) {
+            if found.iter().any(|one| one.verdict == Verdict::Fails && one.check == Check::BundleMade.name())
+            {
                 found.splice(0..0, own::ill(self, question).await?);
             }
             reports.push(Report { custody, ..self.report(found) });

@@ -1,1 +1,39 @@
-//! Sites that ask each other, with real links between them.
+//! Access points that are asked on their feeds.
+
+use std::time::{Duration, Instant};
+
+use packhorse_domain::id::PointName;
+use packhorse_proto::cap::v1::ClientPresence;
+
+use super::CapInquiries;
+
+fn answer(number: u64) -> ClientPresence {
+    ClientPresence { number, ..ClientPresence::default() }
+}
+
+#[tokio::test]
+async fn an_access_point_is_alive_while_it_answers_and_an_older_one_while_its_feed_is_open() {
+    let (inquiries, cap) = (CapInquiries::default(), "gate".parse::<PointName>().expect("a name"));
+    assert!(!inquiries.is_alive(&cap).await, "there is no feed");
+
+    let mut asked = inquiries.opened(cap.clone());
+    assert!(inquiries.is_alive(&cap).await, "it may be one that never answers");
+
+    let first = asked.recv().await.expect("it is asked at once");
+    inquiries.answered(&cap, answer(first.number));
+    let (is_alive, ()) = tokio::join!(inquiries.is_alive(&cap), async {
+        let inquiry = asked.recv().await.expect("it is asked");
+        inquiries.answered(&cap, answer(inquiry.number));
+    });
+    assert!(is_alive);
+
+    assert!(!inquiries.is_alive(&cap).await, "it has answered before, and does not");
+    let began = Instant::now();
+    assert!(!inquiries.is_alive(&cap).await);
+    assert!(began.elapsed() < Duration::from_millis(500), "it is not waited for again at once");
+
+    let newer = inquiries.opened(cap.clone());
+    assert!(inquiries.is_alive(&cap).await, "a new feed may be that of an older agent");
+    drop(newer);
+    assert!(!inquiries.is_alive(&cap).await, "the feed is gone");
+}

@@ -127,7 +127,8 @@ pub fn client(facts: &ClientFacts) -> Vec<Finding> {
 }
 
 pub(super) fn not_enrolled(at: &SiteCode, client: &ClientId) -> Finding {
-    let text = format!("client {client} has not enrolled at site {at}; with a token it can, under an id of its own");
+    let text =
+        format!("client {client} has not enrolled at site {at}; with a token it can, under an id of its own");
     Finding::fails(at, Check::ClientKnown, text).mended_at(at, "packhorse client token --out client.token")
 }
 
@@ -234,7 +235,8 @@ fn of_status(facts: &ClientFacts, status: &AdvertisementStatus) -> Finding {
 fn unmet(facts: &ClientFacts) -> Option<String> {
     let (program, machine) = (facts.advertised.program.as_ref()?, facts.machine.as_ref()?);
     let allows = |allowed: &[String], own: &str| allowed.is_empty() || allowed.iter().any(|one| one == own);
-    let runs = allows(&program.operating_systems, &machine.os) && allows(&program.architectures, &machine.arch);
+    let runs =
+        allows(&program.operating_systems, &machine.os) && allows(&program.architectures, &machine.arch);
     (!runs).then(|| remedy::widen(&facts.advertised.advertisement, program, machine))
 }
 

@@ -197,7 +197,8 @@ pub fn cause(reports: &[Report]) -> Option<&Finding> {
     if first.verdict != Verdict::Fails || first.check != Check::ItemTaken.name() {
         return Some(first);
     }
-    let health = [Check::DirectoriesThere, Check::ComponentsWell, Check::DiskRoom, Check::ClockAgrees].map(Check::name);
+    let health = [Check::DirectoriesThere, Check::ComponentsWell, Check::DiskRoom, Check::ClockAgrees]
+        .map(Check::name);
     let says_why = |one: &&Finding| one.verdict == Verdict::Fails && health.contains(&one.check.as_str());
     Some(all().find(says_why).unwrap_or(first))
 }

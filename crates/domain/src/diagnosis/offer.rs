@@ -116,8 +116,10 @@ fn held(facts: &OfferFacts<'_>, reason: &HeldBack) -> Finding {
         }
         HeldBack::NoSuchProgram => {
             let text = format!("package {package} has no program {program}");
-            Finding::fails(at, Check::ProgramKnown, text)
-                .mended_at(&facts.package_owner, format!("packhorse program set {package} {program} -- COMMAND"))
+            Finding::fails(at, Check::ProgramKnown, text).mended_at(
+                &facts.package_owner,
+                format!("packhorse program set {package} {program} -- COMMAND"),
+            )
         }
         HeldBack::NoPoint | HeldBack::NotOnAnyPoint => {
             let text = format!("package {package} is on no distribution point of site {at}");

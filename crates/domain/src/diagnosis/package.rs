@@ -173,7 +173,9 @@ fn point(facts: &PlaceFacts, point: &PointFacts) -> Finding {
             );
             let found = Finding::fails(at, Check::OnPoint, text).since(*since);
             return match point.kind {
-                Some(PointKind::Directory) => found.mended_at(at, format!("packhorse dp check {}", point.name)),
+                Some(PointKind::Directory) => {
+                    found.mended_at(at, format!("packhorse dp check {}", point.name))
+                }
                 _ => found.mended_at(at, restart(&point.name)),
             };
         }

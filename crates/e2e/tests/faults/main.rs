@@ -7,6 +7,7 @@
 
 #![expect(clippy::print_stdout, reason = "a run of minutes shows how far it is")]
 
+mod remedies;
 mod row;
 mod steps;
 mod world;
@@ -97,7 +98,9 @@ fn one(world: &mut World, row: &Row, slowest: &mut Duration) -> Result<()> {
 fn named(world: &World, row: &Row, at: usize, slowest: &mut Duration) -> Result<Value> {
     let cause = &row.causes[at];
     let mended = |found: &Value| {
-        let is_it = |cause: &row::Cause| found["check"] == cause.check.as_str() && found["site"] == cause.site.as_str();
+        let is_it = |cause: &row::Cause| {
+            found["check"] == cause.check.as_str() && found["site"] == cause.site.as_str()
+        };
         row.causes[..at].iter().any(is_it)
     };
     let deadline = Instant::now() + SHOWS_WITHIN;

@@ -9,19 +9,16 @@ use anyhow::{Context as _, Result, bail, ensure};
 use packhorse_e2e::{Hierarchy, Process};
 use serde_json::Value;
 
-use crate::{
-    row::Row,
-    steps::{filled, words},
-};
+use crate::steps::{filled, words};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct World {
-    hierarchy: Hierarchy,
+    pub(crate) hierarchy: Hierarchy,
     /// What steps have named, as `package`.
-    named: BTreeMap<String, String>,
+    pub(crate) named: BTreeMap<String, String>,
     /// Clients by their host names.
-    clients: BTreeMap<String, String>,
+    pub(crate) clients: BTreeMap<String, String>,
     made: u32,
 }
 
@@ -77,7 +74,7 @@ impl World {
     /// - `cut|restore SITE`, `limit SITE BYTES`: the line of a site to its parent; 0 is no limit.
     /// - `set SITE KEY VALUE`: in site.toml, in force after a restart, which follows.
     /// - `up SITE` (all of its links; with `--above` that to its parent), `installed SITE`, `ran`: waits for it.
-    /// - `points SITE/POINT`: waits until the central site knows it.
+    /// - `points SITE/POINT`, `gone SITE/POINT`: waits until the central site knows it, or knows it no more.
     /// - `give NAME VALUE`: another value for what is named; `item {item CEN PAR}`: waits until it is in the queue.
     /// - `killprograms CLIENT`, `runs FILE` (waits for it), `enrolled SITE/HOST` (a new client), `join SITE PARENT`,
     ///   `cap SITE NAME`.
@@ -101,135 +98,72 @@ impl World {
                 self.package(&format!("1000 {}", targets.join(" ")), Some(&script))
             }
             "advertise" => self.advertise(rest),
-            "kill" => self.process(rest)?.kill9(),
-            "start" => self.start(rest),
-            "restart" => {
-                self.process(rest)?.kill9()?;
-                self.start(rest)
-            }
-            "cap" => {
-                let (site, name) = rest.split_once(' ').context("SITE NAME")?;
-                self.hierarchy.cap(site, name)
-            }
-            "freeze" => {
-                self.process(rest)?.freeze();
-                Ok(())
-            }
-            "thaw" => {
-                self.process(rest)?.thaw();
-                Ok(())
-            }
-            "cut" => self.cut(rest),
-            "restore" => {
-                self.hierarchy.line(rest).restore();
-                Ok(())
-            }
-            "limit" => {
-                let (site, bytes) = rest.split_once(' ').context("SITE BYTES")?;
-                self.hierarchy.line(site).limit(bytes.parse()?);
-                Ok(())
-            }
             "set" => self.set(rest),
-            "up" => self.up(rest),
-            "installed" => self.installed(rest),
-            "ran" => self.ran(),
             "sh" => shell(rest),
-            "item" => Ok(()),
-            "points" => self.hierarchy.wait_for_points("CEN", &[rest]),
             "give" => {
                 let (name, value) = rest.split_once(' ').context("NAME VALUE")?;
                 self.named.insert(name.to_owned(), value.to_owned());
                 Ok(())
             }
-            "killprograms" => {
-                self.hierarchy.kill_programs(rest);
-                Ok(())
-            }
-            "runs" => self.hierarchy.wait_for("the file", LIMIT, || {
-                Ok(std::path::Path::new(rest).exists().then_some(()))
-            }),
-            "spent" => self.spent(rest),
-            "enrolled" => {
-                self.hierarchy.clients(&[rest])?;
-                self.learn_clients(self.clients.len() + 1)
-            }
             "join" => {
                 let (site, parent) = rest.split_once(' ').context("SITE PARENT")?;
                 self.hierarchy.child(site, parent)
             }
-            _ => bail!("no step begins with `{verb}`"),
+            "cap" => {
+                let (site, name) = rest.split_once(' ').context("SITE NAME")?;
+                self.hierarchy.cap(site, name)
+            }
+            "enrolled" => {
+                self.hierarchy.clients(&[rest])?;
+                self.learn_clients(self.clients.len() + 1)
+            }
+            _ => self.happens(verb, rest),
         }
     }
 
-    /// Does what was printed, with what the text says is to be done before and after.
-    pub(crate) fn mend(&mut self, cause: &Value, row: &Row) -> Result<()> {
-        let is_printed = cause["remedy"]["command"].is_string();
-        ensure!(is_printed || !row.by_hand.is_empty(), "nothing is printed that mends it: {cause:#}");
-        let own = |steps: &[String]| -> Vec<String> { steps.iter().filter_map(|step| of_cause(step, cause)).collect() };
-        own(&row.first).iter().try_for_each(|step| self.step(step))?;
-        if is_printed {
-            self.command(&cause["remedy"], row)?;
-        }
-        own(&row.by_hand).iter().try_for_each(|step| self.step(step))
-    }
-
-    /// Does what was printed; where it leaves a blank, with what the row puts there.
-    pub(crate) fn command(&mut self, remedy: &Value, row: &Row) -> Result<()> {
-        let (site, command) = (remedy["site"].as_str(), remedy["command"].as_str());
-        let (site, command) = site.zip(command).context("a command")?;
-        let (command, machine) = match command.split_once("  # on the machine of ") {
-            Some((command, machine)) => (command, machine),
-            None => (command, ""),
-        };
-        let given = words(command)?;
-        let mut blanks = BTreeMap::new();
-        for (blank, value) in &row.fill {
-            blanks.insert(blank.clone(), self.fill(value)?);
-        }
-        let given: Vec<String> =
-            given.into_iter().map(|word| blanks.get(&word).cloned().unwrap_or(word)).collect();
-        match given.first().map(String::as_str) {
-            Some("packhorse") => self.printed(site, &given[1..])?,
-            Some("systemctl") => {
-                let who = match given.last().map(String::as_str) {
-                    Some("packhorse-site-server") => site.to_owned(),
-                    Some("packhorse-cap-agent") => format!("{site}/{machine}"),
-                    Some("packhorse-client-agent") => self.host(machine)?,
-                    other => bail!("nobody can restart {other:?}"),
+    /// What is done to processes and lines, and what is waited for.
+    fn happens(&self, verb: &str, rest: &str) -> Result<()> {
+        match verb {
+            "kill" => self.process(rest)?.kill9()?,
+            "start" => self.start(rest)?,
+            "restart" => {
+                self.process(rest)?.kill9()?;
+                self.start(rest)?;
+            }
+            "freeze" => self.process(rest)?.freeze(),
+            "thaw" => self.process(rest)?.thaw(),
+            "killprograms" => self.hierarchy.kill_programs(rest),
+            "cut" => self.cut(rest)?,
+            "restore" => self.hierarchy.line(rest).restore(),
+            "limit" => {
+                let (site, bytes) = rest.split_once(' ').context("SITE BYTES")?;
+                self.hierarchy.line(site).limit(bytes.parse()?);
+            }
+            "up" => self.up(rest)?,
+            // It was waited for while the words were filled in.
+            "item" => {}
+            "points" => self.hierarchy.wait_for_points("CEN", &[rest])?,
+            "gone" => self.hierarchy.wait_for("the point to be gone", LIMIT, || {
+                let listed = self.hierarchy.console("CEN").json(&["dp", "list"])?;
+                let points = listed["distribution_points"].as_array().context("a list")?;
+                let is_it = |point: &Value| {
+                    let (site, name) = (point["site"].as_str(), point["name"].as_str());
+                    site.zip(name).is_some_and(|(site, name)| format!("{site}/{name}") == rest)
                 };
-                self.step(&format!("restart {who}"))?;
-            }
-            Some("client-agent") => {
-                let directory = self.hierarchy.client_directory(&self.host(machine)?).display().to_string();
-                let given = given[1..].iter().map(|word| match word.starts_with("/var/lib") {
-                    true => directory.clone(),
-                    false => word.clone(),
-                });
-                let status = Command::new(&self.hierarchy.binaries().client_agent).args(given).status()?;
-                ensure!(status.success(), "{status}");
-            }
-            _ => bail!("nobody can do `{command}`"),
+                Ok((!points.iter().any(is_it)).then_some(()))
+            })?,
+            "runs" => self
+                .hierarchy
+                .wait_for("the file", LIMIT, || Ok(std::path::Path::new(rest).exists().then_some(())))?,
+            "spent" => self.spent(rest)?,
+            "installed" => self.installed(rest)?,
+            "ran" => self.ran()?,
+            _ => bail!("no step begins with `{verb}`"),
         }
         Ok(())
     }
 
-    /// What is asked about afterwards is what the command made.
-    fn printed(&mut self, site: &str, given: &[String]) -> Result<()> {
-        if given.first().is_some_and(|word| word == "advertise") {
-            let id = self.hierarchy.console(site).create(given)?;
-            self.named.insert("advertisement".to_owned(), id);
-            return Ok(());
-        }
-        self.hierarchy.console(site).done(given).map(drop)
-    }
-
-    /// The host name of a client.
-    fn host(&self, id: &str) -> Result<String> {
-        let known = self.clients.iter().find(|(_, client)| *client == id);
-        Ok(known.with_context(|| format!("there is no client {id}"))?.0.clone())
-    }
-
-    fn fill(&self, text: &str) -> Result<String> {
+    pub(crate) fn fill(&self, text: &str) -> Result<String> {
         filled(text, |name| {
             if let Some(value) = self.named.get(name) {
                 return Ok(value.clone());
@@ -433,17 +367,6 @@ fn parent(site: &str) -> &str {
         "LYO" => "PAR",
         "PAR" => "CEN",
         _ => site,
-    }
-}
-
-/// A step of the row that is for this cause: `CHECK at SITE: STEP`, or a step that is for all.
-fn of_cause(step: &str, cause: &Value) -> Option<String> {
-    match step.split_once(": ").filter(|(before, _)| before.contains(" at ") && before.len() < 40) {
-        Some((before, step)) => {
-            let (check, site) = before.split_once(" at ")?;
-            (cause["check"] == check && cause["site"] == site).then(|| step.to_owned())
-        }
-        None => Some(step.to_owned()),
     }
 }
 

@@ -5,7 +5,9 @@ use crate::{
     Priority,
     advertisement::{Acceptance, Advertisement, Delivery},
     client::ClientFact,
-    diagnosis::{Advertised, AskedClient, ClientFacts, Heard, InstructionFacts, OfferFacts, client, clients, offer},
+    diagnosis::{
+        Advertised, AskedClient, ClientFacts, Heard, InstructionFacts, OfferFacts, client, clients, offer,
+    },
     id::ClientId,
     offer::{OfferView, PackageView},
     package::Program,
@@ -40,8 +42,7 @@ fn each_gate_of_an_offer_is_named() {
     let good = advertisement();
     let expired = Advertisement { expires_at: Some(ago(1)), ..good.clone() };
     let later = Advertisement { start_at: Some(ago(-60)), ..good.clone() };
-    let ready =
-        PackageView { has_source: true, has_program: true, points_targeted: 1, points_installed: 1 };
+    let ready = PackageView { has_source: true, has_program: true, points_targeted: 1, points_installed: 1 };
     let asked = |is_known, is_member| Some(AskedClient { client: client_id(), is_known, is_member });
     let join = format!("CEN: packhorse collection update CEN00002 --client {CLIENT}");
     let program = "CEN: packhorse program set CEN00001 run -- COMMAND";
@@ -62,7 +63,17 @@ fn each_gate_of_an_offer_is_named() {
             "CEN: packhorse collection update CEN00002 --all",
         ),
         ("not looked at yet", &good, true, 0, 2, Some(ready), None, "waits collection-has-members", ""),
-        ("no members, nor he", &good, true, 0, 0, Some(ready), asked(true, false), "fails collection-has-members", &join),
+        (
+            "no members, nor he",
+            &good,
+            true,
+            0,
+            0,
+            Some(ready),
+            asked(true, false),
+            "fails collection-has-members",
+            &join,
+        ),
         ("others are", &good, true, 1, 0, Some(ready), asked(true, false), "fails client-is-member", &join),
         ("he will be", &good, true, 1, 1, Some(ready), asked(true, false), "waits client-is-member", ""),
         ("nobody", &good, true, 0, 0, Some(ready), asked(false, false), "fails client-known", enrol),
@@ -188,8 +199,9 @@ fn a_client_goes_from_its_enrolment_to_the_exit_code() {
     let restart = format!("LYO: systemctl restart packhorse-client-agent  # on the machine of {CLIENT}");
     let widen = "CEN: packhorse program set CEN00001 run --time-limit 300s --success-code=0 --success-code=3 \
                  --os plan9 --os linux --idempotent -- /bin/sh -c 'echo it'\\''s done'";
-    let choose =
-        format!("LYO: client-agent run-available --dir /var/lib/packhorse-client CEN20001  # on the machine of {CLIENT}");
+    let choose = format!(
+        "LYO: client-agent run-available --dir /var/lib/packhorse-client CEN20001  # on the machine of {CLIENT}"
+    );
     let cases = [
         (true, None, "waits client-instructed", ""),
         (true, Some((Rejected, Waiting, 2)), "fails client-accepts", widen),

@@ -28,9 +28,8 @@ fn first(found: &[Finding]) -> String {
 /// What is printed to mend it: `SITE: command`; nothing if there is none.
 fn mends(found: &[Finding]) -> String {
     let bad = found.iter().find(|one| one.verdict != Verdict::Holds);
-    bad.and_then(|one| one.remedy.as_ref()).map_or_else(String::new, |remedy| {
-        format!("{}: {}", remedy.site, remedy.command)
-    })
+    bad.and_then(|one| one.remedy.as_ref())
+        .map_or_else(String::new, |remedy| format!("{}: {}", remedy.site, remedy.command))
 }
 
 fn report(site: &str, findings: Vec<Finding>) -> Report {

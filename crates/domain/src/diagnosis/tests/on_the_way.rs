@@ -45,14 +45,22 @@ fn item() -> Waiting {
 }
 
 fn on_way(job: Job, line: LineFacts) -> HopFacts {
-    HopFacts { at: at("CEN"), to: at("PAR"), what: "package CEN00001 version 1".to_owned(), job, line, now: NOW }
+    HopFacts {
+        at: at("CEN"),
+        to: at("PAR"),
+        what: "package CEN00001 version 1".to_owned(),
+        job,
+        line,
+        now: NOW,
+    }
 }
 
 #[test]
 fn a_hop_stops_at_the_first_thing_that_is_in_its_way() {
     let held = Waiting { held_by: Some("anna".to_owned()), ..item() };
     let refused = Waiting { refused: Some(("no space".to_owned(), ago(-60))), ..item() };
-    let courier = |parcel| Waiting { courier: Some(Courier { reason: "it is slow".to_owned(), parcel }), ..item() };
+    let courier =
+        |parcel| Waiting { courier: Some(Courier { reason: "it is slow".to_owned(), parcel }), ..item() };
     let moves = Waiting { moves: true, done: 10, bytes_per_second: 5, ..item() };
     let down = LineFacts { up: false, last_error: "cut".to_owned(), ..up() };
     let closed = |high_may| LineFacts { shut: Some(Shut::Calendar { opens_at: None, high_may }), ..up() };
@@ -78,7 +86,12 @@ fn a_hop_stops_at_the_first_thing_that_is_in_its_way() {
         ),
         (Job::Waiting(refused.clone()), down.clone(), "fails link-up", restart),
         (Job::Waiting(refused), closed(false), "fails item-taken", release),
-        (Job::Waiting(moves.clone()), closed(false), "waits line-open", "CEN: packhorse address set PAR --open-always"),
+        (
+            Job::Waiting(moves.clone()),
+            closed(false),
+            "waits line-open",
+            "CEN: packhorse address set PAR --open-always",
+        ),
         (
             Job::Waiting(item()),
             closed(true),
@@ -173,11 +186,7 @@ fn a_package_is_known_and_sent_to_a_point_that_is_there() {
             "fails package-known",
             String::new(),
         ),
-        (
-            OriginFacts { has_source: false, ..wanted(&[], &[]) },
-            "holds",
-            String::new(),
-        ),
+        (OriginFacts { has_source: false, ..wanted(&[], &[]) }, "holds", String::new()),
         (
             OriginFacts { killed: Some("it is killed".to_owned()), ..good },
             "fails package-released",
@@ -216,7 +225,11 @@ fn the_library_comes_before_the_points_and_each_point_says_how_it_is() {
     let state = |state, version| Some((state, version, "why".to_owned(), ago(5)));
     let (dir, agent) = (Some(PointKind::Directory), Some(PointKind::Agent));
     let restart = "LYO: systemctl restart packhorse-cap-agent  # on the machine of share";
-    let broken = PlaceFacts { noted: Some((PackageState::Failed, "rot".to_owned(), ago(5))), held: false, ..held_with(vec![]) };
+    let broken = PlaceFacts {
+        noted: Some((PackageState::Failed, "rot".to_owned(), ago(5))),
+        held: false,
+        ..held_with(vec![])
+    };
     let cases = [
         (held_with(vec![]), "holds", ""),
         (PlaceFacts { held: false, ..held_with(vec![]) }, "waits content-in-library", ""),
@@ -234,7 +247,11 @@ fn the_library_comes_before_the_points_and_each_point_says_how_it_is() {
         (point(None, None, None), "fails point-known", "LYO: packhorse dp add share --path DIR"),
         (point(dir, None, state(PackageState::Installed, 2)), "holds", ""),
         (point(dir, None, state(PackageState::Installed, 1)), "waits on-point", ""),
-        (point(dir, None, state(PackageState::Retrying, 2)), "fails on-point", "LYO: packhorse dp check share"),
+        (
+            point(dir, None, state(PackageState::Retrying, 2)),
+            "fails on-point",
+            "LYO: packhorse dp check share",
+        ),
         (point(agent, Some((true, ago(1))), state(PackageState::Failed, 2)), "fails on-point", restart),
         (point(agent, Some((false, ago(1))), state(PackageState::Pending, 2)), "fails on-point", restart),
         // What has it needs no agent.
@@ -289,12 +306,7 @@ fn a_parcel_says_what_comes_next() {
         ),
         (ParcelState::Sent, None, "waits parcel-received", receive),
         (ParcelState::Sent, Some(ago(-60)), "waits parcel-received", receive),
-        (
-            ParcelState::Sent,
-            Some(ago(60)),
-            "fails parcel-on-time",
-            "CEN: packhorse courier lost 3fa2bc91",
-        ),
+        (ParcelState::Sent, Some(ago(60)), "fails parcel-on-time", "CEN: packhorse courier lost 3fa2bc91"),
         (ParcelState::Received, None, "waits parcel-received", receive),
         (ParcelState::Confirmed, None, "holds", ""),
         (

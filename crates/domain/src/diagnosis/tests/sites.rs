@@ -4,7 +4,9 @@ use super::{NOW, ago, at, first, mends};
 use crate::{
     Timestamp,
     care::Disk,
-    diagnosis::{CapFacts, ComponentFacts, Neighbour, Silence, SiteFacts, Verdict, caps, clock, silent, site},
+    diagnosis::{
+        CapFacts, ComponentFacts, Neighbour, Silence, SiteFacts, Verdict, caps, clock, silent, site,
+    },
 };
 
 fn component(consecutive_errors: u32) -> ComponentFacts {
@@ -53,21 +55,13 @@ fn a_site_says_what_is_wrong_with_it() {
             |facts| facts.disk = Some(("/srv".to_owned(), Disk { free_bytes: 50, total_bytes: 1000 }, 50)),
             "holds",
         ),
-        (
-            "expired",
-            |facts| facts.certificate = Some(("x".to_owned(), ago(1))),
-            "fails certificate-valid",
-        ),
+        ("expired", |facts| facts.certificate = Some(("x".to_owned(), ago(1))), "fails certificate-valid"),
         (
             "expires within two weeks",
             |facts| facts.certificate = Some(("x".to_owned(), ago(-13 * DAY))),
             "waits certificate-valid",
         ),
-        (
-            "expires later",
-            |facts| facts.certificate = Some(("x".to_owned(), ago(-15 * DAY))),
-            "holds",
-        ),
+        ("expires later", |facts| facts.certificate = Some(("x".to_owned(), ago(-15 * DAY))), "holds"),
     ];
     for (what, change, expected) in cases {
         let mut facts = well();
