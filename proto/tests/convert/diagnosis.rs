@@ -120,6 +120,9 @@ fn field<T>(result: Result<T, ConvertError>) -> Option<&'static str> {
     }
 }
 
+/// What it is called, the change, and the field that it is refused for.
+type Change<M> = (&'static str, fn(&mut M), Option<&'static str>);
+
 #[test]
 fn a_question_beyond_a_limit_is_refused_by_its_field() {
     let good = wire::Question {
@@ -127,7 +130,7 @@ fn a_question_beyond_a_limit_is_refused_by_its_field() {
         sites: vec!["PAR".to_owned()],
         client: String::new(),
     };
-    let changes: [(&str, fn(&mut wire::Question), Option<&str>); 8] = [
+    let changes: [Change<wire::Question>; 8] = [
         ("as it is", |_| {}, None),
         ("no subject", |q| q.subject = None, Some("subject")),
         ("sites at the limit", |q| q.sites = vec!["PAR".to_owned(); SITES_MAX], None),
@@ -158,7 +161,7 @@ fn wire_finding() -> wire::Finding {
 
 #[test]
 fn a_finding_beyond_a_limit_is_refused_by_its_field() {
-    let changes: [(&str, fn(&mut wire::Finding), Option<&str>); 8] = [
+    let changes: [Change<wire::Finding>; 8] = [
         ("as it is", |_| {}, None),
         ("no site", |f| f.site.clear(), Some("site")),
         ("a check at the limit", |f| f.check = "x".repeat(64), None),
