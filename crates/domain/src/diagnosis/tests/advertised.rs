@@ -1,3 +1,5 @@
+//! An advertisement at a site, its instruction, and what a client makes of it.
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{NOW, ago, at, first, mends};
@@ -38,6 +40,7 @@ fn advertisement() -> Advertisement {
 const AGAIN: &str = "CEN: packhorse advertise CEN00001 run CEN00002";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn each_gate_of_an_offer_is_named() {
     let good = advertisement();
     let expired = Advertisement { expires_at: Some(ago(1)), ..good.clone() };

@@ -45,7 +45,8 @@ fn the_cause_is_the_first_that_fails_then_the_first_that_waits_then_what_nobody_
         Verdict::Unknown => Finding::unknown(&at("CEN"), check, "x"),
     };
     use Verdict::{Fails, Holds, Unknown, Waits};
-    let cases: [(&[(Verdict, Check)], Option<Check>); 8] = [
+    type Case<'a> = (&'a [(Verdict, Check)], Option<Check>);
+    let cases: [Case<'_>; 8] = [
         (&[], None),
         (&[(Holds, Check::LinkUp)], None),
         (&[(Unknown, Check::SiteAnswers), (Waits, Check::Arrived)], Some(Check::Arrived)),

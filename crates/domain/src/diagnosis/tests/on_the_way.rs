@@ -1,3 +1,5 @@
+//! A package on its way: what is wanted, hops, places, parcels.
+
 use std::time::Duration;
 
 use super::{NOW, ago, at, first, mends};
@@ -56,6 +58,7 @@ fn on_way(job: Job, line: LineFacts) -> HopFacts {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table of cases")]
 fn a_hop_stops_at_the_first_thing_that_is_in_its_way() {
     let held = Waiting { held_by: Some("anna".to_owned()), ..item() };
     let refused = Waiting { refused: Some(("no space".to_owned(), ago(-60))), ..item() };

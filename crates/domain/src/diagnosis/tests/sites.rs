@@ -1,3 +1,5 @@
+//! A site as it is, and as its parent sees it.
+
 use std::time::Duration;
 
 use super::{NOW, ago, at, first, mends};
