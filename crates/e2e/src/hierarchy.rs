@@ -207,6 +207,11 @@ impl Hierarchy {
         self.root.join(format!("client-{hostname}"))
     }
 
+    /// Kills what a client runs, and what looks after it, as a power cut would.
+    pub fn kill_programs(&self, hostname: &str) {
+        kill_programs(&self.client_directory(hostname));
+    }
+
     /// The line between a child site and its parent.
     pub fn line(&self, child: &str) -> &Line {
         self.lines.get(child).unwrap_or_else(|| panic!("there is no line of {child}"))

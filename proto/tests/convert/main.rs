@@ -1,6 +1,7 @@
 //! Conversions between the wire and the domain: what the domain says comes back as it was, what breaks a limit is
 //! refused with the name of its field, and no bytes whatever bring a receiver down.
 
+mod diagnosis;
 mod limits;
 mod strategies;
 

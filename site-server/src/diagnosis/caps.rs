@@ -1,12 +1,12 @@
 //! The client access points of this site: whether they are there, and what they have seen of clients, asked live.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::future::join_all;
@@ -19,18 +19,24 @@ use packhorse_proto::cap::v1::{ClientPresence, PresenceInquiry};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Asker;
-use crate::{error::Error, provider, store::caps as rows};
+use crate::{error::Error, store::caps as rows};
 
 /// Clients that one question names.
 const CLIENTS_MAX: usize = 256;
 /// A CAP answers from memory.
 const WITHIN: Duration = Duration::from_millis(1_000);
+/// One question looks at an access point more than once.
+const SILENT_FOR: Duration = Duration::from_secs(2);
 
 /// The feeds of the CAPs that are connected.
 #[derive(Debug, Default)]
 pub(crate) struct CapInquiries {
     feeds: Mutex<BTreeMap<PointName, mpsc::Sender<PresenceInquiry>>>,
     open: Mutex<BTreeMap<u64, oneshot::Sender<ClientPresence>>>,
+    /// Those that have answered on their present feed; older agents never do.
+    able: Mutex<BTreeSet<PointName>>,
+    /// Those that did not answer in time, and when: they are not waited for again at once.
+    silent: Mutex<BTreeMap<PointName, Instant>>,
     number: AtomicU64,
 }
 
@@ -46,11 +52,15 @@ impl CapInquiries {
     /// A feed begins: what is to be asked on it. A newer one of the same CAP takes its place.
     pub(crate) fn opened(&self, cap: PointName) -> mpsc::Receiver<PresenceInquiry> {
         let (asks, asked) = mpsc::channel(4);
+        // Whether it answers at all; there is room for one.
+        drop(asks.try_send(PresenceInquiry::default()));
+        self.able.lock().unwrap_or_else(PoisonError::into_inner).remove(&cap);
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner).insert(cap, asks);
         asked
     }
 
-    pub(crate) fn answered(&self, presence: ClientPresence) {
+    pub(crate) fn answered(&self, cap: &PointName, presence: ClientPresence) {
+        self.able.lock().unwrap_or_else(PoisonError::into_inner).insert(cap.clone());
         let asked = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&presence.number);
         if let Some(asked) = asked {
             // Whoever asked may have gone.
@@ -58,7 +68,20 @@ impl CapInquiries {
         }
     }
 
+    /// Whether it is there: its feed is open, and it answers on it, if it is one that does.
+    pub(super) async fn is_alive(&self, cap: &PointName) -> bool {
+        let is_able = || self.able.lock().unwrap_or_else(PoisonError::into_inner).contains(cap);
+        self.is_open(cap) && (!is_able() || self.ask(cap, Vec::new()).await.is_some())
+    }
+
     async fn ask(&self, cap: &PointName, clients: Vec<String>) -> Option<ClientPresence> {
+        {
+            let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+            silent.retain(|_, at| at.elapsed() < SILENT_FOR);
+            if silent.contains_key(cap) {
+                return None;
+            }
+        }
         let feed = self.feeds.lock().unwrap_or_else(PoisonError::into_inner).get(cap).cloned()?;
         let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
         let (answered, answer) = oneshot::channel();
@@ -69,6 +92,9 @@ impl CapInquiries {
         })
         .await;
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        if presence.is_err() {
+            self.silent.lock().unwrap_or_else(PoisonError::into_inner).insert(cap.clone(), Instant::now());
+        }
         presence.ok()?
     }
 }
@@ -79,13 +105,12 @@ pub(super) async fn findings(asker: &Asker, only_bad: bool) -> Result<Vec<Findin
     let mut all = Vec::new();
     for cap in rows::list(&mut tx).await? {
         let behind = rows::count_after(&mut tx, &cap.name, cap.cursor).await?;
-        all.push(CapFacts {
-            connected: asker.site.now().since(cap.seen_at) < provider::CAP_PRESENT
-                && asker.site.cap_inquiries.is_open(&cap.name),
-            name: cap.name,
-            seen_at: cap.seen_at,
-            behind,
-        });
+        all.push(CapFacts { connected: false, name: cap.name, seen_at: cap.seen_at, behind });
+    }
+    drop(tx);
+    let alive = join_all(all.iter().map(|cap| asker.site.cap_inquiries.is_alive(&cap.name))).await;
+    for (cap, is_alive) in all.iter_mut().zip(alive) {
+        cap.connected = is_alive;
     }
     let is_one_up = all.iter().any(|cap| cap.connected);
     let mut found = caps(asker.site.code(), &all);

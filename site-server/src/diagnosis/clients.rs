@@ -1,13 +1,16 @@
 //! Clients of this site, and what they make of an advertisement.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use packhorse_domain::{
     Timestamp,
     advertisement::{Advertisement, Delivery},
     client::ClientFact,
     collection::Collection,
-    diagnosis::{ClientFacts, Finding, Heard, Question, client, clients},
+    diagnosis::{Advertised, ClientFacts, Finding, Heard, Question, client, clients},
     id::{AdvertisementId, ClientId, SiteCode},
     object::ObjectKind,
     status::AdvertisementStatus,
@@ -34,15 +37,16 @@ pub(super) async fn findings(
     }
     let seen: BTreeMap<ClientId, Timestamp> = members::list_seen(&mut tx).await?.into_iter().collect();
     let version = version_of(&mut tx, advertisement).await?;
+    let advertised = advertised(asker, &mut tx, advertisement).await?;
     let mut all = Vec::new();
     for id in asked {
         all.push(ClientFacts {
             at: asker.site.code().clone(),
             known: seen.contains_key(&id),
             heard: Heard { reported_at: seen.get(&id).copied(), ..Heard::default() },
-            advertisement: advertisement.id.clone(),
+            advertised: advertised.clone(),
+            machine: machine(&mut tx, &id).await?,
             source_version: version,
-            required: advertisement.required,
             status: status_of(&mut tx, &advertisement.id, &id).await?,
             client: id,
             now: asker.site.now(),
@@ -70,6 +74,7 @@ pub(super) async fn told(
         return Ok(Vec::new());
     };
     let version = version_of(tx, &advertisement).await?;
+    let advertised = advertised(asker, tx, &advertisement).await?;
     let mut all = Vec::new();
     for fact in of_site(tx, &advertisement, Some(site)).await? {
         if only.is_none_or(|only| *only == fact.id) {
@@ -77,11 +82,11 @@ pub(super) async fn told(
                 at: site.clone(),
                 known: true,
                 heard: Heard::default(),
-                advertisement: id.clone(),
+                advertised: advertised.clone(),
                 source_version: version,
-                required: advertisement.required,
                 status: status_of(tx, id, &fact.id).await?,
-                client: fact.id,
+                client: fact.id.clone(),
+                machine: Some(fact),
                 now: asker.site.now(),
             });
         }
@@ -90,6 +95,28 @@ pub(super) async fn told(
         (Some(_), Some(one)) => client(one),
         _ => clients(site, &all),
     })
+}
+
+async fn advertised(
+    asker: &Asker,
+    tx: &mut Tx,
+    advertisement: &Advertisement,
+) -> Result<Arc<Advertised>, Error> {
+    let object = objects::get(tx, ObjectKind::Advertisement, advertisement.id.as_str()).await?;
+    let record = record::package(tx, advertisement.package.as_str()).await?;
+    let own = asker.site.code().clone();
+    let program = record.as_ref().and_then(|record| record.version.program(&advertisement.program)).cloned();
+    Ok(Arc::new(Advertised {
+        owner: object.map_or_else(|| own.clone(), |object| object.owner),
+        package_owner: record.map_or(own, |record| record.object.owner),
+        advertisement: advertisement.clone(),
+        program,
+    }))
+}
+
+async fn machine(tx: &mut Tx, client: &ClientId) -> Result<Option<ClientFact>, Error> {
+    let found = record::find::<wire::ClientFact, ClientFact>(tx, ObjectKind::Client, client.as_str()).await?;
+    Ok(found.map(|(_, fact)| fact))
 }
 
 /// Clients that have told of themselves and are in the advertisement's collection, of one site or of all.

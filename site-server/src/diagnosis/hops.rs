@@ -1,10 +1,13 @@
 //! The hop to a neighbour: what it lacks of a subject, where that is, and how the line stands.
 
+use std::time::Duration;
+
 use packhorse_domain::{
     Priority, Timestamp,
+    address::Rate,
     diagnosis::{
-        Courier, Custody, Finding, HopFacts, Job, LineFacts, Question, Subject, Verdict, Waiting, custody,
-        hop, line,
+        Courier, Custody, Finding, HopFacts, Job, LineFacts, Pace, Question, Subject, Verdict, Waiting,
+        custody, hop, line,
     },
     id::SiteCode,
     link::ItemId,
@@ -313,8 +316,16 @@ pub(super) async fn line_of(
         up: view.up,
         since: (view.since.0 > 0).then_some(view.since),
         last_error: view.last_error,
+        running_for: site.now().since(site.opened_at),
         dials: site.path().parent() == Some(peer),
         shut: terms.shut(site.now(), class.unwrap_or(Priority::High)),
+        pace: Pace {
+            rate: terms.allowance.bytes_per_second,
+            by_calendar: terms.address.as_ref().is_some_and(|address| {
+                terms.allowance.bytes_per_second != address.rate.map(Rate::bytes_per_second)
+            }),
+            pulse: terms.allowance.pulse,
+        },
         address: terms.address.map(|address| address.name),
     })
 }
@@ -333,9 +344,11 @@ pub(super) async fn held_back(asker: &Asker) -> Result<Vec<Finding>, Error> {
             up: true,
             since: None,
             last_error: String::new(),
+            running_for: Duration::ZERO,
             dials: false,
             shut: None,
             address: None,
+            pace: Pace::default(),
         },
         now: asker.site.now(),
     });

@@ -24,7 +24,9 @@ use std::{sync::Arc, time::Duration};
 use futures::future::join_all;
 use packhorse_domain::{
     Timestamp,
-    diagnosis::{Custody, Finding, Neighbour, Question, Report, Silence, Subject, clock, silent},
+    diagnosis::{
+        Check, Custody, Finding, Neighbour, Question, Report, Silence, Subject, Verdict, clock, silent,
+    },
     id::SiteCode,
     site::subtree,
 };
@@ -77,7 +79,11 @@ impl Asker {
         let ways = self.ways(&question.sites).await?;
         let asked = ways.iter().map(|way| self.ask_below(question, way, deadline));
         for (way, below) in ways.iter().zip(join_all(asked).await) {
-            let (found, custody) = hops::to(self, question, &way.child).await?;
+            let (mut found, custody) = hops::to(self, question, &way.child).await?;
+            if found.iter().any(|one| one.verdict == Verdict::Fails && one.check == Check::BundleMade.name())
+            {
+                found.splice(0..0, own::ill(self, question).await?);
+            }
             reports.push(Report { custody, ..self.report(found) });
             reports.extend(below?);
         }
@@ -185,7 +191,7 @@ impl Asker {
             if let Some(first) = reports.first_mut().filter(|first| first.site == way.child) {
                 let middle = Timestamp(began.0 + (now.0 - began.0) / 2);
                 let found = clock(self.site.code(), &way.child, middle, first.at, now.since(began));
-                if found.verdict != packhorse_domain::diagnosis::Verdict::Holds {
+                if found.verdict != Verdict::Holds {
                     first.findings.insert(0, found);
                 }
             }

@@ -3,8 +3,9 @@
 use packhorse_domain::{
     Timestamp,
     advertisement::Advertisement,
+    client::ClientFact,
     collection::Collection,
-    diagnosis::{Check, Finding, InstructionFacts, OfferFacts, Question, Verdict, offer},
+    diagnosis::{AskedClient, Check, Finding, InstructionFacts, OfferFacts, Question, Verdict, offer},
     id::{AdvertisementId, ClientId, PackageId, SiteCode},
     instruction::{FileName, Instruction},
     object::ObjectKind,
@@ -87,10 +88,12 @@ async fn unknown(tx: &mut Tx, at: &SiteCode, id: &AdvertisementId) -> Result<Fin
 struct Loaded {
     at: SiteCode,
     owner: SiteCode,
+    package_owner: SiteCode,
     collection_known: bool,
     members: usize,
+    meant: usize,
     package: Option<PackageView>,
-    client: Option<(ClientId, bool)>,
+    client: Option<AskedClient>,
     offered: bool,
     since: Timestamp,
     now: Timestamp,
@@ -108,7 +111,9 @@ impl Loaded {
                 now: self.now,
             },
             owner: self.owner.clone(),
+            package_owner: self.package_owner.clone(),
             client: self.client.clone(),
+            meant: self.meant,
             offered: self.offered,
             since: self.since,
         }
@@ -129,7 +134,9 @@ async fn offer_facts(
     )
     .await?;
     let here = members_of(tx, advertisement).await?;
-    let package = match record::package(tx, advertisement.package.as_str()).await? {
+    let record = record::package(tx, advertisement.package.as_str()).await?;
+    let package_owner = record.as_ref().map_or(&object.owner, |record| &record.object.owner).clone();
+    let package = match record {
         Some(record) => {
             let distribution = record::distribution(tx, &record.definition.id).await?;
             let place = packages::place_told(tx, site.code(), &record, &distribution, true).await?;
@@ -143,22 +150,47 @@ async fn offer_facts(
         }
         None => None,
     };
+    let client = match &question.client {
+        Some(client) => Some(AskedClient {
+            is_known: members::is_known(tx, client).await?,
+            is_member: here.contains(client),
+            client: client.clone(),
+        }),
+        None => None,
+    };
+    let meant = match &collection {
+        Some((_, collection)) => meant(tx, site.code(), collection, question.client.as_ref()).await?,
+        None => 0,
+    };
     let held = offers::held_back(tx).await?;
     let written = files::file(tx, &FileName::Offer(advertisement.id.as_str()).to_string()).await?;
     Ok(Loaded {
         at: site.code().clone(),
         owner: object.owner.clone(),
+        package_owner,
         collection_known: collection.is_some(),
         members: here.len(),
+        meant,
         package,
-        client: question.client.clone().map(|client| {
-            let is_member = here.contains(&client);
-            (client, is_member)
-        }),
+        client,
         offered: written.is_some() && !held.iter().any(|(one, _)| *one == advertisement.id),
         since: object.changed_at,
         now: site.now(),
     })
+}
+
+/// How many of this site's clients the collection's rule and list mean, whether it was evaluated or not.
+async fn meant(
+    tx: &mut Tx,
+    at: &SiteCode,
+    collection: &Collection,
+    only: Option<&ClientId>,
+) -> Result<usize, Error> {
+    let all = record::list::<wire::ClientFact, ClientFact>(tx, ObjectKind::Client).await?;
+    let is_meant = |fact: &ClientFact| {
+        fact.site == *at && only.is_none_or(|only| fact.id == *only) && collection.contains(fact)
+    };
+    Ok(all.iter().filter(|(_, fact)| is_meant(fact)).count())
 }
 
 /// The members of its collection among this site's clients.

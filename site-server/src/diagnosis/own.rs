@@ -21,11 +21,17 @@ pub(super) async fn findings(asker: &Asker, question: &Question, part: Part) -> 
     };
     // A component that fails explains what does not hold, and nothing else.
     if found.iter().any(|finding| finding.verdict != Verdict::Holds) {
-        let ill = health::findings(asker, &question.subject).await?;
+        let ill = ill(asker, question).await?;
         let at = found.iter().position(|finding| finding.verdict != Verdict::Holds).unwrap_or(found.len());
-        let ill = ill.into_iter().filter(|finding| finding.verdict != Verdict::Holds);
         found.splice(at..at, ill);
     }
+    Ok(found)
+}
+
+/// What is wrong with this site that bears on the subject.
+pub(super) async fn ill(asker: &Asker, question: &Question) -> Result<Vec<Finding>, Error> {
+    let mut found = health::findings(asker, &question.subject).await?;
+    found.retain(|finding| finding.verdict != Verdict::Holds);
     Ok(found)
 }
 

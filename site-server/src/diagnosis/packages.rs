@@ -17,7 +17,7 @@ use packhorse_proto::object::v1 as wire;
 use super::{Asker, Part};
 use crate::{
     error::Error,
-    kills, provider,
+    kills,
     record::{self, PackageRecord},
     store::{
         Tx,
@@ -125,9 +125,9 @@ async fn place_facts(
     for point in &mut facts.points {
         point.kind = rows.iter().find(|row| row.name == point.name).map(|row| row.kind);
         let agent = agents.iter().find(|cap| cap.name == point.name);
-        let agent = agent.filter(|_| point.kind == Some(PointKind::Agent));
-        let now = asker.site.now();
-        point.agent = agent.map(|cap| (now.since(cap.seen_at) < provider::CAP_PRESENT, cap.seen_at));
+        if let Some(cap) = agent.filter(|_| point.kind == Some(PointKind::Agent)) {
+            point.agent = Some((asker.site.cap_inquiries.is_alive(&cap.name).await, cap.seen_at));
+        }
     }
     Ok(facts)
 }

@@ -124,7 +124,9 @@ async fn publish(
         status.state == PackageState::Retrying && status.source_version == package.version.source_version
     });
     let looked = checked.get(&key).map(Instant::elapsed);
-    if failed && looked.is_some_and(|age| age < RETRY) {
+    let since_asked = asked_at.map(|asked_at| site.now().since(asked_at));
+    let is_asked = looked.zip(since_asked).is_some_and(|(looked, asked)| asked <= looked);
+    if failed && !is_asked && looked.is_some_and(|age| age < RETRY) {
         return Ok(false);
     }
     let record = site.directories.point_record(&point.location, &package.definition.id);

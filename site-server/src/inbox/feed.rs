@@ -179,7 +179,7 @@ async fn follow(
         match tokio::time::timeout(NOTE_PRESENCE, requests.next()).await {
             Ok(Some(Ok(FeedRequest { body: Some(FeedBody::Stored(stored)) }))) => cursor = stored.cursor,
             Ok(Some(Ok(FeedRequest { body: Some(FeedBody::Presence(presence)) }))) => {
-                site.cap_inquiries.answered(presence);
+                site.cap_inquiries.answered(cap, presence);
                 continue;
             }
             Ok(Some(Ok(_))) => continue,

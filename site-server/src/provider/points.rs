@@ -243,7 +243,12 @@ async fn empty(location: &str) -> Result<(), Error> {
         };
         for entry in entries {
             let name = entry.map_err(failed)?.file_name();
-            withdraw(&root, &name.to_string_lossy())?;
+            let name = name.to_string_lossy();
+            match name.starts_with('.') {
+                // No package, but the place where they are staged; it goes if nothing is staged just now.
+                true => drop(fs::remove_dir(root.join(VERSIONS).join(&*name))),
+                false => withdraw(&root, &name)?,
+            }
         }
         // It stays if somebody put something there.
         drop(fs::remove_dir(root.join(VERSIONS)));

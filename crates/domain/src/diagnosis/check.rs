@@ -69,6 +69,7 @@ checks! {
     ClockAgrees = "clock-agrees", SiteServer, "The site's clock agrees with its parent's";
     CertificateValid = "certificate-valid", SiteServer, "The site's certificates are valid, and for some time yet";
     ComponentsWell = "components-well", SiteServer, "The components of the site server get on, and reach its database and disks";
+    DirectoriesThere = "directories-there", SiteServer, "The directories of the site server are there and can be written to";
     DiskRoom = "disk-room", SiteServer, "The site's disk has room for package content beyond the reserve";
 
     PackageKnown = "package-known", Provider, "The package is written in the site database, and not deleted";

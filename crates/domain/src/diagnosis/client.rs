@@ -1,12 +1,14 @@
 //! What a site finds of its client access points, and of what its clients make of an advertisement.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{Check, Finding};
+use super::{Check, Finding, remedy};
 use crate::{
     Timestamp,
-    advertisement::{Acceptance, Delivery},
-    id::{AdvertisementId, ClientId, PointName, SiteCode},
+    advertisement::{Acceptance, Advertisement, Delivery},
+    client::ClientFact,
+    id::{ClientId, PointName, SiteCode},
+    package::Program,
     status::AdvertisementStatus,
 };
 
@@ -54,18 +56,30 @@ fn one_cap(at: &SiteCode, cap: &CapFacts) -> Finding {
     }
 }
 
+/// What the clients should run, the same for all of them.
+#[derive(Debug, Clone)]
+pub struct Advertised {
+    pub advertisement: Advertisement,
+    /// Whose it is.
+    pub owner: SiteCode,
+    /// Whose the package is.
+    pub package_owner: SiteCode,
+    pub program: Option<Program>,
+}
+
 /// A client, and what it made of an advertisement.
 #[derive(Debug, Clone)]
 pub struct ClientFacts {
     pub at: SiteCode,
     pub client: ClientId,
-    pub advertisement: AdvertisementId,
+    pub advertised: Arc<Advertised>,
+    /// What it told of its machine.
+    pub machine: Option<ClientFact>,
     /// It has enrolled here.
     pub known: bool,
     pub heard: Heard,
     /// The version that is advertised.
     pub source_version: u64,
-    pub required: bool,
     pub status: Option<AdvertisementStatus>,
     pub now: Timestamp,
 }
@@ -89,9 +103,7 @@ pub struct Heard {
 pub fn client(facts: &ClientFacts) -> Vec<Finding> {
     let (at, client) = (&facts.at, &facts.client);
     if !facts.known {
-        let text = format!("client {client} has not enrolled at site {at}");
-        let found = Finding::fails(at, Check::ClientKnown, text);
-        return vec![found.mended_at(at, "packhorse client token --out client.token")];
+        return vec![not_enrolled(at, client)];
     }
     let current = facts.status.as_ref().filter(|status| status.source_version >= facts.source_version);
     let is_through = current.is_some_and(|status| {
@@ -114,9 +126,14 @@ pub fn client(facts: &ClientFacts) -> Vec<Finding> {
     found
 }
 
+pub(super) fn not_enrolled(at: &SiteCode, client: &ClientId) -> Finding {
+    let text =
+        format!("client {client} has not enrolled at site {at}; with a token it can, under an id of its own");
+    Finding::fails(at, Check::ClientKnown, text).mended_at(at, "packhorse client token --out client.token")
+}
+
 fn polls(facts: &ClientFacts) -> Finding {
     let (at, client, heard) = (&facts.at, &facts.client, &facts.heard);
-    let restart = format!("systemctl restart packhorse-client-agent  # on the machine of {client}");
     let last = heard.polled_at.into_iter().chain(heard.reported_at).max();
     let patience = match heard.interval {
         Some(interval) => (interval * INTERVALS).clamp(PATIENCE_MIN, POLL_LONGEST),
@@ -125,11 +142,11 @@ fn polls(facts: &ClientFacts) -> Finding {
     match last {
         _ if heard.asked && heard.polled_at.is_none() => {
             let text = format!("client {client} has not polled since its client access point started");
-            Finding::fails(at, Check::ClientPolls, text).since(last).mended_at(at, restart)
+            Finding::fails(at, Check::ClientPolls, text).since(last).mended_at(at, restart(client))
         }
         Some(last) if facts.now.since(last) > patience => {
             let text = format!("client {client} does not poll any more");
-            Finding::fails(at, Check::ClientPolls, text).since(last).mended_at(at, restart)
+            Finding::fails(at, Check::ClientPolls, text).since(last).mended_at(at, restart(client))
         }
         last => Finding::holds(at, Check::ClientPolls, format!("client {client} polls")).since(last),
     }
@@ -145,7 +162,8 @@ fn not_taken(facts: &ClientFacts) -> Finding {
 }
 
 fn of_status(facts: &ClientFacts, status: &AdvertisementStatus) -> Finding {
-    let (at, client, id) = (&facts.at, &facts.client, &facts.advertisement);
+    let (at, client) = (&facts.at, &facts.client);
+    let Advertised { advertisement: offer, owner, .. } = &*facts.advertised;
     let because = match status.reason.as_str() {
         "" => String::new(),
         reason => format!(": {reason}"),
@@ -154,11 +172,16 @@ fn of_status(facts: &ClientFacts, status: &AdvertisementStatus) -> Finding {
     match status.acceptance {
         Acceptance::Rejected => {
             let text = format!("client {client} rejects the advertisement{because}");
-            return Finding::fails(at, Check::ClientAccepts, text).since(since);
+            let found = Finding::fails(at, Check::ClientAccepts, text).since(since);
+            return match unmet(facts) {
+                Some(command) => found.mended_at(&facts.advertised.package_owner, command),
+                None => found,
+            };
         }
         Acceptance::Expired => {
             let text = format!("client {client} found the advertisement expired{because}");
-            return Finding::fails(at, Check::NotExpired, text).since(since);
+            let found = Finding::fails(at, Check::NotExpired, text).since(since);
+            return found.mended_at(owner, remedy::advertise_again(offer));
         }
         Acceptance::Accepted => {}
     }
@@ -167,11 +190,12 @@ fn of_status(facts: &ClientFacts, status: &AdvertisementStatus) -> Finding {
         return Finding::waits(at, Check::ClientInstructed, text).since(since);
     }
     match status.delivery {
-        Delivery::Waiting if !facts.required => {
+        Delivery::Waiting if !offer.required => {
             let text =
                 format!("the program is only offered, and nobody at client {client} has chosen it{because}");
             let command = format!(
-                "client-agent run-available --dir /var/lib/packhorse-client {id}  # on the machine of {client}"
+                "client-agent run-available --dir /var/lib/packhorse-client {}  # on the machine of {client}",
+                offer.id
             );
             Finding::waits(at, Check::ProgramRan, text).since(since).mended_at(at, command)
         }
@@ -184,7 +208,8 @@ fn of_status(facts: &ClientFacts, status: &AdvertisementStatus) -> Finding {
         }
         Delivery::Retrying => {
             let text = format!("client {client} cannot fetch the content{because}");
-            Finding::fails(at, Check::ClientHasContent, text).since(since)
+            let found = Finding::fails(at, Check::ClientHasContent, text).since(since);
+            found.mended_at(at, restart(client))
         }
         Delivery::Running => {
             Finding::waits(at, Check::ProgramRan, format!("the program runs on client {client}")).since(since)
@@ -197,10 +222,26 @@ fn of_status(facts: &ClientFacts, status: &AdvertisementStatus) -> Finding {
         Delivery::Failed | Delivery::Interrupted => {
             let tail = status.output_tail.lines().rev().find(|line| !line.trim().is_empty());
             let tail = tail.map(|line| format!("; its last words: {}", line.trim())).unwrap_or_default();
-            let text = format!("the program failed on client {client}{because}{tail}");
-            Finding::fails(at, Check::ProgramRan, text).since(since)
+            let text = format!(
+                "the program failed on client {client}{because}{tail}; once that is mended, advertise it again"
+            );
+            let found = Finding::fails(at, Check::ProgramRan, text).since(since);
+            found.mended_at(owner, remedy::advertise_again(offer))
         }
     }
+}
+
+/// What lets the program run on the client's machine, if it is its requirements that keep it away.
+fn unmet(facts: &ClientFacts) -> Option<String> {
+    let (program, machine) = (facts.advertised.program.as_ref()?, facts.machine.as_ref()?);
+    let allows = |allowed: &[String], own: &str| allowed.is_empty() || allowed.iter().any(|one| one == own);
+    let runs =
+        allows(&program.operating_systems, &machine.os) && allows(&program.architectures, &machine.arch);
+    (!runs).then(|| remedy::widen(&facts.advertised.advertisement, program, machine))
+}
+
+fn restart(client: &ClientId) -> String {
+    format!("systemctl restart packhorse-client-agent  # on the machine of {client}")
 }
 
 /// Many clients: what they add up to.

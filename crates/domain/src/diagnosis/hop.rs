@@ -1,15 +1,27 @@
 //! What a site finds of something on its way to a neighbour.
 
-use super::{Check, Custody, CustodyStage, Finding};
+use std::time::Duration;
+
+use super::{Check, Custody, CustodyStage, Finding, site};
 use crate::{
     Priority, Timestamp,
     id::{AddressName, SiteCode},
+    link::Pulse,
 };
 
 /// What brings a site server back, on its own machine.
 pub(super) const RESTART: &str = "systemctl restart packhorse-site-server";
+/// A site that is there has called a server that began anew within this time, after the longest pause between two attempts.
+const CALLS_WITHIN: Duration = Duration::from_secs(35);
 /// How an error says that nobody is there, and not that somebody refuses.
 const GONE: [&str; 3] = ["cannot reach", "did not answer", "was silent"];
+
+/// How it says that what is dialled is no site, or another one.
+const WRONG: [&str; 2] = ["lookup", "certificate"];
+/// How it says that this site has nothing to show.
+const OWN: &str = "the link's certificate";
+/// How it says that nobody is dialled.
+const CLOSED: &str = "every address is closed";
 
 /// A thing for a neighbour, as the site that sends it knows it.
 #[derive(Debug, Clone)]
@@ -85,12 +97,26 @@ pub struct LineFacts {
     /// Since when it has been so; `None`: since this site's server began, and before nobody looked.
     pub since: Option<Timestamp>,
     pub last_error: String,
+    /// How long this site's server has been running.
+    pub running_for: Duration,
     /// This side calls the other.
     pub dials: bool,
     /// What the class of the item, or any, waits for.
     pub shut: Option<Shut>,
     /// The address that counts.
     pub address: Option<AddressName>,
+    /// How fast the address lets it go now.
+    pub pace: Pace,
+}
+
+/// What slows a line down although it could carry more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pace {
+    /// Bytes a second.
+    pub rate: Option<u64>,
+    /// It is the calendar's for this hour, and not the address's own.
+    pub by_calendar: bool,
+    pub pulse: Option<Pulse>,
 }
 
 /// Why a class may not leave.
@@ -117,11 +143,26 @@ pub fn line(at: &SiteCode, to: &SiteCode, line: &LineFacts) -> Finding {
         "" => String::new(),
         error => format!(": {error}"),
     };
+    if line.last_error.contains(OWN) {
+        return site::no_certificate(at, to, &line.last_error).since(line.since);
+    }
+    if line.since.is_none() && line.last_error.is_empty() && line.running_for < CALLS_WITHIN {
+        let text = format!("the site server of {at} has just begun, and has no link with site {to} yet");
+        return Finding::waits(at, Check::LinkUp, text);
+    }
     let text = format!("the link with site {to} is down{error}");
     let found = Finding::fails(at, Check::LinkUp, text).since(line.since);
     // Whoever is called can do no more than be there. Whoever calls knows why it does not get through.
     match line.dials {
         false => found.mended_at(to, RESTART),
+        true if WRONG.iter().any(|wrong| line.last_error.contains(wrong)) => {
+            let name = named(line);
+            found.mended_at(at, format!("packhorse address set {to}{name} --dial HOST:PORT"))
+        }
+        true if line.last_error.contains(CLOSED) => {
+            let name = named(line);
+            found.mended_at(at, format!("packhorse address set {to}{name} --open-always"))
+        }
         true if GONE.iter().any(|gone| line.last_error.contains(gone)) => found.mended_at(to, RESTART),
         true => found,
     }
@@ -189,12 +230,17 @@ fn waiting(facts: &HopFacts, item: &Waiting) -> Vec<Finding> {
     found
 }
 
-fn shut_line(facts: &HopFacts, item: &Waiting, shut: Shut) -> Finding {
-    let (at, to, what) = (&facts.at, &facts.to, &facts.what);
-    let name = match &facts.line.address {
+/// How a command says which of several addresses it means.
+fn named(line: &LineFacts) -> String {
+    match &line.address {
         Some(name) if name.as_str() != crate::address::MAIN => format!(" --name {name}"),
         _ => String::new(),
-    };
+    }
+}
+
+fn shut_line(facts: &HopFacts, item: &Waiting, shut: Shut) -> Finding {
+    let (at, to, what) = (&facts.at, &facts.to, &facts.what);
+    let name = named(&facts.line);
     let (check, high_may, eta, text, open) = match shut {
         Shut::Calendar { opens_at, high_may } => (
             Check::LineOpen,
@@ -228,10 +274,19 @@ fn moving(facts: &HopFacts, item: &Waiting) -> Finding {
     if item.moves {
         let percent = (item.done * 100).checked_div(item.total).unwrap_or(0);
         let text = format!(
-            "{what} is on the line to site {to}: {percent} % of {} bytes, {} bytes a second",
-            item.total, item.bytes_per_second
+            "{what} is on the line to site {to}: {percent} % of {} bytes, {} bytes a second{}",
+            item.total,
+            item.bytes_per_second,
+            slowed(&facts.line.pace)
         );
-        return Finding::waits(at, Check::ItemMoves, text).since(item.since).eta(item.eta);
+        let found = Finding::waits(at, Check::ItemMoves, text).since(item.since).eta(item.eta);
+        let options = match facts.line.pace {
+            Pace { rate: None, pulse: None, .. } => return found,
+            Pace { rate: Some(_), by_calendar: true, .. } => "--open-always --rate none --pulse none",
+            Pace { .. } => "--rate none --pulse none",
+        };
+        let name = named(&facts.line);
+        return found.mended_at(at, format!("packhorse address set {to}{name} {options}"));
     }
     let text = match item.ahead_bytes {
         0 => format!("{what} waits for the line to site {to}"),
@@ -239,6 +294,14 @@ fn moving(facts: &HopFacts, item: &Waiting) -> Finding {
     };
     let command = format!("packhorse queue first {} --peer {to}", item.item);
     Finding::waits(at, Check::ItemsTurn, text).since(item.since).eta(item.eta).mended_at(at, command)
+}
+
+fn slowed(pace: &Pace) -> String {
+    let rate = pace.rate.map(|rate| format!("its address allows {rate} bytes a second"));
+    let pulse = pace.pulse.map(|Pulse { block_bytes, pause }| {
+        format!("its address allows {block_bytes} bytes and then a pause of {} s", pause.as_secs_f32())
+    });
+    rate.into_iter().chain(pulse).map(|text| format!("; {text}")).collect()
 }
 
 fn by_courier(facts: &HopFacts, item: &Waiting, courier: &Courier) -> Vec<Finding> {

@@ -9,14 +9,15 @@ mod hop;
 mod offer;
 mod package;
 mod parcel;
+mod remedy;
 mod site;
 #[cfg(test)]
 mod tests;
 
 pub use check::{Check, Station};
-pub use client::{CapFacts, ClientFacts, Heard, caps, client, clients};
-pub use hop::{Courier, HopFacts, Job, LineFacts, Shut, Waiting, custody, hop, line};
-pub use offer::{InstructionFacts, OfferFacts, offer};
+pub use client::{Advertised, CapFacts, ClientFacts, Heard, caps, client, clients};
+pub use hop::{Courier, HopFacts, Job, LineFacts, Pace, Shut, Waiting, custody, hop, line};
+pub use offer::{AskedClient, InstructionFacts, OfferFacts, offer};
 pub use package::{ArrivalFacts, OriginFacts, PlaceFacts, PointFacts, arrival, origin, place};
 pub use parcel::{ParcelFacts, parcel, parcel_received};
 pub use site::{ComponentFacts, Neighbour, Silence, SiteFacts, clock, silent, site};
@@ -187,9 +188,17 @@ impl Verdict {
 /// without that the first of which nothing is known. `None`: everything holds.
 ///
 /// Reports stand in the order of the way, and findings within them too, so that what follows from a cause comes after it.
+/// But why a site does not take what it is offered, that site knows best: what it says of itself goes first.
 pub fn cause(reports: &[Report]) -> Option<&Finding> {
     let all = || reports.iter().flat_map(|report| &report.findings);
-    [Verdict::Fails, Verdict::Waits, Verdict::Unknown]
+    let first = [Verdict::Fails, Verdict::Waits, Verdict::Unknown]
         .into_iter()
-        .find_map(|verdict| all().find(|finding| finding.verdict == verdict))
+        .find_map(|verdict| all().find(|finding| finding.verdict == verdict))?;
+    if first.verdict != Verdict::Fails || first.check != Check::ItemTaken.name() {
+        return Some(first);
+    }
+    let health = [Check::DirectoriesThere, Check::ComponentsWell, Check::DiskRoom, Check::ClockAgrees]
+        .map(Check::name);
+    let says_why = |one: &&Finding| one.verdict == Verdict::Fails && health.contains(&one.check.as_str());
+    Some(all().find(says_why).unwrap_or(first))
 }

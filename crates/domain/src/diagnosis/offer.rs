@@ -1,6 +1,6 @@
 //! What a site finds of an advertisement.
 
-use super::{Check, Finding};
+use super::{Check, Finding, remedy};
 use crate::{
     Timestamp,
     advertisement::Advertisement,
@@ -15,12 +15,25 @@ pub struct OfferFacts<'a> {
     pub view: OfferView<'a>,
     /// Whose it is.
     pub owner: SiteCode,
-    /// The client that is asked about, and whether it is a member.
-    pub client: Option<(ClientId, bool)>,
+    /// Whose the package is.
+    pub package_owner: SiteCode,
+    /// The client that is asked about.
+    pub client: Option<AskedClient>,
+    /// Clients of the site that the collection's rule or list means, evaluated or not; with a client, only that one.
+    pub meant: usize,
     /// Offer Manager has noted nothing against it.
     pub offered: bool,
     /// Since when the advertisement is as it is.
     pub since: Timestamp,
+}
+
+/// A client as its site knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedClient {
+    pub client: ClientId,
+    /// It has enrolled here.
+    pub is_known: bool,
+    pub is_member: bool,
 }
 
 /// The gates, in the order of the original. The gate of the content leaves its cause to the package's own checks.
@@ -29,6 +42,10 @@ pub fn offer(facts: &OfferFacts<'_>) -> Vec<Finding> {
     let id = &offer.id;
     let text = format!("advertisement {id} of site {} is known at site {at}", facts.owner);
     let mut found = vec![Finding::holds(at, Check::AdvertisementKnown, text).since(facts.since)];
+    if let Some(asked) = facts.client.as_ref().filter(|asked| !asked.is_known) {
+        found.push(super::client::not_enrolled(at, &asked.client));
+        return found;
+    }
     if let Some(reason) = held_back(&facts.view) {
         found.push(held(facts, &reason));
         return found;
@@ -36,13 +53,14 @@ pub fn offer(facts: &OfferFacts<'_>) -> Vec<Finding> {
     let members = facts.view.members;
     let text = format!("collection {} has {members} member(s) at site {at}", offer.collection);
     found.push(Finding::holds(at, Check::CollectionHasMembers, text));
-    if let Some((client, false)) = &facts.client {
-        found.push(no_member(facts, client));
+    if let Some(asked) = facts.client.as_ref().filter(|asked| !asked.is_member) {
+        found.push(no_member(facts, &asked.client));
         return found;
     }
     if !offer.has_started(facts.view.now) {
-        let text = format!("advertisement {id} starts later");
-        found.push(Finding::waits(at, Check::HasStarted, text).eta(offer.start_at));
+        let text = format!("advertisement {id} starts later; another one without a time starts at once");
+        let waits = Finding::waits(at, Check::HasStarted, text).eta(offer.start_at);
+        found.push(waits.mended_at(&facts.owner, remedy::advertise_again(offer)));
     }
     found.push(match facts.offered {
         true => Finding::holds(at, Check::Offered, format!("advertisement {id} is offered at site {at}")),
@@ -56,6 +74,9 @@ pub fn offer(facts: &OfferFacts<'_>) -> Vec<Finding> {
 
 fn no_member(facts: &OfferFacts<'_>, client: &ClientId) -> Finding {
     let collection = &facts.view.advertisement.collection;
+    if facts.meant > 0 {
+        return evaluated_soon(facts, Check::ClientIsMember);
+    }
     let text = format!(
         "client {client} is not a member of collection {collection}: neither its rule nor its list has it"
     );
@@ -63,22 +84,28 @@ fn no_member(facts: &OfferFacts<'_>, client: &ClientId) -> Finding {
         .mended_at(&facts.owner, format!("packhorse collection update {collection} --client {client}"))
 }
 
+fn evaluated_soon(facts: &OfferFacts<'_>, check: Check) -> Finding {
+    let collection = &facts.view.advertisement.collection;
+    let text = format!("Collection Evaluator is about to find the members of collection {collection}");
+    Finding::waits(&facts.at, check, text)
+}
+
 fn held(facts: &OfferFacts<'_>, reason: &HeldBack) -> Finding {
     let (at, owner, offer) = (&facts.at, &facts.owner, facts.view.advertisement);
     let Advertisement { id, package, program, collection, .. } = offer;
-    let again = format!("packhorse advertise {package} {program} {collection}");
     match reason {
         HeldBack::Expired => Finding::fails(at, Check::NotExpired, format!("advertisement {id} has expired"))
             .since(offer.expires_at)
-            .mended_at(owner, again),
+            .mended_at(owner, remedy::advertise_again(offer)),
         HeldBack::CollectionUnknown => {
             let text = format!("collection {collection} has not arrived at site {at}");
             Finding::waits(at, Check::CollectionKnown, text)
         }
+        HeldBack::NoMembers if facts.meant > 0 => evaluated_soon(facts, Check::CollectionHasMembers),
         HeldBack::NoMembers => {
             let text = format!("collection {collection} has no member at site {at}");
             match &facts.client {
-                Some((client, _)) => Finding::fails(at, Check::CollectionHasMembers, text)
+                Some(AskedClient { client, .. }) => Finding::fails(at, Check::CollectionHasMembers, text)
                     .mended_at(owner, format!("packhorse collection update {collection} --client {client}")),
                 None => Finding::fails(at, Check::CollectionHasMembers, text)
                     .mended_at(owner, format!("packhorse collection update {collection} --all")),
@@ -93,8 +120,10 @@ fn held(facts: &OfferFacts<'_>, reason: &HeldBack) -> Finding {
         }
         HeldBack::NoSuchProgram => {
             let text = format!("package {package} has no program {program}");
-            Finding::fails(at, Check::ProgramKnown, text)
-                .mended_at(owner, format!("packhorse program set {package} {program} -- COMMAND"))
+            Finding::fails(at, Check::ProgramKnown, text).mended_at(
+                &facts.package_owner,
+                format!("packhorse program set {package} {program} -- COMMAND"),
+            )
         }
         HeldBack::NoPoint | HeldBack::NotOnAnyPoint => {
             let text = format!("package {package} is on no distribution point of site {at}");

@@ -169,17 +169,23 @@ fn point(facts: &PlaceFacts, point: &PointFacts) -> Finding {
             return Finding::holds(at, Check::OnPoint, text).since(*since);
         }
         Some((PackageState::Retrying | PackageState::Failed, _, reason, since)) => {
-            let text = format!("version {version} cannot be brought to distribution point {name}: {reason}");
-            return Finding::fails(at, Check::OnPoint, text).since(*since);
+            let text = format!(
+                "version {version} cannot be brought to distribution point {name}: {reason}; once that is mended, have \
+                 it tried again"
+            );
+            let found = Finding::fails(at, Check::OnPoint, text).since(*since);
+            return match point.kind {
+                Some(PointKind::Directory) => {
+                    found.mended_at(at, format!("packhorse dp check {}", point.name))
+                }
+                _ => found.mended_at(at, restart(&point.name)),
+            };
         }
         _ => {}
     }
     if let Some((false, seen_at)) = point.agent {
         let text = format!("the agent of distribution point {name} is not connected");
-        return Finding::fails(at, Check::OnPoint, text).since(seen_at).mended_at(
-            at,
-            format!("systemctl restart packhorse-cap-agent  # on the machine of {}", point.name),
-        );
+        return Finding::fails(at, Check::OnPoint, text).since(seen_at).mended_at(at, restart(&point.name));
     }
     let since = point.state.as_ref().map(|(.., at)| *at);
     Finding::waits(
@@ -188,6 +194,10 @@ fn point(facts: &PlaceFacts, point: &PointFacts) -> Finding {
         format!("version {version} is being brought to distribution point {name}"),
     )
     .since(since)
+}
+
+fn restart(agent: &PointName) -> String {
+    format!("systemctl restart packhorse-cap-agent  # on the machine of {agent}")
 }
 
 /// A bundle that comes in at a site.

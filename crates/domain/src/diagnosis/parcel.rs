@@ -36,7 +36,7 @@ pub fn parcel(facts: &ParcelFacts) -> Vec<Finding> {
         ParcelState::Created => {
             let text = format!("parcel {id} for site {to} is written, and was not marked as sent");
             let found = Finding::fails(at, Check::ParcelSent, text).since(since);
-            vec![found.mended_at(at, format!("packhorse courier sent {id}"))]
+            vec![found.mended_at(at, format!("packhorse courier sent {id} --carrier WHO"))]
         }
         ParcelState::Sent if facts.expected_at.is_some_and(|expected| expected < facts.now) => {
             let text = format!("parcel {id} for site {to} was sent{by}, and is overdue");

@@ -17,6 +17,8 @@ const CLOCK_PATIENCE: Duration = Duration::from_secs(60);
 pub struct SiteFacts {
     pub at: SiteCode,
     pub components: Vec<ComponentFacts>,
+    /// Directories of it that it cannot use, and why.
+    pub unusable: Vec<(String, String)>,
     /// Where its content is, and how much room there must be beyond the reserve.
     pub disk: Option<(String, Disk, u64)>,
     /// When the first of its certificates ends, and which.
@@ -37,6 +39,13 @@ pub struct ComponentFacts {
 pub fn site(facts: &SiteFacts) -> Vec<Finding> {
     let at = &facts.at;
     let mut found = Vec::new();
+    for (path, why) in &facts.unusable {
+        let text = format!(
+            "site {at} cannot use its directory {path}: {why}; put it right, and then have the site server begin anew"
+        );
+        let check = Check::DirectoriesThere;
+        found.push(Finding::fails(at, check, text).mended_at(at, super::hop::RESTART));
+    }
     let failing: Vec<&ComponentFacts> =
         facts.components.iter().filter(|one| one.consecutive_errors >= ERRORS_MIN).collect();
     for one in &failing {
@@ -83,6 +92,15 @@ fn certificate(facts: &SiteFacts, name: &str, ends: Timestamp) -> Finding {
         return Finding::waits(at, Check::CertificateValid, text).eta(Some(ends));
     }
     Finding::holds(at, Check::CertificateValid, format!("the certificates of site {at} are valid"))
+}
+
+/// A site that has nothing to show its parent.
+pub(super) fn no_certificate(at: &SiteCode, parent: &SiteCode, error: &str) -> Finding {
+    let text = format!(
+        "site {at} has no certificate to show site {parent}: {error}; put back the files in `credentials/parent` of the \
+         site's directory from a backup of it"
+    );
+    Finding::fails(at, Check::CertificateValid, text)
 }
 
 /// What is known of the link to a site that gives no answer.

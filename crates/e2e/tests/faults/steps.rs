@@ -31,10 +31,16 @@ pub(crate) fn words(text: &str) -> Result<Vec<String>> {
     Ok(words)
 }
 
-/// Replaces each `{name}` by what `value` gives.
+/// Replaces each `{name}` by what `value` gives; `{{` stays a brace of its own.
 pub(crate) fn filled(text: &str, mut value: impl FnMut(&str) -> Result<String>) -> Result<String> {
     let (mut out, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once('{') {
+        if let Some(after) = after.strip_prefix('{') {
+            out.push_str(before);
+            out.push('{');
+            rest = after;
+            continue;
+        }
         let Some((name, after)) = after.split_once('}') else { bail!("a brace is not closed: {text}") };
         out.push_str(before);
         out.push_str(&value(name)?);

@@ -1,6 +1,7 @@
 //! The hierarchy that the faults are made in, and what is done to it.
 //!
-//! CEN, PAR below it, LYO below that; a CAP agent `cap1` at each, a directory `share` and the client `lyo-1` at LYO.
+//! CEN, PAR below it, LYO below that; a CAP agent `cap1` at each, a directory `share` and the clients `lyo-1` and `lyo-2`
+//! at LYO.
 
 use std::{collections::BTreeMap, fs, process::Command, time::Duration};
 
@@ -8,35 +9,45 @@ use anyhow::{Context as _, Result, bail, ensure};
 use packhorse_e2e::{Hierarchy, Process};
 use serde_json::Value;
 
-use crate::{
-    row::Row,
-    steps::{filled, words},
-};
+use crate::steps::{filled, words};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct World {
-    hierarchy: Hierarchy,
+    pub(crate) hierarchy: Hierarchy,
     /// What steps have named, as `package`.
-    named: BTreeMap<String, String>,
-    client: String,
+    pub(crate) named: BTreeMap<String, String>,
+    /// Clients by their host names.
+    pub(crate) clients: BTreeMap<String, String>,
     made: u32,
 }
 
 impl World {
     pub(crate) fn new() -> Result<Self> {
         let mut hierarchy = Hierarchy::three_levels()?;
-        hierarchy.clients(&["LYO/lyo-1"])?;
+        hierarchy.clients(&["LYO/lyo-1", "LYO/lyo-2"])?;
         let share = hierarchy.scratch("share");
         fs::create_dir_all(&share)?;
         hierarchy.console("LYO").done(&["dp", "add", "share", "--path", &share.display().to_string()])?;
         hierarchy.wait_for_points("CEN", &["LYO/share"])?;
-        let client = hierarchy.wait_for("the client to be known", LIMIT, || {
-            let clients = hierarchy.console("CEN").json(&["client", "list"])?;
-            let first = clients["clients"].as_array().and_then(|list| list.first());
-            Ok(first.and_then(|client| client["id"].as_str()).map(str::to_owned))
+        let mut world = World { hierarchy, named: BTreeMap::new(), clients: BTreeMap::new(), made: 0 };
+        world.learn_clients(2)?;
+        Ok(world)
+    }
+
+    /// Until so many clients are known at the central site.
+    fn learn_clients(&mut self, count: usize) -> Result<()> {
+        let listed = self.hierarchy.wait_for("the clients to be known", LIMIT, || {
+            let answer = self.hierarchy.console("CEN").json(&["client", "list"])?;
+            let listed = answer["clients"].as_array().cloned().unwrap_or_default();
+            Ok((listed.len() >= count).then_some(listed))
         })?;
-        Ok(World { hierarchy, named: BTreeMap::new(), client, made: 0 })
+        for client in &listed {
+            let (host, id) = (client["hostname"].as_str(), client["id"].as_str());
+            let (host, id) = host.zip(id).context("a client has a host name and an id")?;
+            self.clients.insert(host.to_owned(), id.to_owned());
+        }
+        Ok(())
     }
 
     /// A row names its own things.
@@ -62,12 +73,20 @@ impl World {
     /// - `kill|start|restart|freeze|thaw PROCESS`: a site, SITE/CAP or a client's host name.
     /// - `cut|restore SITE`, `limit SITE BYTES`: the line of a site to its parent; 0 is no limit.
     /// - `set SITE KEY VALUE`: in site.toml, in force after a restart, which follows.
-    /// - `up SITE` (all of its links), `installed SITE`, `ran`: waits for it.
+    /// - `up SITE` (all of its links; with `--above` that to its parent), `installed SITE`, `ran`: waits for it.
+    /// - `points SITE/POINT`, `gone SITE/POINT`: waits until the central site knows it, or knows it no more.
+    /// - `give NAME VALUE`: another value for what is named; `item {item CEN PAR}`: waits until it is in the queue.
+    /// - `killprograms CLIENT`, `runs FILE` (waits for it), `enrolled SITE/HOST` (a new client), `join SITE PARENT`,
+    ///   `cap SITE NAME`.
+    /// - `SITE$? COMMAND`: the same, and it may fail.
     /// - `sh COMMAND`.
     pub(crate) fn step(&mut self, step: &str) -> Result<()> {
         let step = self.fill(step)?;
         if let Some((site, typed)) = step.split_once("$ ").filter(|(site, _)| site.len() == 3) {
             return self.console(site, typed);
+        }
+        if let Some((site, typed)) = step.split_once("$? ").filter(|(site, _)| site.len() == 3) {
+            return self.hierarchy.console(site).run(&words(typed)?).map(drop);
         }
         let (verb, rest) = step.split_once(' ').unwrap_or((&step, ""));
         match verb {
@@ -79,101 +98,88 @@ impl World {
                 self.package(&format!("1000 {}", targets.join(" ")), Some(&script))
             }
             "advertise" => self.advertise(rest),
-            "kill" => self.process(rest)?.kill9(),
-            "start" => self.process(rest)?.start(),
+            "set" => self.set(rest),
+            "sh" => shell(rest),
+            "give" => {
+                let (name, value) = rest.split_once(' ').context("NAME VALUE")?;
+                self.named.insert(name.to_owned(), value.to_owned());
+                Ok(())
+            }
+            "join" => {
+                let (site, parent) = rest.split_once(' ').context("SITE PARENT")?;
+                self.hierarchy.child(site, parent)
+            }
+            "cap" => {
+                let (site, name) = rest.split_once(' ').context("SITE NAME")?;
+                self.hierarchy.cap(site, name)
+            }
+            "enrolled" => {
+                self.hierarchy.clients(&[rest])?;
+                self.learn_clients(self.clients.len() + 1)
+            }
+            _ => self.happens(verb, rest),
+        }
+    }
+
+    /// What is done to processes and lines, and what is waited for.
+    fn happens(&self, verb: &str, rest: &str) -> Result<()> {
+        match verb {
+            "kill" => self.process(rest)?.kill9()?,
+            "start" => self.start(rest)?,
             "restart" => {
                 self.process(rest)?.kill9()?;
-                self.process(rest)?.start()
+                self.start(rest)?;
             }
-            "freeze" => {
-                self.process(rest)?.freeze();
-                Ok(())
-            }
-            "thaw" => {
-                self.process(rest)?.thaw();
-                Ok(())
-            }
-            "cut" => {
-                self.hierarchy.line(rest).cut();
-                Ok(())
-            }
-            "restore" => {
-                self.hierarchy.line(rest).restore();
-                Ok(())
-            }
+            "freeze" => self.process(rest)?.freeze(),
+            "thaw" => self.process(rest)?.thaw(),
+            "killprograms" => self.hierarchy.kill_programs(rest),
+            "cut" => self.cut(rest)?,
+            "restore" => self.hierarchy.line(rest).restore(),
             "limit" => {
                 let (site, bytes) = rest.split_once(' ').context("SITE BYTES")?;
                 self.hierarchy.line(site).limit(bytes.parse()?);
-                Ok(())
             }
-            "set" => self.set(rest),
-            "up" => self.hierarchy.wait_for("the link", LIMIT, || {
-                let links = self.hierarchy.console(rest).site()?.links;
-                Ok(links.iter().all(|link| link.up).then_some(()))
-            }),
-            "installed" => self.installed(rest),
-            "ran" => self.ran(),
-            "sh" => shell(rest),
+            "up" => self.up(rest)?,
+            // It was waited for while the words were filled in.
+            "item" => {}
+            "points" => self.hierarchy.wait_for_points("CEN", &[rest])?,
+            "gone" => self.hierarchy.wait_for("the point to be gone", LIMIT, || {
+                let listed = self.hierarchy.console("CEN").json(&["dp", "list"])?;
+                let points = listed["distribution_points"].as_array().context("a list")?;
+                let is_it = |point: &Value| {
+                    let (site, name) = (point["site"].as_str(), point["name"].as_str());
+                    site.zip(name).is_some_and(|(site, name)| format!("{site}/{name}") == rest)
+                };
+                Ok((!points.iter().any(is_it)).then_some(()))
+            })?,
+            "runs" => self
+                .hierarchy
+                .wait_for("the file", LIMIT, || Ok(std::path::Path::new(rest).exists().then_some(())))?,
+            "spent" => self.spent(rest)?,
+            "installed" => self.installed(rest)?,
+            "ran" => self.ran()?,
             _ => bail!("no step begins with `{verb}`"),
         }
+        Ok(())
     }
 
-    /// Does what was printed; where it leaves a blank, with what the row puts there.
-    pub(crate) fn mend(&mut self, cause: &Value, row: &Row) -> Result<()> {
-        let (site, command) = (cause["remedy"]["site"].as_str(), cause["remedy"]["command"].as_str());
-        let Some((site, command)) = site.zip(command) else {
-            ensure!(!row.by_hand.is_empty(), "nothing is printed that mends it: {cause:#}");
-            return row.by_hand.iter().try_for_each(|step| self.step(step));
-        };
-        let (command, machine) = match command.split_once("  # on the machine of ") {
-            Some((command, machine)) => (command, machine),
-            None => (command, ""),
-        };
-        let given = words(command)?;
-        let mut blanks = BTreeMap::new();
-        for (blank, value) in &row.fill {
-            blanks.insert(blank.clone(), self.fill(value)?);
-        }
-        let given: Vec<String> =
-            given.into_iter().map(|word| blanks.get(&word).cloned().unwrap_or(word)).collect();
-        match given.first().map(String::as_str) {
-            Some("packhorse") => {
-                self.hierarchy.console(site).done(&given[1..])?;
-                row.by_hand.iter().try_for_each(|step| self.step(step))
-            }
-            Some("systemctl") => {
-                let who = match given.last().map(String::as_str) {
-                    Some("packhorse-site-server") => site.to_owned(),
-                    Some("packhorse-cap-agent") => format!("{site}/{machine}"),
-                    Some("packhorse-client-agent") => "lyo-1".to_owned(),
-                    _ => return row.by_hand.iter().try_for_each(|step| self.step(step)),
-                };
-                self.step(&format!("restart {who}"))
-            }
-            Some("client-agent") => {
-                let directory = self.hierarchy.client_directory("lyo-1").display().to_string();
-                let given = given[1..].iter().map(|word| match word.starts_with("/var/lib") {
-                    true => directory.clone(),
-                    false => word.clone(),
-                });
-                let status = Command::new(&self.hierarchy.binaries().client_agent).args(given).status()?;
-                ensure!(status.success(), "{status}");
-                Ok(())
-            }
-            _ => bail!("nobody can do `{command}`"),
-        }
-    }
-
-    fn fill(&self, text: &str) -> Result<String> {
+    pub(crate) fn fill(&self, text: &str) -> Result<String> {
         filled(text, |name| {
             if let Some(value) = self.named.get(name) {
                 return Ok(value.clone());
             }
             match name.split_once(' ').unwrap_or((name, "")) {
-                ("client", _) => Ok(self.client.clone()),
+                ("client", "") => Ok(self.clients["lyo-1"].clone()),
+                ("client", host) => {
+                    Ok(self.clients.get(host).with_context(|| format!("no client {host}"))?.clone())
+                }
+                ("line", site) => Ok(self.hierarchy.line(site).port().to_string()),
+                ("port", site) => Ok(self.hierarchy.port(site).to_string()),
+                ("parcel", site) => self.parcel(site),
+                ("definition", way) => self.definition(way),
                 ("root", _) => Ok(self.hierarchy.root().display().to_string()),
                 ("dir", site) => Ok(self.hierarchy.site_directory(site).display().to_string()),
-                ("clientdir", _) => Ok(self.hierarchy.client_directory("lyo-1").display().to_string()),
+                ("clientdir", host) => Ok(self.hierarchy.client_directory(host).display().to_string()),
                 ("capdir", id) => Ok(self.hierarchy.cap_directory(id).display().to_string()),
                 ("item", way) => self.item(way),
                 _ => bail!("nothing is named {name}"),
@@ -185,13 +191,52 @@ impl World {
     fn item(&self, way: &str) -> Result<String> {
         let (from, to) = way.split_once(' ').context("FROM TO")?;
         let package = self.named.get("package").context("no package yet")?;
-        self.hierarchy.wait_for("the item", LIMIT, || {
+        self.queued(from, to, package)
+    }
+
+    /// `CEN PAR package`: a definition on its way.
+    fn definition(&self, way: &str) -> Result<String> {
+        let given: Vec<&str> = way.split(' ').collect();
+        let [from, to, kind] = given[..] else { bail!("FROM TO KIND is expected") };
+        let id = self.named.get(if kind == "distribution" { "package" } else { kind });
+        let id = id.with_context(|| format!("no {kind} yet"))?;
+        self.queued(from, to, &format!("{kind}/{id}"))
+    }
+
+    fn queued(&self, from: &str, to: &str, subject: &str) -> Result<String> {
+        self.hierarchy.wait_for(&format!("{subject} in the queue"), LIMIT, || {
             let queue = self.hierarchy.console(from).json(&["queue", "list", "--peer", to])?;
             let links = queue["links"].as_array().context("links")?;
             let mut items = links.iter().filter_map(|link| link["items"].as_array()).flatten();
-            let ours = items.find(|item| item["subject"] == package.as_str() && item["direction"] == "to");
-            Ok(ours.and_then(|item| item["item"].as_str()).map(str::to_owned))
+            let ours = items.find(|item| item["subject"] == subject && item["direction"] == "to");
+            let seen = || format!("{queue:#}");
+            let ours = ours.with_context(seen)?;
+            Ok(ours["item"].as_str().map(str::to_owned))
         })
+    }
+
+    /// The newest parcel that a site made.
+    fn parcel(&self, site: &str) -> Result<String> {
+        let listed = self.hierarchy.console(site).json(&["courier", "list"])?;
+        let first = listed["parcels"].as_array().and_then(|all| all.first());
+        let first = first.with_context(|| format!("no parcel at {site}: {listed}"))?;
+        Ok(first["id"].as_str().with_context(|| format!("{first}"))?.to_owned())
+    }
+
+    /// Until the budget of the line from a site to a neighbour is spent.
+    fn spent(&self, way: &str) -> Result<()> {
+        let (from, to) = way.split_once(' ').context("FROM TO")?;
+        self.hierarchy.wait_for("the budget to be spent", LIMIT, || {
+            let shown = self.hierarchy.console(from).json(&["address", "show", to])?;
+            let addresses = shown["addresses"].as_array().context("addresses")?;
+            let used = addresses.first().and_then(|address| address["day_bytes"].as_u64());
+            Ok(used.is_some_and(|bytes| bytes > 1000).then_some(()))
+        })
+    }
+
+    fn start(&self, who: &str) -> Result<()> {
+        self.process(who)?.start()?;
+        if who.len() == 3 { self.hierarchy.wait_until_ready(who) } else { Ok(()) }
     }
 
     fn process(&self, who: &str) -> Result<&Process> {
@@ -223,8 +268,12 @@ impl World {
         let source = source.display().to_string();
         let mut command =
             vec!["package", "create", "Sample", "--source", &source, "--program", "run=/bin/sh run.sh"];
-        for target in targets {
-            command.extend(["--to", target]);
+        let mut options = targets.iter().peekable();
+        while let Some(target) = options.next() {
+            match options.next_if(|_| target.starts_with("--")) {
+                Some(value) => command.extend([target.as_str(), value.as_str()]),
+                None => command.extend(["--to", target.as_str()]),
+            }
         }
         let id = self.hierarchy.console("CEN").create(&command)?;
         self.named.insert("source".to_owned(), source);
@@ -254,6 +303,7 @@ impl World {
         let mut settings: toml::Table = fs::read_to_string(&path)?.parse()?;
         let value: toml::Value = match value.parse::<i64>() {
             Ok(number) => number.into(),
+            Err(_) if value.starts_with('[') => vec![value.trim_matches(['[', ']']).to_owned()].into(),
             Err(_) => value.clone().into(),
         };
         match key.split_once('.') {
@@ -273,6 +323,34 @@ impl World {
         self.hierarchy.wait_until_ready(site)
     }
 
+    /// Until both sides of the line have noticed.
+    fn cut(&self, site: &str) -> Result<()> {
+        self.hierarchy.line(site).cut();
+        let parent = parent(site);
+        self.hierarchy.wait_for("the link to be down", LIMIT, || {
+            let is_up = |at: &str, peer: &str| -> Result<bool> {
+                Ok(self.hierarchy.console(at).site()?.links.iter().any(|link| link.peer == peer && link.up))
+            };
+            Ok((!is_up(site, parent)? && !is_up(parent, site)?).then_some(()))
+        })
+    }
+
+    /// Until both sides of the line of a site to its parent, and of all of its lines, know that it is up.
+    fn up(&self, site: &str) -> Result<()> {
+        let (site, only_above) = match site.strip_suffix(" --above") {
+            Some(site) => (site, true),
+            None => (site, false),
+        };
+        let parent = parent(site);
+        self.hierarchy.wait_for("the link", LIMIT, || {
+            let links = self.hierarchy.console(site).site()?.links;
+            let above = self.hierarchy.console(parent).site()?.links;
+            let mut there = above.iter().filter(|link| parent == site || link.peer == site);
+            let mut own = links.iter().filter(|link| !only_above || link.peer == parent);
+            Ok((own.all(|link| link.up) && there.all(|link| link.up)).then_some(()))
+        })
+    }
+
     fn installed(&self, site: &str) -> Result<()> {
         let package = self.named.get("package").context("no package yet")?;
         self.hierarchy.wait_installed(package, &[site], 1)
@@ -281,6 +359,14 @@ impl World {
     fn ran(&self) -> Result<()> {
         let advertisement = self.named.get("advertisement").context("no advertisement yet")?;
         self.hierarchy.wait_ran("CEN", advertisement, 1, 1).map(drop)
+    }
+}
+
+fn parent(site: &str) -> &str {
+    match site {
+        "LYO" => "PAR",
+        "PAR" => "CEN",
+        _ => site,
     }
 }
 

@@ -1,1 +1,0 @@
-//! Tables of facts and what is found of them.
