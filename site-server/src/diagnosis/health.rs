@@ -1,46 +1,26 @@
 //! How this site server is: its components, its disk, its certificates.
 
-use packhorse_domain::{
-    Timestamp,
-    diagnosis::{ComponentFacts, Finding, SiteFacts, Subject, site},
-};
+use packhorse_domain::diagnosis::{ComponentFacts, Finding, SiteFacts, Subject, site};
 use packhorse_runtime::WorkerStatus;
-use packhorse_trust::Credentials;
 
 use super::Asker;
-use crate::{care::room, error::Error};
+use crate::{error::Error, status::surroundings};
 
 /// Components that are no part of the way of a package.
 const ASIDE: [&str; 3] = ["content-verifier", "prestager", "giver"];
 
 /// For a subject on its way only those components count that bring it on.
 pub(super) async fn findings(asker: &Asker, subject: &Subject) -> Result<Vec<Finding>, Error> {
-    let library = asker.site.directories.library();
-    let reserve = asker.site.settings.content.reserve;
-    let directory = asker.site.directories.clone();
-    let now = asker.site.now();
-    let own = asker.site.credentials.clone();
-    let (disk, certificate) = tokio::task::spawn_blocking(move || {
-        let disk = room::disk(&library).ok();
-        let parent = Credentials::load(&directory.parent_credentials()).ok();
-        let ends = [("of the site server", Some(own)), ("for its parent", parent)];
-        let ends = ends.into_iter().filter_map(|(name, credentials)| Some((name, end_of(&credentials?)?)));
-        (disk.map(|disk| (library.display().to_string(), disk)), ends.min_by_key(|(_, ends)| *ends))
-    })
-    .await?;
+    let found = surroundings::look(&asker.site).await?;
     let components = asker.lifecycle.statuses().into_iter();
     let counts = |one: &WorkerStatus| *subject == Subject::Site || !ASIDE.contains(&one.name);
     Ok(site(&SiteFacts {
         at: asker.site.code().clone(),
         components: components.filter(counts).map(component).collect(),
-        disk: disk.map(|(path, disk)| (path, disk, reserve.bytes(disk))),
-        certificate: certificate.map(|(name, ends)| (name.to_owned(), ends)),
-        now,
+        disk: found.disk,
+        certificate: found.certificate.map(|(name, ends)| (name.to_owned(), ends)),
+        now: asker.site.now(),
     }))
-}
-
-fn end_of(credentials: &Credentials) -> Option<Timestamp> {
-    credentials.validity().ok().map(|(_, ends)| ends)
 }
 
 fn component(status: WorkerStatus) -> ComponentFacts {
