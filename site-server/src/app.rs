@@ -46,7 +46,7 @@ use crate::{
     scheduler::ways::SenderChoice,
     sender::{LinkServer, MESSAGE_BYTES_MAX, QUIC_OPTIONS, dial_parent, serve_lanes},
     site::Site,
-    status::StatusManager,
+    status::{HealthReporter, StatusManager},
 };
 
 const GRACE: Duration = Duration::from_secs(8);
@@ -137,6 +137,7 @@ pub(crate) fn start_components(site: &Arc<Site>, lifecycle: &Lifecycle, wakers: 
     lifecycle.spawn_worker_with(CourierSender::new(site.clone()), wakers.courier.clone());
     lifecycle.spawn_worker_with(SenderChoice::new(site.clone()), wakers.ways.clone());
     lifecycle.spawn_worker(StatusManager::new(site.clone()));
+    lifecycle.spawn_worker(HealthReporter::new(site.clone(), lifecycle.clone()));
     lifecycle.spawn_worker_with(Despooler::new(site.clone()), wakers.despooler.clone());
 }
 

@@ -4,7 +4,7 @@ mod content;
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
-use packhorse_domain::id::SiteCode;
+use packhorse_domain::{health::telling::Pace, id::SiteCode};
 use packhorse_runtime::{
     CongestionControl,
     config::{self, ConfigError, Problems},
@@ -108,6 +108,8 @@ pub struct Settings {
     pub content: ContentSettings,
     pub link: LinkSettings,
     pub telemetry: TelemetryConfig,
+    /// How often the site says how it is. Those above count on it, so it stands in no file; tests have a faster one.
+    pub health: Pace,
 }
 
 /// `[link]`, checked.
@@ -332,6 +334,7 @@ impl Config {
             content,
             link,
             telemetry: telemetry?,
+            health: Pace::default(),
             code,
             name: self.name,
             listen: listen?,

@@ -52,6 +52,30 @@ Examples:
 
 Each client that has reported is in one column.")]
     Advertisements(AdvertisementNumbers),
+    /// How all sites are, here and below: the worst first, and what is wrong
+    #[command(after_help = "\
+Examples:
+  packhorse status sites
+  packhorse -o json status sites
+
+Each site says by itself how it is: at once when it gets worse, within a minute when something else changes, \
+and otherwise every 15 minutes. One that has said nothing for 30 minutes is `silent` since then: nobody \
+knows how it is. `unknown` ones have said nothing yet. `status components` shows what they are made of, and \
+`why SITE` asks one live.")]
+    Sites,
+    /// How the components of all sites are, here and below
+    #[command(after_help = "\
+Examples:
+  packhorse status components
+  packhorse status components --site PAR
+
+A component is at `warning` after 3 failures in a row, and `critical` after 6; or by its messages of the last \
+hour, with 1 error or 10 warnings, and with 5 errors or 50 warnings. It is well again after a minute without.")]
+    Components {
+        /// Only those of this site
+        #[arg(long)]
+        site: Option<SiteCode>,
+    },
     /// This site's links, queues, agents and components
     #[command(after_help = "Examples:\n  packhorse status site\n  packhorse status site --watch")]
     Site {

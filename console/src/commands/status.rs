@@ -3,7 +3,7 @@
 use packhorse_domain::{
     client::ClientFact,
     collection::Collection,
-    id::{AdvertisementId, PackageId},
+    id::{AdvertisementId, PackageId, SiteCode},
 };
 use packhorse_proto::provider::v1 as wire;
 use tonic::Code;
@@ -17,8 +17,13 @@ use crate::{
     connect::Session,
     error::ConsoleError,
     view::{
-        advertisement_progress::AdvertisementProgress, custody::Custody, package_progress::PackageProgress,
-        show, site::SiteStatus, transfer::Transfer,
+        advertisement_progress::AdvertisementProgress,
+        custody::Custody,
+        health::{ComponentHealths, SiteHealths},
+        package_progress::PackageProgress,
+        show,
+        site::SiteStatus,
+        transfer::Transfer,
     },
 };
 
@@ -46,9 +51,21 @@ pub(crate) async fn status(session: &Session, command: StatusCommand) -> Result<
             watch(session, async || look_at_site(session).await).await
         }
         StatusCommand::Site { .. } => site(session).await,
+        StatusCommand::Sites => show(&SiteHealths::from(health(session, None).await?), session.format),
+        StatusCommand::Components { site } => {
+            show(&ComponentHealths::from(health(session, site.as_ref()).await?), session.format)
+        }
         StatusCommand::Packages(asked) => summary::packages(session, asked).await,
         StatusCommand::Advertisements(asked) => summary::advertisements(session, asked).await,
     }
+}
+
+async fn health(
+    session: &Session,
+    site: Option<&SiteCode>,
+) -> Result<wire::ListSiteHealthResponse, ConsoleError> {
+    let site = site.map(ToString::to_string).unwrap_or_default();
+    Ok(session.status().list_site_health(wire::ListSiteHealthRequest { site }).await?.into_inner())
 }
 
 pub(crate) async fn site(session: &Session) -> Result<(), ConsoleError> {

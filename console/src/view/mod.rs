@@ -14,6 +14,7 @@ pub(crate) mod custody;
 pub(crate) mod done;
 pub(crate) mod event;
 pub(crate) mod event_rule;
+pub(crate) mod health;
 pub(crate) mod inspect;
 pub(crate) mod kill;
 pub(crate) mod label;

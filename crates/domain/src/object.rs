@@ -18,6 +18,7 @@ pub enum ObjectKind {
     AdvertisementStatus,
     Event,
     ParcelReceipt,
+    SiteHealth,
 }
 
 /// Which way an object travels.
@@ -30,7 +31,7 @@ pub enum Direction {
 }
 
 impl ObjectKind {
-    pub const ALL: [ObjectKind; 13] = [
+    pub const ALL: [ObjectKind; 14] = [
         ObjectKind::Package,
         ObjectKind::Distribution,
         ObjectKind::Collection,
@@ -44,6 +45,7 @@ impl ObjectKind {
         ObjectKind::AdvertisementStatus,
         ObjectKind::Event,
         ObjectKind::ParcelReceipt,
+        ObjectKind::SiteHealth,
     ];
 
     pub fn direction(self) -> Direction {
@@ -60,7 +62,8 @@ impl ObjectKind {
             | ObjectKind::PackageStatus
             | ObjectKind::AdvertisementStatus
             | ObjectKind::Event
-            | ObjectKind::ParcelReceipt => Direction::Up,
+            | ObjectKind::ParcelReceipt
+            | ObjectKind::SiteHealth => Direction::Up,
         }
     }
 
@@ -79,6 +82,7 @@ impl ObjectKind {
             ObjectKind::AdvertisementStatus => "advertisement-status",
             ObjectKind::Event => "event",
             ObjectKind::ParcelReceipt => "parcel-receipt",
+            ObjectKind::SiteHealth => "site-health",
         }
     }
 

@@ -10,6 +10,7 @@ pub mod courier;
 mod diagnosis;
 pub mod event_rule;
 mod fact;
+mod health;
 mod instruction;
 mod kill;
 mod link;

@@ -21,6 +21,7 @@ impl From<ObjectKind> for wire::ObjectKind {
             ObjectKind::AdvertisementStatus => wire::ObjectKind::AdvertisementStatus,
             ObjectKind::Event => wire::ObjectKind::Event,
             ObjectKind::ParcelReceipt => wire::ObjectKind::ParcelReceipt,
+            ObjectKind::SiteHealth => wire::ObjectKind::SiteHealth,
         }
     }
 }

@@ -33,7 +33,7 @@ fn text(length: usize) -> String {
 }
 
 /// The field that a message is refused for; nothing if it is taken.
-fn refused<M, T: TryFrom<M, Error = ConvertError>>(message: M) -> Option<&'static str> {
+pub(crate) fn refused<M, T: TryFrom<M, Error = ConvertError>>(message: M) -> Option<&'static str> {
     match T::try_from(message).err()? {
         ConvertError::Decode(error) => panic!("nothing is decoded here: {error}"),
         ConvertError::Missing(field)

@@ -2,6 +2,7 @@
 //! refused with the name of its field, and no bytes whatever bring a receiver down.
 
 mod diagnosis;
+mod health;
 mod limits;
 mod strategies;
 
@@ -37,6 +38,15 @@ where
     T: TryFrom<M, Error = ConvertError>,
 {
     decode::<M, T>(&encode::<M, T>(value)).expect("what the domain says is fit to be sent")
+}
+
+/// Whatever comes of it, it is no panic.
+fn read<M, T>(bytes: &[u8])
+where
+    M: Message + Default,
+    T: TryFrom<M, Error = ConvertError>,
+{
+    drop(decode::<M, T>(bytes));
 }
 
 macro_rules! comes_back {

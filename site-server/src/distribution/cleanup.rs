@@ -41,7 +41,7 @@ pub(super) async fn clean(site: &Site, view: &View, swept: &mut bool) -> Result<
     }
     arrivals_not_needed(site, view).await?;
     if !*swept {
-        *swept = collect(site, view).await?;
+        let collected = collect(site, view).await?;
         intake::remove_stale_uploads(site)?;
         let mut tx = site.store.read().await?;
         let sources = contents::sources(&mut tx).await?;
@@ -56,6 +56,7 @@ pub(super) async fn clean(site: &Site, view: &View, swept: &mut bool) -> Result<
         }
         remove_records(&site.directories.points(), &kept)?;
         spool_strays(site).await?;
+        *swept = collected;
     }
     Ok(())
 }

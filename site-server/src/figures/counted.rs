@@ -28,7 +28,9 @@ use crate::{
         bundles::SendingState,
         caps,
         counts::{self, Waiting},
-        couriers, neighbours, objects, queue,
+        couriers,
+        neighbours::{self, Neighbour},
+        objects, queue,
     },
 };
 
@@ -53,7 +55,7 @@ struct States {
     counts: BTreeMap<&'static str, u64>,
 }
 
-type Queue = BTreeMap<(SiteCode, Priority), Waiting>;
+pub(crate) type Queue = BTreeMap<(SiteCode, Priority), Waiting>;
 
 const PACKAGE_STATES: [&str; 5] = ["pending", "installed", "retrying", "failed", "removing"];
 const ADVERTISEMENT_STATES: [&str; 9] = [
@@ -149,10 +151,14 @@ fn advertisement_state(body: &[u8]) -> Option<&'static str> {
     })
 }
 
-async fn queues(site: &Site, tx: &mut Tx, sheet: &mut Sheet) -> Result<(), Error> {
-    let known = neighbours::list(tx).await?;
+/// What waits for each neighbour in each class. And of the bundles that stand aside, how many are held and how many are tried
+/// again.
+pub(crate) async fn waiting(
+    tx: &mut Tx,
+    known: &[Neighbour],
+) -> Result<(Queue, BTreeMap<SiteCode, (u64, u64)>), Error> {
     let mut queue = Queue::new();
-    for neighbour in &known {
+    for neighbour in known {
         let direction = scheduler::direction(neighbour.relation);
         for (kind, waiting) in counts::lacking(tx, &neighbour.code, direction).await? {
             let priority = scheduler::kind_priority(kind).unwrap_or(Priority::Medium);
@@ -166,6 +172,12 @@ async fn queues(site: &Site, tx: &mut Tx, sheet: &mut Sheet) -> Result<(), Error
         }
     }
     let aside = bundles(tx, &mut queue).await?;
+    Ok((queue, aside))
+}
+
+async fn queues(site: &Site, tx: &mut Tx, sheet: &mut Sheet) -> Result<(), Error> {
+    let known = neighbours::list(tx).await?;
+    let (queue, aside) = waiting(tx, &known).await?;
     let refused: BTreeMap<_, _> = counts::refused(tx).await?.into_iter().collect();
     let now = site.now();
     for neighbour in known {

@@ -15,8 +15,10 @@ use packhorse_runtime::{
 };
 use packhorse_trust::Credentials;
 
+pub(crate) use crate::store::counts::Waiting;
 use crate::{care::room, sender::LinkView, site::Site, store::neighbours};
 use counted::Counted;
+pub(crate) use counted::waiting;
 
 /// Reads the figures of a site.
 pub(crate) struct SiteFigures {

@@ -28,6 +28,7 @@ pub(super) const COMPONENTS: &[&str] = &[
     "courier-sender",
     "despooler",
     "distribution-manager",
+    "health-reporter",
     "inbox-manager",
     "metrics",
     "monitor",

@@ -12,6 +12,7 @@ mod courier_volumes;
 mod couriers;
 mod diagnoses;
 mod event_rules;
+mod health;
 mod inspect;
 mod kills;
 mod library;

@@ -16,14 +16,15 @@ use packhorse_proto::{
         Cap, Client, Component, GetAdvertisementStatusRequest, GetAdvertisementStatusResponse,
         GetPackageStatusRequest, GetPackageStatusResponse, GetSiteStatusRequest, GetSiteStatusResponse, Link,
         ListClientsRequest, ListClientsResponse, ListEventsRequest, ListEventsResponse,
-        SummarizeAdvertisementsRequest, SummarizeAdvertisementsResponse, SummarizePackagesRequest,
-        SummarizePackagesResponse, status_service_server::StatusService,
+        ListSiteHealthRequest, ListSiteHealthResponse, SummarizeAdvertisementsRequest,
+        SummarizeAdvertisementsResponse, SummarizePackagesRequest, SummarizePackagesResponse,
+        status_service_server::StatusService,
     },
 };
 use packhorse_runtime::{Lifecycle, WorkerStatus};
 use tonic::{Request, Response, Status};
 
-use super::{advertisements, invalid, parsed, points::CAP_PRESENT, summaries, transfers};
+use super::{advertisements, health, invalid, parsed, points::CAP_PRESENT, summaries, transfers};
 use crate::{
     error::Error,
     record,
@@ -237,6 +238,13 @@ impl StatusService for Statuses {
         _: Request<GetSiteStatusRequest>,
     ) -> Result<Response<GetSiteStatusResponse>, Status> {
         Ok(Response::new(self.site().await?))
+    }
+
+    async fn list_site_health(
+        &self,
+        request: Request<ListSiteHealthRequest>,
+    ) -> Result<Response<ListSiteHealthResponse>, Status> {
+        Ok(Response::new(health::list(&self.site, &request.get_ref().site).await?))
     }
 
     async fn list_clients(

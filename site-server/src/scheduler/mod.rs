@@ -267,10 +267,13 @@ fn object_priority(object: &StoredObject) -> Result<Priority, Error> {
 /// The class of all objects of a kind; `None`: each has its own.
 pub(crate) fn kind_priority(kind: ObjectKind) -> Option<Priority> {
     match kind {
-        // Without its distribution a package that came would seem to be wanted by nobody.
-        ObjectKind::Trust | ObjectKind::Site | ObjectKind::Distribution | ObjectKind::Kill => {
-            Some(Priority::High)
-        }
+        // Without its distribution a package that came would seem to be wanted by nobody. How a site is, in few bytes,
+        // people want to know the more, the less gets through to it.
+        ObjectKind::Trust
+        | ObjectKind::Site
+        | ObjectKind::SiteHealth
+        | ObjectKind::Distribution
+        | ObjectKind::Kill => Some(Priority::High),
         ObjectKind::Advertisement | ObjectKind::Package => None,
         ObjectKind::Event => Some(Priority::Low),
         ObjectKind::Collection

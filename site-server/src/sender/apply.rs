@@ -5,6 +5,7 @@ use packhorse_domain::{
     client::ClientFact,
     collection::Collection,
     distribution::Distribution,
+    health::SiteHealth,
     id::SiteCode,
     kill::Kill,
     link::RefuseReason,
@@ -287,6 +288,9 @@ fn check_body(site: &Site, object: &Object) -> Result<(), Rejection> {
             let receipt = decode::<wire::ParcelReceipt, ParcelReceipt>(body)?;
             ParcelReceipt::id(&owned(owner, receipt.site)?, &receipt.parcel)
         }
+        ObjectKind::SiteHealth => {
+            owned(owner, decode::<wire::SiteHealth, SiteHealth>(body)?.site)?.to_string()
+        }
     };
     let made_by_owner = object.kind != ObjectKind::Site || name == owner.as_str();
     if name == object.id && made_by_owner { Ok(()) } else { Err(Rejection::OtherName) }
@@ -298,9 +302,11 @@ fn names_owner(object: &Object) -> bool {
     let site = match object.kind {
         // Every site lists these, by site and package.
         ObjectKind::Kill => return Kill::parse_id(&object.id).is_some_and(|(site, _)| site == object.owner),
-        ObjectKind::Site | ObjectKind::DistributionPoint | ObjectKind::Event | ObjectKind::ParcelReceipt => {
-            parts.next()
-        }
+        ObjectKind::Site
+        | ObjectKind::SiteHealth
+        | ObjectKind::DistributionPoint
+        | ObjectKind::Event
+        | ObjectKind::ParcelReceipt => parts.next(),
         ObjectKind::PackageStatus => parts.nth(1),
         ObjectKind::Package
         | ObjectKind::Distribution

@@ -39,8 +39,9 @@ pub(super) async fn record(
         None => "when the site connects anew, as after an upgrade".to_owned(),
     };
     let message = message::object_refused_there(peer, &reason, &text, &again);
-    if *kind == ObjectKind::Event || before > 0 {
-        // A message about a message could go on for ever, and of this version people know.
+    if matches!(kind, ObjectKind::Event | ObjectKind::SiteHealth) || before > 0 {
+        // A message about a message could go on for ever, how a site is comes anew all the time, and of this version
+        // people know.
         tracing::warn!(target: "sender", peer = %peer, subject = job.item.subject, text = message.text(), "refused");
         if *kind == ObjectKind::Event && reason == RefuseReason::NotAllowed {
             status::skip_used(site, tx, id).await?;

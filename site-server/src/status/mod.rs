@@ -2,11 +2,15 @@
 //!
 //! State that people count on is not here: it is written as objects by whoever knows it.
 
+mod health;
+#[cfg(test)]
+mod health_tests;
 mod manager;
 mod programs;
 pub(crate) mod rules;
 #[cfg(test)]
 mod scale;
+pub(crate) mod surroundings;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +32,7 @@ use packhorse_domain::{
 };
 use packhorse_proto::{convert, object::v1 as wire};
 
+pub(crate) use health::HealthReporter;
 pub(crate) use manager::StatusManager;
 pub(crate) use rules::RulesInMind;
 

@@ -48,7 +48,8 @@ pub(crate) async fn list(
         }
         Direction::Up => {
             compared!(
-                "'site', 'distribution-point', 'client', 'package-status', 'advertisement-status', 'parcel-receipt'"
+                "'site', 'distribution-point', 'client', 'package-status', 'advertisement-status', 'parcel-receipt',
+                 'site-health'"
             )
         }
     };

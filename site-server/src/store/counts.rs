@@ -33,7 +33,7 @@ macro_rules! lacking {
     };
 }
 
-/// The objects that a neighbour lacks, by kind. Of packages and advertisements, whose class is their own, there is
+/// The objects that a neighbour lacks, by kind, without how sites are: there is always news of that. Of packages and advertisements, whose class is their own, there is
 /// [`lacking_bodies`].
 pub(crate) async fn lacking(
     tx: &mut Tx,

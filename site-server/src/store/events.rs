@@ -109,6 +109,25 @@ pub(crate) async fn hurried(tx: &mut Tx) -> Result<Vec<(String, Priority)>, Stor
         .collect())
 }
 
+/// How many warnings and errors of a site came up since a time, by component.
+pub(crate) async fn complaints(
+    tx: &mut Tx,
+    site: &SiteCode,
+    since: Timestamp,
+) -> Result<Vec<(String, Severity, u64)>, StoreError> {
+    let rows: Vec<(String, i64, i64)> = sqlx::query_as(
+        "SELECT component, severity, COUNT(*) FROM event WHERE severity > 0 AND at > $1 AND site = $2
+         GROUP BY component, severity ORDER BY component, severity",
+    )
+    .bind(since.0)
+    .bind(site.as_str())
+    .fetch_all(tx.connection())
+    .await
+    .map_err(failed("count complaints"))?;
+    let severity = |rank| if rank == 1 { Severity::Warning } else { Severity::Error };
+    Ok(rows.into_iter().map(|(component, rank, times)| (component, severity(rank), uncount(times))).collect())
+}
+
 /// The number of the last one that arrived.
 pub(crate) async fn newest(tx: &mut Tx) -> Result<u64, StoreError> {
     let newest: Option<i64> = sqlx::query_scalar("SELECT MAX(arrival) FROM event")

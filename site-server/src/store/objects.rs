@@ -200,7 +200,7 @@ macro_rules! lacking {
     (up, $order:literal) => {
         lacking!(
             "'site', 'distribution-point', 'client', 'package-status', 'advertisement-status', 'event',
-             'parcel-receipt'",
+             'parcel-receipt', 'site-health'",
             $order
         )
     };
@@ -222,7 +222,7 @@ macro_rules! lacking {
 }
 
 /// The oldest objects that go this way and whose newest version the peer has not acknowledged; what others need to be
-/// taken comes first: the trust file, sites. Then what must not run. Messages come last.
+/// taken comes first: the trust file, sites, which also say at once how they are. Then what must not run. Messages come last.
 pub(crate) async fn lacking(
     tx: &mut Tx,
     peer: &SiteCode,
@@ -238,7 +238,7 @@ pub(crate) async fn lacking(
         }
         Direction::Up => lacking!(
             up,
-            "CASE WHEN o.kind = 'site' THEN 0 WHEN o.kind = 'event' THEN 2 ELSE 1 END, o.changed_at, o.id"
+            "CASE WHEN o.kind IN ('site', 'site-health') THEN 0 WHEN o.kind = 'event' THEN 2 ELSE 1 END, o.changed_at, o.id"
         ),
     };
     select_lacking(tx, statement, peer, limit).await

@@ -1,5 +1,6 @@
 //! The database in a file of its own.
 
+mod kinds;
 mod tallies;
 
 use std::path::Path;

@@ -168,11 +168,21 @@ async fn a_body_says_what_its_name_says() {
     assert!(matches!(world.down(&world.sign(&full_tombstone)).await, Err(Rejection::OtherName)));
     let of_another = Object { owner: "PAR".parse().unwrap(), ..status("CEN00001", "CEN") };
     assert!(matches!(world.up(&encoded(&of_another)).await, Err(Rejection::OtherName)));
+    let health = |id: &str, said: &str| {
+        let body = wire::SiteHealth { site: said.to_owned(), every_s: 900, ..Default::default() };
+        encoded(&object(ObjectKind::SiteHealth, id, "PAR", 1, prost::Message::encode_to_vec(&body)))
+    };
+    for (id, said) in [("LYO", "LYO"), ("LYO", "PAR"), ("PAR", "CEN")] {
+        let of_another = world.up(&health(id, said)).await;
+        assert!(matches!(of_another, Err(Rejection::OtherName)), "{id} says {said}");
+    }
+    world.up(&health("PAR", "PAR")).await.unwrap();
     for (kind, id) in [
         (ObjectKind::PackageStatus, "CEN00001/LYO/"),
         (ObjectKind::Event, "LYO/000000000001"),
         (ObjectKind::DistributionPoint, "LYO/hall"),
         (ObjectKind::Site, "LYO"),
+        (ObjectKind::SiteHealth, "LYO"),
     ] {
         let squat = world.up(&encoded(&tombstone(kind, id, "PAR"))).await;
         assert!(matches!(squat, Err(Rejection::OtherName)), "{id}");

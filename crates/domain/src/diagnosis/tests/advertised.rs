@@ -45,7 +45,13 @@ fn each_gate_of_an_offer_is_named() {
     let good = advertisement();
     let expired = Advertisement { expires_at: Some(ago(1)), ..good.clone() };
     let later = Advertisement { start_at: Some(ago(-60)), ..good.clone() };
-    let ready = PackageView { has_source: true, has_program: true, points_targeted: 1, points_installed: 1 };
+    let ready = PackageView {
+        killed: None,
+        has_source: true,
+        has_program: true,
+        points_targeted: 1,
+        points_installed: 1,
+    };
     let asked = |is_known, is_member| Some(AskedClient { client: client_id(), is_known, is_member });
     let join = format!("CEN: packhorse collection update CEN00002 --client {CLIENT}");
     let program = "CEN: packhorse program set CEN00001 run -- COMMAND";

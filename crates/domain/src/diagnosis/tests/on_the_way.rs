@@ -11,6 +11,7 @@ use crate::{
         place,
     },
     distribution::PointKind,
+    kill::Killed,
     link::Pulse,
     package::PackageState,
     parcel::ParcelState,
@@ -191,7 +192,10 @@ fn a_package_is_known_and_sent_to_a_point_that_is_there() {
         ),
         (OriginFacts { has_source: false, ..wanted(&[], &[]) }, "holds", String::new()),
         (
-            OriginFacts { killed: Some("it is killed".to_owned()), ..good },
+            OriginFacts {
+                killed: Some(Killed { site: at("CEN"), reason: "it wipes disks".to_owned() }),
+                ..good
+            },
             "fails package-released",
             "CEN: packhorse package revive CEN00001".to_owned(),
         ),
