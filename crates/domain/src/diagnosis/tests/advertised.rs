@@ -46,7 +46,8 @@ fn each_gate_of_an_offer_is_named() {
     let expired = Advertisement { expires_at: Some(ago(1)), ..good.clone() };
     let later = Advertisement { start_at: Some(ago(-60)), ..good.clone() };
     let ready = PackageView { has_source: true, has_program: true, points_targeted: 1, points_installed: 1 };
-    let asked = |is_known, is_member| Some(AskedClient { client: client_id(), is_known, is_member });
+    let asked =
+        |is_known, is_meant| Some(AskedClient { client: client_id(), is_known, is_member: false, is_meant });
     let join = format!("CEN: packhorse collection update CEN00002 --client {CLIENT}");
     let program = "CEN: packhorse program set CEN00001 run -- COMMAND";
     let enrol = "LYO: packhorse client token --out client.token";
@@ -78,7 +79,29 @@ fn each_gate_of_an_offer_is_named() {
             &join,
         ),
         ("others are", &good, true, 1, 0, Some(ready), asked(true, false), "fails client-is-member", &join),
-        ("he will be", &good, true, 1, 1, Some(ready), asked(true, false), "waits client-is-member", ""),
+        ("he will be", &good, true, 1, 1, Some(ready), asked(true, true), "waits client-is-member", ""),
+        (
+            "others will be",
+            &good,
+            true,
+            0,
+            2,
+            Some(ready),
+            asked(true, false),
+            "fails client-is-member",
+            &join,
+        ),
+        (
+            "all will be",
+            &good,
+            true,
+            0,
+            2,
+            Some(ready),
+            asked(true, true),
+            "waits collection-has-members",
+            "",
+        ),
         ("nobody", &good, true, 0, 0, Some(ready), asked(false, false), "fails client-known", enrol),
         ("no package", &good, true, 1, 1, None, None, "waits package-known", ""),
         (
