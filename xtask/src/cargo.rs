@@ -33,6 +33,18 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
     run(&all)
 }
 
+/// The whole table of faults, of which the tests run every fourth row.
+pub(crate) fn faults(names: &[String]) -> Result<()> {
+    build(false)?;
+    let wanted = if names.is_empty() { "all".to_owned() } else { names.join(";") };
+    let status = command(&["test", "-p", "packhorse-e2e", "--test", "faults", "--", "--nocapture"])
+        .env("PACKHORSE_FAULT", wanted)
+        .status()
+        .context("cannot run the table of faults")?;
+    ensure!(status.success(), "not every fault was named and mended: {status}");
+    Ok(())
+}
+
 pub(crate) fn lint() -> Result<()> {
     run(&["fmt", "--all", "--check"])?;
     run(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])?;

@@ -35,6 +35,11 @@ enum Command {
     },
     /// Check the format and run clippy; warnings are errors
     Lint,
+    /// Make every fault of the table in a running hierarchy, and see that `packhorse why` names and mends it
+    Faults {
+        /// Only those whose names contain one of these
+        names: Vec<String>,
+    },
     /// Feed the formats and the link with bytes that nobody meant; what breaks them is kept in `fuzz/artifacts`
     Fuzz(Fuzz),
 }
@@ -80,6 +85,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Test { arguments } => cargo::test(&arguments),
         Command::Lint => cargo::lint(),
+        Command::Faults { names } => cargo::faults(&names),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Demo(demo) => {
             let interrupt = interrupt_on_signal()?;

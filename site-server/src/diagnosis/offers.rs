@@ -150,17 +150,18 @@ async fn offer_facts(
         }
         None => None,
     };
+    let meant = match &collection {
+        Some((_, collection)) => meant(tx, site.code(), collection).await?,
+        None => Vec::new(),
+    };
     let client = match &question.client {
         Some(client) => Some(AskedClient {
             is_known: members::is_known(tx, client).await?,
             is_member: here.contains(client),
+            is_meant: meant.contains(client),
             client: client.clone(),
         }),
         None => None,
-    };
-    let meant = match &collection {
-        Some((_, collection)) => meant(tx, site.code(), collection, question.client.as_ref()).await?,
-        None => 0,
     };
     let held = offers::held_back(tx).await?;
     let written = files::file(tx, &FileName::Offer(advertisement.id.as_str()).to_string()).await?;
@@ -170,7 +171,7 @@ async fn offer_facts(
         package_owner,
         collection_known: collection.is_some(),
         members: here.len(),
-        meant,
+        meant: meant.len(),
         package,
         client,
         offered: written.is_some() && !held.iter().any(|(one, _)| *one == advertisement.id),
@@ -179,18 +180,11 @@ async fn offer_facts(
     })
 }
 
-/// How many of this site's clients the collection's rule and list mean, whether it was evaluated or not.
-async fn meant(
-    tx: &mut Tx,
-    at: &SiteCode,
-    collection: &Collection,
-    only: Option<&ClientId>,
-) -> Result<usize, Error> {
+/// Those of this site's clients that the collection's rule and list mean, whether it was evaluated or not.
+async fn meant(tx: &mut Tx, at: &SiteCode, collection: &Collection) -> Result<Vec<ClientId>, Error> {
     let all = record::list::<wire::ClientFact, ClientFact>(tx, ObjectKind::Client).await?;
-    let is_meant = |fact: &ClientFact| {
-        fact.site == *at && only.is_none_or(|only| fact.id == *only) && collection.contains(fact)
-    };
-    Ok(all.iter().filter(|(_, fact)| is_meant(fact)).count())
+    let facts = all.into_iter().map(|(_, fact)| fact);
+    Ok(facts.filter(|fact| fact.site == *at && collection.contains(fact)).map(|fact| fact.id).collect())
 }
 
 /// The members of its collection among this site's clients.

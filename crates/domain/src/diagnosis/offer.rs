@@ -19,7 +19,7 @@ pub struct OfferFacts<'a> {
     pub package_owner: SiteCode,
     /// The client that is asked about.
     pub client: Option<AskedClient>,
-    /// Clients of the site that the collection's rule or list means, evaluated or not; with a client, only that one.
+    /// Clients of the site that the collection's rule or list means, evaluated or not.
     pub meant: usize,
     /// Offer Manager has noted nothing against it.
     pub offered: bool,
@@ -34,6 +34,8 @@ pub struct AskedClient {
     /// It has enrolled here.
     pub is_known: bool,
     pub is_member: bool,
+    /// The collection's rule or list means it, evaluated or not.
+    pub is_meant: bool,
 }
 
 /// The gates, in the order of the original. The gate of the content leaves its cause to the package's own checks.
@@ -54,7 +56,7 @@ pub fn offer(facts: &OfferFacts<'_>) -> Vec<Finding> {
     let text = format!("collection {} has {members} member(s) at site {at}", offer.collection);
     found.push(Finding::holds(at, Check::CollectionHasMembers, text));
     if let Some(asked) = facts.client.as_ref().filter(|asked| !asked.is_member) {
-        found.push(no_member(facts, &asked.client));
+        found.push(no_member(facts, asked));
         return found;
     }
     if !offer.has_started(facts.view.now) {
@@ -72,9 +74,9 @@ pub fn offer(facts: &OfferFacts<'_>) -> Vec<Finding> {
     found
 }
 
-fn no_member(facts: &OfferFacts<'_>, client: &ClientId) -> Finding {
-    let collection = &facts.view.advertisement.collection;
-    if facts.meant > 0 {
+fn no_member(facts: &OfferFacts<'_>, asked: &AskedClient) -> Finding {
+    let (collection, client) = (&facts.view.advertisement.collection, &asked.client);
+    if asked.is_meant {
         return evaluated_soon(facts, Check::ClientIsMember);
     }
     let text = format!(
@@ -101,7 +103,11 @@ fn held(facts: &OfferFacts<'_>, reason: &HeldBack) -> Finding {
             let text = format!("collection {collection} has not arrived at site {at}");
             Finding::waits(at, Check::CollectionKnown, text)
         }
-        HeldBack::NoMembers if facts.meant > 0 => evaluated_soon(facts, Check::CollectionHasMembers),
+        // Others will be members, and it will not.
+        HeldBack::NoMembers if facts.meant > 0 => match &facts.client {
+            Some(asked) if !asked.is_meant => no_member(facts, asked),
+            _ => evaluated_soon(facts, Check::CollectionHasMembers),
+        },
         HeldBack::NoMembers => {
             let text = format!("collection {collection} has no member at site {at}");
             match &facts.client {
