@@ -147,16 +147,18 @@ pub(crate) async fn place_told(
         states.insert(status.point.clone(), status);
     }
     let library = states.get(&None);
-    let known = points_of(tx).await?;
-    let wanted = distribution.points_at(at).filter(|_| with_points);
-    let points = wanted.map(|name| PointFacts {
-        name: name.clone(),
-        kind: known.get(at).filter(|names| names.contains(name)).map(|_| PointKind::Directory),
-        agent: None,
-        state: states
-            .get(&Some(name.clone()))
-            .map(|status| (status.state, status.source_version, status.reason.clone(), status.changed_at)),
-    });
+    let mut points = Vec::new();
+    for name in distribution.points_at(at).filter(|_| with_points) {
+        let told = objects::get(tx, ObjectKind::DistributionPoint, &format!("{at}/{name}")).await?;
+        points.push(PointFacts {
+            name: name.clone(),
+            kind: told.filter(|object| !object.deleted).map(|_| PointKind::Directory),
+            agent: None,
+            state: states.get(&Some(name.clone())).map(|status| {
+                (status.state, status.source_version, status.reason.clone(), status.changed_at)
+            }),
+        });
+    }
     Ok(PlaceFacts {
         at: at.clone(),
         package: id.clone(),
@@ -164,7 +166,7 @@ pub(crate) async fn place_told(
         held: library.is_some_and(|status| is_held(status, record)),
         noted: library.map(|status| (status.state, status.reason.clone(), status.changed_at)),
         is_owner: false,
-        points: points.collect(),
+        points,
     })
 }
 

@@ -33,15 +33,15 @@ macro_rules! lacking {
     };
 }
 
-/// The objects that a neighbour lacks, by kind, without how sites are: there is always news of that. Of packages and advertisements, whose class is their own, there is
-/// [`lacking_bodies`].
+/// The objects that a neighbour lacks, by kind, without how sites are: there is always news of that. Of packages and
+/// advertisements, whose class is their own, there is [`lacking_bodies`].
 pub(crate) async fn lacking(
     tx: &mut Tx,
     peer: &SiteCode,
     direction: Direction,
 ) -> Result<Vec<(ObjectKind, Waiting)>, StoreError> {
     let statement = match direction {
-        Direction::Down => lacking!("'distribution', 'collection', 'trust'"),
+        Direction::Down => lacking!("'distribution', 'collection', 'trust', 'kill'"),
         Direction::Up => lacking!(
             "'site', 'distribution-point', 'client', 'package-status', 'advertisement-status', 'event',
              'parcel-receipt'"

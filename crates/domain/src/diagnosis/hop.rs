@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Check, Custody, CustodyStage, Finding, site};
+use super::{Check, Custody, CustodyStage, Finding, amount, site};
 use crate::{
     Priority, Timestamp,
     id::{AddressName, SiteCode},
@@ -274,9 +274,9 @@ fn moving(facts: &HopFacts, item: &Waiting) -> Finding {
     if item.moves {
         let percent = (item.done * 100).checked_div(item.total).unwrap_or(0);
         let text = format!(
-            "{what} is on the line to site {to}: {percent} % of {} bytes, {} bytes a second{}",
-            item.total,
-            item.bytes_per_second,
+            "{what} is on the line to site {to}: {percent} % of {}, {} a second{}",
+            amount(item.total),
+            amount(item.bytes_per_second),
             slowed(&facts.line.pace)
         );
         let found = Finding::waits(at, Check::ItemMoves, text).since(item.since).eta(item.eta);
@@ -290,16 +290,17 @@ fn moving(facts: &HopFacts, item: &Waiting) -> Finding {
     }
     let text = match item.ahead_bytes {
         0 => format!("{what} waits for the line to site {to}"),
-        ahead => format!("{what} waits for the line to site {to}: {ahead} bytes go before it"),
+        ahead => format!("{what} waits for the line to site {to}: {} go before it", amount(ahead)),
     };
     let command = format!("packhorse queue first {} --peer {to}", item.item);
     Finding::waits(at, Check::ItemsTurn, text).since(item.since).eta(item.eta).mended_at(at, command)
 }
 
 fn slowed(pace: &Pace) -> String {
-    let rate = pace.rate.map(|rate| format!("its address allows {rate} bytes a second"));
+    let rate = pace.rate.map(|rate| format!("its address allows {} a second", amount(rate)));
     let pulse = pace.pulse.map(|Pulse { block_bytes, pause }| {
-        format!("its address allows {block_bytes} bytes and then a pause of {} s", pause.as_secs_f32())
+        let block = amount(u64::from(block_bytes));
+        format!("its address allows {block} and then a pause of {} s", pause.as_secs_f32())
     });
     rate.into_iter().chain(pulse).map(|text| format!("; {text}")).collect()
 }

@@ -184,6 +184,22 @@ impl Verdict {
     }
 }
 
+/// An amount of bytes for people: three digits and a unit.
+fn amount(bytes: u64) -> String {
+    let (mut unit, mut whole, mut tenths) = ("bytes", bytes, None);
+    for next in ["kB", "MB", "GB", "TB"] {
+        if whole < 1000 {
+            break;
+        }
+        tenths = Some(whole % 1000 / 100);
+        (unit, whole) = (next, whole / 1000);
+    }
+    match tenths.filter(|_| whole < 100) {
+        Some(tenths) => format!("{whole}.{tenths} {unit}"),
+        None => format!("{whole} {unit}"),
+    }
+}
+
 /// Which finding is the cause: the first on the way that somebody has to mend; without one the first that just waits, and
 /// without that the first of which nothing is known. `None`: everything holds.
 ///

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Check, Finding};
+use super::{Check, Finding, amount};
 use crate::{Timestamp, care::Disk, id::SiteCode};
 
 /// Failures in a row that are worth a word: one may be a collision.
@@ -68,16 +68,16 @@ pub fn site(facts: &SiteFacts) -> Vec<Finding> {
 fn room(at: &SiteCode, path: &str, disk: Disk, reserve: u64) -> Finding {
     if disk.free_bytes < reserve {
         let text = format!(
-            "the disk that holds {path} has {} bytes free, less than the reserve of {reserve}: no package content is \
-             taken in",
-            disk.free_bytes
+            "the disk that holds {path} has {} free, less than the reserve of {}: no package content is taken in",
+            amount(disk.free_bytes),
+            amount(reserve)
         );
         return Finding::fails(at, Check::DiskRoom, text).mended_at(at, "packhorse content usage");
     }
     Finding::holds(
         at,
         Check::DiskRoom,
-        format!("{} bytes are free on the disk of site {at}", disk.free_bytes),
+        format!("{} are free on the disk of site {at}", amount(disk.free_bytes)),
     )
 }
 

@@ -65,3 +65,19 @@ fn the_cause_is_the_first_that_fails_then_the_first_that_waits_then_what_nobody_
         assert_eq!(found, expected.map(|check| check.name().to_owned()), "{findings:?}");
     }
 }
+
+#[test]
+fn amounts_have_three_digits_and_a_unit() {
+    for (bytes, text) in [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1_000, "1.0 kB"),
+        (49_798, "49.7 kB"),
+        (400_999, "400 kB"),
+        (3_000_529, "3.0 MB"),
+        (48_361_103_360, "48.3 GB"),
+        (u64::MAX, "18446744 TB"),
+    ] {
+        assert_eq!(super::amount(bytes), text);
+    }
+}
