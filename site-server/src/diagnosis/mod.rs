@@ -107,7 +107,11 @@ impl Asker {
                 let link_state = if view.up { Silence::Slow } else { Silence::Down };
                 let (at, to) = (self.site.code().clone(), parent);
                 let facts = Neighbour { at, to, link: link_state, seen_at: None, waited: within };
-                Ok(vec![self.report(vec![link, silent(&facts)])])
+                // What is wrong with this site may be why nobody is reached.
+                let mut found = health::findings(self, &Subject::Site).await?;
+                found.retain(|finding| finding.verdict == Verdict::Fails);
+                found.extend([link, silent(&facts)]);
+                Ok(vec![self.report(found)])
             }
         }
     }

@@ -84,7 +84,10 @@ fn room(at: &SiteCode, path: &str, disk: Disk, reserve: u64) -> Finding {
 fn certificate(facts: &SiteFacts, name: &str, ends: Timestamp) -> Finding {
     let at = &facts.at;
     if ends <= facts.now {
-        let text = format!("the certificate {name} of site {at} has expired");
+        let text = format!(
+            "the certificate {name} of site {at} has expired; put a newer one in its place from a backup, or join again with a \
+             new token"
+        );
         return Finding::fails(at, Check::CertificateValid, text).since(ends);
     }
     if ends.since(facts.now) < CERTIFICATE_PATIENCE {

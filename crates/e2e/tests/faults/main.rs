@@ -7,6 +7,7 @@
 
 #![expect(clippy::print_stdout, reason = "a run of minutes shows how far it is")]
 
+mod certificates;
 mod remedies;
 mod row;
 mod steps;

@@ -9,7 +9,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use packhorse_e2e::{Hierarchy, Process};
 use serde_json::Value;
 
-use crate::steps::{filled, words};
+use crate::{
+    certificates,
+    steps::{filled, words},
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -79,6 +82,7 @@ impl World {
     /// - `killprograms CLIENT`, `runs FILE` (waits for it), `enrolled SITE/HOST` (a new client), `join SITE PARENT`,
     ///   `cap SITE NAME`.
     /// - `SITE$? COMMAND`: the same, and it may fail.
+    /// - `expire SITE PARENT`: the certificate that it shows its parent.
     /// - `sh COMMAND`.
     pub(crate) fn step(&mut self, step: &str) -> Result<()> {
         let step = self.fill(step)?;
@@ -138,6 +142,11 @@ impl World {
             "limit" => {
                 let (site, bytes) = rest.split_once(' ').context("SITE BYTES")?;
                 self.hierarchy.line(site).limit(bytes.parse()?);
+            }
+            "expire" => {
+                let (child, parent) = rest.split_once(' ').context("SITE PARENT")?;
+                let directory = |site| self.hierarchy.site_directory(site);
+                certificates::expire(&directory(parent), &directory(child))?;
             }
             "up" => self.up(rest)?,
             // It was waited for while the words were filled in.
