@@ -78,10 +78,15 @@ fn said(health: &SiteHealth, now: Timestamp) -> Vec<Finding> {
         Level::Warning => Finding::waits(at, check, text),
         Level::Critical => Finding::fails(at, check, text),
     };
+    // It was so once: what is found now, anywhere on the way, goes before it.
+    let was = |level: Level, check: Check, text: String| match level {
+        Level::Critical => Finding::unknown(at, check, text),
+        level => judged(level, check, text),
+    };
     for one in health.components.iter().filter(|one| one.level != Level::Ok) {
         let text =
             format!("site {at} said that its {} is at {}: {}", one.name, one.level.as_str(), one.last_error);
-        found.push(judged(one.level, Check::ComponentsWell, text).since(one.since));
+        found.push(was(one.level, Check::ComponentsWell, text).since(one.since));
     }
     if found.is_empty() {
         let text = format!("site {at} said that its {} components get on", health.components.len());
@@ -90,7 +95,7 @@ fn said(health: &SiteHealth, now: Timestamp) -> Vec<Finding> {
     if let Some(disk) = &health.disk {
         let (free, reserve) = (round(disk.disk.free_bytes), round(disk.reserve_bytes));
         let text = format!("site {at} said that {free} are free on its disk, and {reserve} are its reserve");
-        found.push(judged(disk.level, Check::DiskRoom, text));
+        found.push(was(disk.level, Check::DiskRoom, text));
     }
     if let Some(one) = &health.certificate {
         let text = match one.ends <= now {
