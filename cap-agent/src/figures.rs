@@ -11,8 +11,8 @@ use std::{
 use futures::future::BoxFuture;
 use packhorse_content::Library;
 use packhorse_runtime::{
-    Clock,
-    metrics::{Figure, Kind, Sheet, Source},
+    Clock, figures,
+    metrics::{Sheet, Source, machine},
 };
 use packhorse_trust::Credentials;
 
@@ -24,16 +24,8 @@ use crate::{
     store::{Store, StoreError},
 };
 
-macro_rules! figures {
-    ($($constant:ident, $name:literal, $kind:ident, [$($label:literal),*], $help:literal;)*) => {
-        $(const $constant: Figure =
-            Figure { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };)*
-
-        const ALL: &[&Figure] = &[$(&$constant),*];
-    };
-}
-
 figures! {
+    ALL:
     FEED, "packhorse_feed_connected", Gauge, [],
         "1 if the site's feed of instruction files is open";
     FEED_OPENED, "packhorse_feed_opened_total", Counter, [],
@@ -52,12 +44,6 @@ figures! {
         "Bytes of content handed out, as they lie on the disk; missing at an agent that is no distribution point";
     LIBRARY, "packhorse_library_bytes", Gauge, [],
         "What the content library takes on the disk; missing at an agent that is no distribution point";
-    DISK_FREE, "packhorse_disk_free_bytes", Gauge, [],
-        "What is free on the disk of the agent's directory";
-    DISK_SIZE, "packhorse_disk_size_bytes", Gauge, [],
-        "The size of the disk of the agent's directory";
-    CERTIFICATE, "packhorse_certificate_remaining_seconds", Gauge, ["certificate"],
-        "How long a certificate of this process is valid still; negative once it has expired";
 }
 
 /// Reads the figures of a CAP agent.
@@ -83,6 +69,7 @@ impl CapFigures {
     fn read(&self) -> Sheet {
         let mut sheet = Sheet::new();
         sheet.declare(ALL);
+        sheet.declare(machine::ALL);
         sheet.put(&FEED, &[], if self.news.is_open() { 1.0 } else { 0.0 });
         sheet.count(&FEED_OPENED, &[], self.news.sessions());
         sheet.count(&CLIENTS, &[], self.store.clients() as u64);
@@ -103,16 +90,10 @@ impl CapFigures {
         if let Some(library) = &self.library {
             sheet.count(&LIBRARY, &[], library.disk_bytes());
         }
-        if let Ok(disk) = rustix::fs::statvfs(&self.directory) {
-            sheet.count(&DISK_FREE, &[], disk.f_bavail.saturating_mul(disk.f_frsize));
-            sheet.count(&DISK_SIZE, &[], disk.f_blocks.saturating_mul(disk.f_frsize));
-        }
+        machine::disk(&mut sheet, &self.directory);
         // As it lies on the disk: it may have been renewed since the start.
-        let credentials = Credentials::load(&credentials_in(&self.directory));
-        if let Some((_, not_after)) = credentials.ok().and_then(|credentials| credentials.validity().ok()) {
-            let left_us = not_after.0.saturating_sub(self.clock.now().0);
-            sheet.put(&CERTIFICATE, &["own"], left_us as f64 / 1e6);
-        }
+        let credentials = Credentials::load(&credentials_in(&self.directory)).ok();
+        machine::certificate(&mut sheet, "own", credentials.as_ref(), self.clock.now());
         sheet
     }
 

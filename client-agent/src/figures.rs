@@ -11,23 +11,18 @@ use std::{
 use futures::future::BoxFuture;
 use packhorse_domain::{
     Timestamp,
-    advertisement::{Acceptance, Delivery},
+    advertisement::{Delivery, STANDINGS, standing},
 };
-use packhorse_runtime::metrics::{Figure, Kind, Sheet, Source};
+use packhorse_runtime::{
+    figures,
+    metrics::{Sheet, Source, machine},
+};
 use packhorse_trust::Credentials;
 
 use crate::{blocking::off_thread, ledger::LedgerError, shared::Shared};
 
-macro_rules! figures {
-    ($($constant:ident, $name:literal, $kind:ident, [$($label:literal),*], $help:literal;)*) => {
-        $(const $constant: Figure =
-            Figure { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };)*
-
-        const ALL: &[&Figure] = &[$(&$constant),*];
-    };
-}
-
 figures! {
+    ALL:
     POLLS, "packhorse_client_polls_total", Counter, ["result"],
         "Polls of the client access point, by result";
     POLL_AGE, "packhorse_client_poll_age_seconds", Gauge, [],
@@ -42,12 +37,6 @@ figures! {
         "Reports that the site has not confirmed, counted up to 256";
     LIBRARY, "packhorse_library_bytes", Gauge, [],
         "What the content library takes on the disk";
-    DISK_FREE, "packhorse_disk_free_bytes", Gauge, [],
-        "What is free on the disk of the agent's directory";
-    DISK_SIZE, "packhorse_disk_size_bytes", Gauge, [],
-        "The size of the disk of the agent's directory";
-    CERTIFICATE, "packhorse_certificate_remaining_seconds", Gauge, ["certificate"],
-        "How long a certificate of this process is valid still; negative once it has expired";
 }
 
 const REPORTS_COUNTED: usize = 256;
@@ -111,6 +100,7 @@ impl Source for ClientFigures {
 fn read(shared: &Shared, began_at: Timestamp) -> Sheet {
     let mut sheet = Sheet::new();
     sheet.declare(ALL);
+    sheet.declare(machine::ALL);
     let (counts, now) = (&shared.counts, shared.clock.now());
     let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
     sheet.count(&POLLS, &["ok"], of(&counts.polls_ok));
@@ -125,36 +115,16 @@ fn read(shared: &Shared, began_at: Timestamp) -> Sheet {
         sheet.incomplete();
     }
     sheet.count(&LIBRARY, &[], shared.library.disk_bytes());
-    if let Ok(disk) = rustix::fs::statvfs(shared.home.path()) {
-        sheet.count(&DISK_FREE, &[], disk.f_bavail.saturating_mul(disk.f_frsize));
-        sheet.count(&DISK_SIZE, &[], disk.f_blocks.saturating_mul(disk.f_frsize));
-    }
-    let credentials = Credentials::load(&shared.home.credentials());
-    if let Some((_, not_after)) = credentials.ok().and_then(|credentials| credentials.validity().ok()) {
-        sheet.put(&CERTIFICATE, &["own"], not_after.0.saturating_sub(now.0) as f64 / 1e6);
-    }
+    machine::disk(&mut sheet, shared.home.path());
+    let credentials = Credentials::load(&shared.home.credentials()).ok();
+    machine::certificate(&mut sheet, "own", credentials.as_ref(), now);
     sheet
 }
 
 fn remembered(shared: &Shared, sheet: &mut Sheet) -> Result<(), LedgerError> {
-    const STATES: [&str; 9] = [
-        "waiting",
-        "downloading",
-        "retrying",
-        "running",
-        "succeeded",
-        "failed",
-        "interrupted",
-        "rejected",
-        "expired",
-    ];
-    let mut states: BTreeMap<&str, u64> = STATES.map(|state| (state, 0)).into();
+    let mut states: BTreeMap<&str, u64> = STANDINGS.map(|state| (state, 0)).into();
     for status in shared.ledger.statuses()? {
-        let state = match status.acceptance {
-            Acceptance::Accepted => status.delivery.as_str(),
-            refused => refused.as_str(),
-        };
-        *states.entry(state).or_default() += 1;
+        *states.entry(standing(status.acceptance, status.delivery)).or_default() += 1;
     }
     for (state, count) in states {
         sheet.count(&ADVERTISEMENTS, &[state], count);

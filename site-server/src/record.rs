@@ -2,7 +2,9 @@
 
 use packhorse_domain::{
     Digest, Timestamp,
+    advertisement::Advertisement,
     client::ClientFact,
+    collection::Collection,
     distribution::Distribution,
     object::{Direction, Object, ObjectKind},
     package::{PackageDefinition, PackageVersion},
@@ -171,6 +173,17 @@ where
         }
         _ => Ok(None),
     }
+}
+
+pub(crate) async fn advertisement(
+    tx: &mut Tx,
+    id: &str,
+) -> Result<Option<(StoredObject, Advertisement)>, Error> {
+    find::<wire::Advertisement, Advertisement>(tx, ObjectKind::Advertisement, id).await
+}
+
+pub(crate) async fn collection(tx: &mut Tx, id: &str) -> Result<Option<(StoredObject, Collection)>, Error> {
+    find::<wire::Collection, Collection>(tx, ObjectKind::Collection, id).await
 }
 
 /// A package as this site knows it.

@@ -54,6 +54,17 @@ impl Explanation {
         }
     }
 
+    /// The cause, and what mends it.
+    fn headline(&self) -> Vec<String> {
+        let Some(cause) = &self.cause else {
+            return vec![format!("{}: everything is as it should be", clean(&self.subject))];
+        };
+        let mut lines = vec![format!("{}: {}", clean(&self.subject), clean(&cause.text))];
+        lines.extend(Some(cause.times()).filter(|times| !times.is_empty()));
+        lines.extend(cause.command().map(|command| format!("To mend it, {}", clean(&command))));
+        lines
+    }
+
     /// Everything is as it should be.
     pub(crate) fn holds(&self) -> bool {
         self.holds
@@ -95,6 +106,14 @@ impl Finding {
         since.into_iter().chain(expected).collect::<Vec<_>>().join(", ")
     }
 
+    fn row(&self) -> [String; 4] {
+        let text = match self.command().filter(|_| self.verdict != "holds") {
+            Some(command) => format!("{} [{command}]", self.text),
+            None => self.text.clone(),
+        };
+        [mark(&self.verdict), self.check.clone(), text, self.times()]
+    }
+
     fn command(&self) -> Option<String> {
         let remedy = self.remedy.as_ref()?;
         Some(format!("at site {}: {}", remedy.site, remedy.command.as_deref()?))
@@ -102,60 +121,32 @@ impl Finding {
 }
 
 impl Report {
-    fn title(&self, first: bool) -> String {
+    fn title(&self) -> String {
         let when = match (self.live, self.at.as_deref()) {
             (true, _) => String::new(),
             (false, Some(at)) => format!(", as it was told before {}", clock(Some(at))),
             (false, None) => ", as far as it ever told".to_owned(),
         };
-        format!("{}{}{when}", if first { "" } else { "\n" }, self.site)
+        format!("{}{when}", self.site)
+    }
+
+    /// What one site said, also in several reports.
+    fn continues(&self, next: &Report) -> bool {
+        self.site == next.site && self.live == next.live
     }
 }
 
 impl View for Explanation {
     fn text(&self, screen: Screen) -> String {
-        let mut lines = Vec::new();
-        match &self.cause {
-            None => lines.push(format!("{}: everything is as it should be", clean(&self.subject))),
-            Some(cause) => {
-                lines.push(format!("{}: {}", clean(&self.subject), clean(&cause.text)));
-                let times = cause.times();
-                if !times.is_empty() {
-                    lines.push(times);
-                }
-                if let Some(command) = cause.command() {
-                    lines.push(format!("To mend it, {}", clean(&command)));
-                }
-            }
+        let mut lines = self.headline();
+        for of_site in self.reports.chunk_by(Report::continues) {
+            lines.extend(of_site.first().map(|report| format!("\n{}", report.title())));
+            let rows: Vec<_> = of_site.iter().flat_map(|report| &report.findings).map(Finding::row).collect();
+            let text = table(screen, ["", "CHECK", "FOUND", "WHEN"], &rows, "");
+            // The header says nothing that is not plain from the rows.
+            let body = text.lines().skip(if screen.terminal { 2 } else { 1 });
+            lines.extend(body.map(|line| format!("  {}", line.trim_end())));
         }
-        let mut last: Option<(&str, bool)> = None;
-        let mut rows: Vec<[String; 4]> = Vec::new();
-        let flush = |rows: &mut Vec<[String; 4]>, lines: &mut Vec<String>| {
-            if !rows.is_empty() {
-                let text = table(screen, ["", "CHECK", "FOUND", "WHEN"], rows, "");
-                // The header says nothing that is not plain from the rows.
-                let body = text.lines().skip(if screen.terminal { 2 } else { 1 });
-                lines.extend(body.map(|line| format!("  {}", line.trim_end())));
-                rows.clear();
-            }
-        };
-        for report in &self.reports {
-            let key = (report.site.as_str(), report.live);
-            if last != Some(key) {
-                flush(&mut rows, &mut lines);
-                lines.push(format!("\n{}", report.title(true)));
-                last = Some(key);
-            }
-            rows.extend(report.findings.iter().map(|finding| {
-                let command = finding.command().filter(|_| finding.verdict != "holds");
-                let text = match command {
-                    Some(command) => format!("{} [{command}]", finding.text),
-                    None => finding.text.clone(),
-                };
-                [mark(&finding.verdict), finding.check.clone(), text, finding.times()]
-            }));
-        }
-        flush(&mut rows, &mut lines);
         if self.left_out > 0 {
             lines.push(format!("\nand {} more site(s); ask with --site", self.left_out));
         }

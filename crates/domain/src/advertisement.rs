@@ -77,6 +77,27 @@ pub enum Delivery {
     Interrupted,
 }
 
+/// The words of [`standing`].
+pub const STANDINGS: [&str; 9] = [
+    "waiting",
+    "downloading",
+    "retrying",
+    "running",
+    "succeeded",
+    "failed",
+    "interrupted",
+    "rejected",
+    "expired",
+];
+
+/// How a client stands with an advertisement, in one word: how far it is, or why it does not take it.
+pub fn standing(acceptance: Acceptance, delivery: Delivery) -> &'static str {
+    match acceptance {
+        Acceptance::Accepted => delivery.as_str(),
+        refused => refused.as_str(),
+    }
+}
+
 impl Acceptance {
     pub const ALL: [Acceptance; 3] = [Acceptance::Accepted, Acceptance::Rejected, Acceptance::Expired];
 
@@ -123,5 +144,22 @@ impl Delivery {
     /// Nothing more will come of this run.
     pub fn is_final(self) -> bool {
         matches!(self, Delivery::Succeeded | Delivery::Failed | Delivery::Interrupted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_standing_has_its_word_and_there_is_no_other() {
+        let words: BTreeSet<&str> = Acceptance::ALL
+            .into_iter()
+            .flat_map(|acceptance| Delivery::ALL.map(|delivery| standing(acceptance, delivery)))
+            .collect();
+
+        assert_eq!(words, STANDINGS.into());
     }
 }

@@ -5,6 +5,7 @@
 //! ways out are written from the same [`Sheet`], so that they say the same.
 
 mod http;
+pub mod machine;
 mod otlp;
 mod process;
 mod text;
@@ -45,6 +46,22 @@ pub struct Figure {
     pub labels: &'static [&'static str],
     /// What it is, in a sentence without its full stop.
     pub help: &'static str,
+}
+
+/// Names figures, a line each, and a list of all of them: `ALL: CONSTANT, NAME, KIND, [LABELS], HELP;`
+#[macro_export]
+macro_rules! figures {
+    ($vis:vis $all:ident:
+     $($constant:ident, $name:literal, $kind:ident, [$($label:literal),*], $help:literal;)*) => {
+        $($vis const $constant: $crate::metrics::Figure = $crate::metrics::Figure {
+            name: $name,
+            kind: $crate::metrics::Kind::$kind,
+            labels: &[$($label),*],
+            help: $help,
+        };)*
+
+        $vis const $all: &[&$crate::metrics::Figure] = &[$(&$constant),*];
+    };
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,6 @@ use packhorse_domain::{
     Timestamp,
     advertisement::{Advertisement, Delivery},
     client::ClientFact,
-    collection::Collection,
     diagnosis::{Advertised, ClientFacts, Finding, Heard, Question, client, clients},
     id::{AdvertisementId, ClientId, SiteCode},
     object::ObjectKind,
@@ -67,10 +66,7 @@ pub(super) async fn told(
     site: &SiteCode,
     (id, only): (&AdvertisementId, Option<&ClientId>),
 ) -> Result<Vec<Finding>, Error> {
-    let Some((_, advertisement)) =
-        record::find::<wire::Advertisement, Advertisement>(tx, ObjectKind::Advertisement, id.as_str())
-            .await?
-    else {
+    let Some((_, advertisement)) = record::advertisement(tx, id.as_str()).await? else {
         return Ok(Vec::new());
     };
     let version = version_of(tx, &advertisement).await?;
@@ -125,12 +121,7 @@ pub(crate) async fn of_site(
     advertisement: &Advertisement,
     site: Option<&SiteCode>,
 ) -> Result<Vec<ClientFact>, Error> {
-    let collection = record::find::<wire::Collection, Collection>(
-        tx,
-        ObjectKind::Collection,
-        advertisement.collection.as_str(),
-    )
-    .await?;
+    let collection = record::collection(tx, advertisement.collection.as_str()).await?;
     let Some((_, collection)) = collection else { return Ok(Vec::new()) };
     let all = record::list::<wire::ClientFact, ClientFact>(tx, ObjectKind::Client).await?;
     let is_meant =

@@ -53,12 +53,10 @@ pub(super) async fn to(asker: &Asker, question: &Question, child: &SiteCode) -> 
         }
         Subject::Advertisement(id) => offers::objects_of(asker, id).await?,
     };
-    let mut found = Vec::new();
     for (kind, id) in objects {
         if let Some(facts) = object_facts(asker, child, kind, &id).await? {
-            found.extend(hop(&facts));
             // What else is on the same line stands no better.
-            return Ok((found, Vec::new()));
+            return Ok((hop(&facts), Vec::new()));
         }
     }
     let package = match &question.subject {
@@ -66,7 +64,7 @@ pub(super) async fn to(asker: &Asker, question: &Question, child: &SiteCode) -> 
         Subject::Advertisement(id) => offers::package_of(asker, id).await?,
         Subject::Site | Subject::Parcel(_) => None,
     };
-    let Some(package) = package else { return Ok((found, Vec::new())) };
+    let Some(package) = package else { return Ok((Vec::new(), Vec::new())) };
     bundle(asker, question, child, package.as_str()).await
 }
 
@@ -147,20 +145,7 @@ async fn object_waiting(
     if let Some(waiting) = queued(asker, child, &item).await? {
         return Ok(waiting);
     }
-    Ok(Waiting {
-        item: short(&item),
-        class,
-        held_by: None,
-        courier: None,
-        refused: None,
-        moves: false,
-        done: 0,
-        total: object.content.len() as u64,
-        bytes_per_second: 0,
-        ahead_bytes: 0,
-        since: object.changed_at,
-        eta: None,
-    })
+    Ok(Waiting::new(short(&item), class, object.content.len() as u64, object.changed_at))
 }
 
 async fn bundle_facts(asker: &Asker, child: &SiteCode, record: &PackageRecord) -> Result<HopFacts, Error> {
@@ -284,19 +269,10 @@ async fn far(tx: &mut Tx, peer: &SiteCode, item: &str) -> Result<Option<Waiting>
     for (class, bundle) in scheduler::ways::waiting(tx, peer).await? {
         if ItemId::of(&bundle.digest).to_string() == item {
             let reason = choice.as_ref().map(|choice| choice.reason.clone()).unwrap_or_default();
+            let since = choice.map_or(Timestamp::default(), |choice| choice.changed_at);
             return Ok(Some(Waiting {
-                item: short(item),
-                class,
-                held_by: None,
                 courier: Some(Courier { reason, parcel: None }),
-                refused: None,
-                moves: false,
-                done: 0,
-                total: bundle.length,
-                bytes_per_second: 0,
-                ahead_bytes: 0,
-                since: choice.map_or(Timestamp::default(), |choice| choice.changed_at),
-                eta: None,
+                ..Waiting::new(short(item), class, bundle.length, since)
             }));
         }
     }

@@ -17,7 +17,6 @@ use packhorse_proto::inquiry::v1::{
     Answer, AskRequest, AskResponse, AttendRequest, AttendResponse,
     inquiry_service_client::InquiryServiceClient, inquiry_service_server::InquiryService,
 };
-use packhorse_runtime::peer;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -26,7 +25,7 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
 
 use super::Asker;
-use crate::{error::Error, store::neighbours};
+use crate::{error::Error, sender::calling_child};
 
 /// Questions that one child has open.
 const OPEN_MAX: usize = 16;
@@ -119,19 +118,6 @@ pub(crate) struct InquiryServer {
     pub(crate) asker: Asker,
 }
 
-impl InquiryServer {
-    async fn child<T>(&self, request: &Request<T>) -> Result<SiteCode, Status> {
-        let site = &self.asker.site;
-        let child =
-            peer(request)?.as_site().ok_or_else(|| Status::permission_denied("only a site asks here"))?;
-        let mut tx = site.store.read().await.map_err(Error::from)?;
-        match neighbours::children(&mut tx).await.map_err(Error::from)?.contains(&child) {
-            true => Ok(child),
-            false => Err(Status::permission_denied(format!("{child} is not a child of {}", site.code()))),
-        }
-    }
-}
-
 #[tonic::async_trait]
 impl InquiryService for InquiryServer {
     type AttendStream = ReceiverStream<Result<AttendResponse, Status>>;
@@ -140,7 +126,7 @@ impl InquiryService for InquiryServer {
         &self,
         request: Request<Streaming<AttendRequest>>,
     ) -> Result<Response<Self::AttendStream>, Status> {
-        let child = self.child(&request).await?;
+        let child = calling_child(&self.asker.site, &request).await?;
         let (questions, asked) = mpsc::channel(OPEN_MAX);
         let open = Open::default();
         let attending = Attending { questions: questions.clone(), open: open.clone() };
@@ -175,7 +161,7 @@ impl InquiryService for InquiryServer {
     }
 
     async fn ask(&self, request: Request<AskRequest>) -> Result<Response<AskResponse>, Status> {
-        let child = self.child(&request).await?;
+        let child = calling_child(&self.asker.site, &request).await?;
         let request = request.into_inner();
         let within = match request.within_us {
             0 => WITHIN,

@@ -152,7 +152,8 @@ impl Asker {
         Ok(sites.iter().filter(|site| below.contains(site)).cloned().collect())
     }
 
-    fn report(&self, findings: Vec<Finding>) -> Report {
+    /// What this site says, now.
+    pub(crate) fn report(&self, findings: Vec<Finding>) -> Report {
         Report {
             site: self.site.code().clone(),
             at: self.site.now(),

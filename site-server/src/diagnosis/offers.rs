@@ -34,10 +34,7 @@ pub(super) async fn findings(
 ) -> Result<Vec<Finding>, Error> {
     let at = asker.site.code();
     let mut tx = asker.site.store.read().await?;
-    let Some((object, advertisement)) =
-        record::find::<wire::Advertisement, Advertisement>(&mut tx, ObjectKind::Advertisement, id.as_str())
-            .await?
-    else {
+    let Some((object, advertisement)) = record::advertisement(&mut tx, id.as_str()).await? else {
         return Ok(vec![unknown(&mut tx, at, id).await?]);
     };
     let is_here = question.sites.contains(at);
@@ -127,12 +124,7 @@ async fn offer_facts(
     (object, advertisement): (&StoredObject, &Advertisement),
 ) -> Result<Loaded, Error> {
     let site = &asker.site;
-    let collection = record::find::<wire::Collection, Collection>(
-        tx,
-        ObjectKind::Collection,
-        advertisement.collection.as_str(),
-    )
-    .await?;
+    let collection = record::collection(tx, advertisement.collection.as_str()).await?;
     let here = members_of(tx, advertisement).await?;
     let record = record::package(tx, advertisement.package.as_str()).await?;
     let package_owner = record.as_ref().map_or(&object.owner, |record| &record.object.owner).clone();
@@ -237,9 +229,7 @@ pub(super) async fn objects_of(
     id: &AdvertisementId,
 ) -> Result<Vec<(ObjectKind, String)>, Error> {
     let mut tx = asker.site.store.read().await?;
-    let found =
-        record::find::<wire::Advertisement, Advertisement>(&mut tx, ObjectKind::Advertisement, id.as_str())
-            .await?;
+    let found = record::advertisement(&mut tx, id.as_str()).await?;
     let mut objects = vec![(ObjectKind::Advertisement, id.to_string())];
     if let Some((_, advertisement)) = found {
         objects.push((ObjectKind::Collection, advertisement.collection.to_string()));
@@ -254,8 +244,6 @@ pub(super) async fn package_of(asker: &Asker, id: &AdvertisementId) -> Result<Op
 }
 
 pub(super) async fn package_in(tx: &mut Tx, id: &AdvertisementId) -> Result<Option<PackageId>, Error> {
-    let found =
-        record::find::<wire::Advertisement, Advertisement>(tx, ObjectKind::Advertisement, id.as_str())
-            .await?;
+    let found = record::advertisement(tx, id.as_str()).await?;
     Ok(found.map(|(_, advertisement)| advertisement.package))
 }

@@ -2,9 +2,8 @@
 
 use packhorse_domain::{
     diagnosis::{Finding, Question, Subject, Verdict},
-    object::ObjectKind,
+    object::{Held, ObjectKind},
 };
-use packhorse_proto::object::v1 as wire;
 
 use super::{Asker, Part, caps, health, hops, offers, packages, parcels};
 use crate::{error::Error, record, store::objects};
@@ -55,27 +54,27 @@ async fn site(asker: &Asker, question: &Question) -> Result<Vec<Finding>, Error>
 /// Whether the way of the subject begins at this site and not above it.
 pub(crate) async fn begins_here(asker: &Asker, question: &Question) -> Result<bool, Error> {
     let mut tx = asker.site.store.read().await?;
-    let own = |object: Option<crate::store::objects::StoredObject>| {
-        object.is_some_and(|object| object.owner == *asker.site.code())
-    };
-    Ok(match &question.subject {
-        Subject::Package(id) => own(objects::get(&mut tx, ObjectKind::Package, id.as_str()).await?),
-        Subject::Advertisement(id) => {
-            own(objects::get(&mut tx, ObjectKind::Advertisement, id.as_str()).await?)
-                && match record::find::<wire::Advertisement, packhorse_domain::advertisement::Advertisement>(
-                    &mut tx,
-                    ObjectKind::Advertisement,
-                    id.as_str(),
-                )
-                .await?
-                {
-                    Some((_, offer)) => {
-                        own(objects::get(&mut tx, ObjectKind::Package, offer.package.as_str()).await?)
-                    }
-                    None => true,
-                }
+    let (kind, id) = match &question.subject {
+        Subject::Package(id) => (ObjectKind::Package, id.to_string()),
+        Subject::Advertisement(id) => (ObjectKind::Advertisement, id.to_string()),
+        Subject::Site => {
+            let is_meant = question.sites.contains(asker.site.code());
+            return Ok(is_meant || asker.site.path().parent().is_none());
         }
-        Subject::Site => question.sites.contains(asker.site.code()) || asker.site.path().parent().is_none(),
-        Subject::Parcel(_) => true,
-    })
+        Subject::Parcel(_) => return Ok(true),
+    };
+    let is_ours = |held: Option<Held>| held.is_some_and(|held| held.owner == *asker.site.code());
+    if !is_ours(objects::held(&mut tx, kind, &id).await?) {
+        return Ok(false);
+    }
+    // Its package may come from further up.
+    match &question.subject {
+        Subject::Advertisement(id) => match record::advertisement(&mut tx, id.as_str()).await? {
+            Some((_, offer)) => {
+                Ok(is_ours(objects::held(&mut tx, ObjectKind::Package, offer.package.as_str()).await?))
+            }
+            None => Ok(true),
+        },
+        _ => Ok(true),
+    }
 }

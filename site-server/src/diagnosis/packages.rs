@@ -37,18 +37,12 @@ pub(super) async fn findings(
     let record = record::package(&mut tx, id.as_str()).await?;
     let distribution = record::distribution(&mut tx, id).await?;
     let mut found = Vec::new();
-    if part == Part::First {
-        found.extend(origin(
-            &origin_facts(asker, &mut tx, (question, id), record.as_ref(), &distribution).await?,
-        ));
+    // One that is not here is told of wherever it is missed.
+    if part == Part::First || record.is_none() {
+        let facts = origin_facts(asker, &mut tx, (question, id), record.as_ref(), &distribution).await?;
+        found.extend(origin(&facts));
     }
-    let Some(record) = record else {
-        if part == Part::Below {
-            let facts = origin_facts(asker, &mut tx, (question, id), None, &distribution).await?;
-            found.extend(origin(&facts));
-        }
-        return Ok(found);
-    };
+    let Some(record) = record else { return Ok(found) };
     if record.version.manifest.is_none() {
         return Ok(found);
     }

@@ -8,13 +8,11 @@ use std::{
 
 use packhorse_domain::{
     Priority, Timestamp,
+    advertisement::{STANDINGS, standing},
     courier::Way,
     id::SiteCode,
     link::ItemId,
-    object::ObjectKind,
-    status::{AdvertisementStatus, PackageStatus},
 };
-use packhorse_proto::{convert, object::v1 as wire};
 use packhorse_runtime::metrics::Sheet;
 
 use super::list;
@@ -30,7 +28,7 @@ use crate::{
         counts::{self, Waiting},
         couriers,
         neighbours::{self, Neighbour},
-        objects, queue,
+        queue, tallies,
     },
 };
 
@@ -44,31 +42,11 @@ const BODIES_MAX: u32 = 1_000;
 #[derive(Debug, Default)]
 pub(super) struct Counted {
     last: Option<(Sheet, Instant, Duration)>,
-    packages: States,
-    advertisements: States,
-}
-
-/// Objects of a kind by what they say. They are read again only when one of them has changed.
-#[derive(Debug, Default)]
-struct States {
-    news: (i64, i64),
-    counts: BTreeMap<&'static str, u64>,
 }
 
 pub(crate) type Queue = BTreeMap<(SiteCode, Priority), Waiting>;
 
 const PACKAGE_STATES: [&str; 5] = ["pending", "installed", "retrying", "failed", "removing"];
-const ADVERTISEMENT_STATES: [&str; 9] = [
-    "waiting",
-    "downloading",
-    "retrying",
-    "running",
-    "succeeded",
-    "failed",
-    "interrupted",
-    "rejected",
-    "expired",
-];
 const ARRIVAL_STATES: [&str; 4] = ["receiving", "complete", "failed", "base-missing"];
 const PARCEL_STATES: [&str; 6] = ["lost", "planned", "created", "sent", "received", "confirmed"];
 
@@ -83,7 +61,7 @@ impl Counted {
         let mut sheet = Sheet::new();
         let mut tx = site.store.read().await?;
         queues(site, &mut tx, &mut sheet).await?;
-        self.objects(&mut tx, &mut sheet).await?;
+        objects(&mut tx, &mut sheet).await?;
         parcels(site, &mut tx, &mut sheet).await?;
         for cap in caps::list(&mut tx).await? {
             let is_here = site.now().since(cap.seen_at) < CAP_PRESENT;
@@ -95,60 +73,24 @@ impl Counted {
         self.last = Some((sheet.clone(), Instant::now(), began.elapsed()));
         Ok(sheet)
     }
-
-    async fn objects(&mut self, tx: &mut Tx, sheet: &mut Sheet) -> Result<(), Error> {
-        for (kind, count) in counts::objects(tx).await? {
-            sheet.count(&list::OBJECTS, &[&kind], count);
-        }
-        self.packages
-            .refresh(tx, ObjectKind::PackageStatus, |body| {
-                let status = convert::decode::<wire::PackageStatus, PackageStatus>(body).ok()?;
-                Some(status.state.as_str())
-            })
-            .await?;
-        self.advertisements.refresh(tx, ObjectKind::AdvertisementStatus, advertisement_state).await?;
-        for state in PACKAGE_STATES {
-            sheet.count(&list::PACKAGES, &[state], self.packages.of(state));
-        }
-        for state in ADVERTISEMENT_STATES {
-            sheet.count(&list::ADVERTISEMENTS, &[state], self.advertisements.of(state));
-        }
-        Ok(())
-    }
 }
 
-impl States {
-    async fn refresh(
-        &mut self,
-        tx: &mut Tx,
-        kind: ObjectKind,
-        state: impl Fn(&[u8]) -> Option<&'static str>,
-    ) -> Result<(), Error> {
-        let news = objects::news_of(tx, kind).await?;
-        if news != self.news {
-            let mut found = BTreeMap::new();
-            // What does not decode is of a later version of Packhorse; it is among the objects that are counted.
-            counts::each_body(tx, kind, |body| {
-                state(body).into_iter().for_each(|state| *found.entry(state).or_default() += 1);
-            })
-            .await?;
-            (self.news, self.counts) = (news, found);
-        }
-        Ok(())
+async fn objects(tx: &mut Tx, sheet: &mut Sheet) -> Result<(), Error> {
+    for (kind, count) in counts::objects(tx).await? {
+        sheet.count(&list::OBJECTS, &[&kind], count);
     }
-
-    fn of(&self, state: &str) -> u64 {
-        self.counts.get(state).copied().unwrap_or_default()
+    let places = tallies::places_by_standing(tx).await?;
+    for state in PACKAGE_STATES {
+        sheet.count(&list::PACKAGES, &[state], of(&places, state));
     }
-}
-
-fn advertisement_state(body: &[u8]) -> Option<&'static str> {
-    use packhorse_domain::advertisement::Acceptance;
-    let status = convert::decode::<wire::AdvertisementStatus, AdvertisementStatus>(body).ok()?;
-    Some(match status.acceptance {
-        Acceptance::Accepted => status.delivery.as_str(),
-        refused => refused.as_str(),
-    })
+    let mut clients: BTreeMap<&str, u64> = STANDINGS.map(|standing| (standing, 0)).into();
+    for one in tallies::clients_by_standing(tx).await? {
+        *clients.entry(standing(one.acceptance, one.delivery)).or_default() += one.clients;
+    }
+    for (state, count) in clients {
+        sheet.count(&list::ADVERTISEMENTS, &[state], count);
+    }
+    Ok(())
 }
 
 /// What waits for each neighbour in each class. And of the bundles that stand aside, how many are held and how many are tried

@@ -1,17 +1,9 @@
 //! The figures of a site server: their names, labels and what they are.
 
-use packhorse_runtime::metrics::{Figure, Kind};
-
-macro_rules! figures {
-    ($($constant:ident, $name:literal, $kind:ident, [$($label:literal),*], $help:literal;)*) => {
-        $(pub(super) const $constant: Figure =
-            Figure { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };)*
-
-        pub(super) const ALL: &[&Figure] = &[$(&$constant),*];
-    };
-}
+use packhorse_runtime::figures;
 
 figures! {
+    pub(super) ALL:
     LINK_UP, "packhorse_link_up", Gauge, ["peer"],
         "1 if the link to this neighbour is up";
     LINK_CHANGED, "packhorse_link_changed_timestamp_seconds", Gauge, ["peer"],
@@ -54,8 +46,6 @@ figures! {
         "What new package content leaves free on that disk";
     DATABASE, "packhorse_database_bytes", Gauge, [],
         "What the database takes on the disk, with its write-ahead log";
-    CERTIFICATE, "packhorse_certificate_remaining_seconds", Gauge, ["certificate"],
-        "How long a certificate of this process is valid still; negative once it has expired";
     OBJECTS, "packhorse_objects", Gauge, ["kind"],
         "Replicated objects that are held here, by kind";
     PACKAGES, "packhorse_package_places", Gauge, ["state"],

@@ -11,7 +11,7 @@ use std::{path::Path, sync::Arc};
 use futures::future::BoxFuture;
 use packhorse_runtime::{
     error_chain,
-    metrics::{Sheet, Source},
+    metrics::{Sheet, Source, machine},
 };
 use packhorse_trust::Credentials;
 
@@ -34,6 +34,7 @@ impl SiteFigures {
     async fn read(&self) -> Sheet {
         let mut sheet = Sheet::new();
         sheet.declare(list::ALL);
+        sheet.declare(&[&machine::CERTIFICATE]);
         let links = self.links(&mut sheet).await;
         let counted = self.counted.lock().await.read(&self.site).await;
         let disk = self.disk().await;
@@ -80,9 +81,10 @@ impl SiteFigures {
             let database = site.directories.database();
             let log = database.with_extension("db-wal");
             sheet.count(&list::DATABASE, &[], length(&database) + length(&log));
-            certificate(&mut sheet, &site, "own", Some(&site.credentials));
+            machine::certificate(&mut sheet, "own", Some(&site.credentials), site.now());
+            // A site without a parent has no certificate from one.
             let parent = Credentials::load(&site.directories.parent_credentials()).ok();
-            certificate(&mut sheet, &site, "parent", parent.as_ref());
+            machine::certificate(&mut sheet, "parent", parent.as_ref(), site.now());
             sheet
         })
         .await
@@ -115,14 +117,6 @@ fn link(sheet: &mut Sheet, peer: &str, view: Option<&LinkView>) {
     sheet.count(&list::LINK_RATE, &labels, gauges.bytes_per_second);
     sheet.count(&list::LINK_IN_FLIGHT, &labels, gauges.under_way_bytes);
     sheet.count(&list::LINK_WINDOW, &labels, gauges.window_bytes);
-}
-
-/// A site without a parent has no certificate from one.
-fn certificate(sheet: &mut Sheet, site: &Site, which: &str, credentials: Option<&Credentials>) {
-    if let Some((_, not_after)) = credentials.and_then(|credentials| credentials.validity().ok()) {
-        let left_us = not_after.0.saturating_sub(site.now().0);
-        sheet.put(&list::CERTIFICATE, &[which], left_us as f64 / 1e6);
-    }
 }
 
 fn length(path: &Path) -> u64 {

@@ -2,10 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use packhorse_domain::{
+    Timestamp,
+    advertisement::{Acceptance, Delivery},
+    status::AdvertisementStatus,
+};
 use packhorse_runtime::{Clock as _, ManualClock, SystemClock, metrics::Metrics};
 
 use super::SiteFigures;
-use crate::testing::Node;
+use crate::{distribution::report_library, record, testing::Node};
 
 async fn figures(node: &Node) -> String {
     let common = vec![("site", node.code().to_string())];
@@ -61,4 +66,44 @@ async fn a_database_that_is_gone_is_told_and_hides_nothing_else() {
 
     assert_eq!(value(&figures, "packhorse_metrics_complete{site=\"CEN\"}"), 0.0);
     assert!(value(&figures, "packhorse_disk_free_bytes{site=\"CEN\"}") > 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn places_and_clients_are_counted_by_how_they_stand() {
+    let clock = ManualClock::new(SystemClock.now());
+    let central = Node::central(Arc::new(clock)).await;
+    let package = central.package(b"content").await;
+    let mut tx = central.site.store.begin().await.expect("the database");
+    report_library(&central.site, &mut tx, &package).await.expect("reported");
+    for (client, acceptance, delivery) in [
+        (1, Acceptance::Accepted, Delivery::Failed),
+        (2, Acceptance::Accepted, Delivery::Failed),
+        (3, Acceptance::Rejected, Delivery::Waiting),
+    ] {
+        let status = AdvertisementStatus {
+            advertisement: "CEN20001".parse().expect("an id"),
+            client: format!("0b5c1f5e-6f0e-4c8e-9d57-0c1d2e3f4a5{client}").parse().expect("an id"),
+            site: central.code().clone(),
+            hostname: "till".to_owned(),
+            acceptance,
+            delivery,
+            exit_code: None,
+            output_tail: String::new(),
+            reason: String::new(),
+            source_version: 1,
+            changed_at: Timestamp(1),
+            generation: 1,
+        };
+        record::put_advertisement_status(&central.site, &mut tx, &status).await.expect("written");
+    }
+    tx.commit().await.expect("committed");
+
+    let figures = figures(&central).await;
+
+    let row = |name: &str, state: &str| value(&figures, &format!("{name}{{site=\"CEN\",state=\"{state}\"}}"));
+    assert_eq!(row("packhorse_package_places", "installed"), 1.0);
+    assert_eq!(row("packhorse_package_places", "failed"), 0.0);
+    for (state, clients) in [("failed", 2.0), ("rejected", 1.0), ("waiting", 0.0), ("succeeded", 0.0)] {
+        assert_eq!(row("packhorse_advertisement_clients", state), clients, "{state}");
+    }
 }

@@ -121,7 +121,7 @@ fn summary(object: &StoredObject, advertisement: &Advertisement, held_back: Stri
 /// The advertisement, or that there is none.
 pub(super) async fn find(tx: &mut Tx, id: &str) -> Result<(StoredObject, Advertisement), Error> {
     let checked: AdvertisementId = parsed("advertisement", id)?;
-    record::find::<wire::Advertisement, Advertisement>(tx, ObjectKind::Advertisement, checked.as_str())
+    record::advertisement(tx, checked.as_str())
         .await?
         .ok_or_else(|| Error::NotFound { what: "advertisement", id: checked.to_string() })
 }

@@ -123,7 +123,7 @@ fn summary(object: &StoredObject, collection: &Collection, members: u32) -> Coll
 /// The collection, or that there is none.
 pub(super) async fn find(tx: &mut Tx, id: &str) -> Result<(StoredObject, Collection), Error> {
     let checked: CollectionId = parsed("collection", id)?;
-    record::find::<wire::Collection, Collection>(tx, ObjectKind::Collection, checked.as_str())
+    record::collection(tx, checked.as_str())
         .await?
         .ok_or_else(|| Error::NotFound { what: "collection", id: checked.to_string() })
 }

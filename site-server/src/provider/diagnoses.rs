@@ -1,21 +1,20 @@
 //! Why something is not where it should be, and where it is: names what is meant, and has the way walked.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+mod custody;
+
+use std::{collections::BTreeSet, time::Duration};
 
 use packhorse_domain::{
-    advertisement::Advertisement,
     client::ClientFact,
-    diagnosis::{Check, Custody, CustodyStage, Finding, Question, Report, SITES_MAX, Subject, cause},
+    diagnosis::{Check, Finding, Question, Report, Subject, cause},
     id::{AdvertisementId, ClientId, PackageId, SiteCode},
     object::ObjectKind,
+    site::subtree,
 };
 use packhorse_proto::{
     object::v1 as wire,
     provider::v1::{
-        CustodySite, ExplainRequest, ExplainResponse, GetCustodyRequest, GetCustodyResponse, SubjectKind,
+        ExplainRequest, ExplainResponse, GetCustodyRequest, GetCustodyResponse, SubjectKind,
         diagnosis_service_server::DiagnosisService,
     },
 };
@@ -41,13 +40,21 @@ pub(crate) struct Diagnoses {
     asker: Asker,
 }
 
-/// What is asked about, and what of it needs no walk.
+/// What is asked about.
 struct Asked {
     name: String,
-    question: Question,
-    /// Found without asking anybody.
-    first: Vec<Finding>,
-    left_out: usize,
+    answer: Answer,
+}
+
+/// How it is answered.
+enum Answer {
+    /// Without asking anybody.
+    Found(Box<Finding>),
+    Walk {
+        question: Question,
+        /// Sites that are too many.
+        left_out: usize,
+    },
 }
 
 impl Diagnoses {
@@ -57,14 +64,11 @@ impl Diagnoses {
 
     async fn explain(&self, asked: &ExplainRequest) -> Result<ExplainResponse, Error> {
         let deadline = Instant::now() + WITHIN;
-        let Asked { name, question, first, left_out } = self.asked(asked).await?;
-        let mut reports = Vec::new();
-        if first.is_empty() {
-            reports = self.walk(&question, deadline).await?;
-        } else {
-            let (site, at) = (self.asker.site.code().clone(), self.asker.site.now());
-            reports.push(Report { site, at, live: true, findings: first, custody: Vec::new() });
-        }
+        let Asked { name, answer } = self.asked(asked).await?;
+        let (mut reports, left_out) = match answer {
+            Answer::Walk { question, left_out } => (self.walk(&question, deadline).await?, left_out),
+            Answer::Found(found) => (vec![self.asker.report(vec![*found])], 0),
+        };
         reports.retain(|report| !report.findings.is_empty());
         Ok(ExplainResponse {
             cause: cause(&reports).map(Into::into),
@@ -182,7 +186,9 @@ impl Diagnoses {
         };
         let distribution = record::distribution(tx, &id).await?;
         let (mut sites, mut through) = (Vec::new(), 0);
-        for site in self.in_subtree(tx, distribution.targets.iter().map(|target| &target.site)).await? {
+        for site in
+            in_subtree(&self.asker, tx, distribution.targets.iter().map(|target| &target.site)).await?
+        {
             match &record {
                 Some(record) if diagnosis::has_all(tx, &site, record, &distribution).await? => through += 1,
                 _ => sites.push(site),
@@ -210,9 +216,7 @@ impl Diagnoses {
         site: Option<SiteCode>,
         client: Option<ClientId>,
     ) -> Result<Asked, Error> {
-        let found =
-            record::find::<wire::Advertisement, Advertisement>(tx, ObjectKind::Advertisement, id.as_str())
-                .await?;
+        let found = record::advertisement(tx, id.as_str()).await?;
         let name = match &found {
             Some((_, advertisement)) => format!("advertisement {id} ({})", advertisement.name),
             None => format!("advertisement {id}"),
@@ -257,79 +261,27 @@ impl Diagnoses {
         let name = format!("parcel {}", id.short());
         Ok(Asked::walked(name, Question { subject: Subject::Parcel(id.0), sites, client: None }, 0))
     }
+}
 
-    /// Those of these sites that are this one or below it, each once.
-    async fn in_subtree<'a>(
-        &self,
-        tx: &mut Tx,
-        sites: impl Iterator<Item = &'a SiteCode>,
-    ) -> Result<Vec<SiteCode>, Error> {
-        let parents = parents(tx).await?;
-        let own: BTreeSet<SiteCode> =
-            packhorse_domain::site::subtree(self.asker.site.code(), &parents).into_iter().collect();
-        let sites: BTreeSet<&SiteCode> = sites.filter(|site| own.contains(site)).collect();
-        Ok(sites.into_iter().cloned().collect())
-    }
-
-    async fn custody(&self, asked: &GetCustodyRequest) -> Result<GetCustodyResponse, Error> {
-        let id: PackageId = parsed("package", &asked.package)?;
-        let mut tx = self.asker.site.store.read().await?;
-        let Some(record) = record::package(&mut tx, id.as_str()).await? else {
-            return Err(Error::NotFound { what: "package", id: id.to_string() });
-        };
-        let distribution = record::distribution(&mut tx, &id).await?;
-        let targets = distribution.targets.iter().map(|target| &target.site);
-        let mut targets = self.in_subtree(&mut tx, targets).await?;
-        if targets.len() > SITES_MAX {
-            return Err(invalid(
-                "package",
-                format!("it goes to more than {SITES_MAX} sites; ask at a site below"),
-            ));
-        }
-        let parents: BTreeMap<SiteCode, SiteCode> = parents(&mut tx).await?.into_iter().collect();
-        drop(tx);
-        let question = Question { subject: Subject::Package(id), sites: targets.clone(), client: None };
-        let reports = self.asker.answer(&question, Part::Below, Instant::now() + WITHIN).await?;
-        let own = self.asker.site.code().clone();
-        targets.push(own.clone());
-        let order = ways_to(&own, &targets, &parents);
-        let mut tx = self.asker.site.store.read().await?;
-        let mut sites = Vec::new();
-        for site in order {
-            let place = diagnosis::place_told(&mut tx, &site, &record, &distribution, true).await?;
-            let hop = reports.iter().flat_map(|report| &report.custody).find(|hop| hop.to == site);
-            let said = reports.iter().filter(|report| report.site == site).max_by_key(|report| report.live);
-            let is_there = hop.is_some_and(|hop| hop.stage == CustodyStage::There);
-            sites.push(CustodySite {
-                parent: if site == own { String::new() } else { parent_of(&site, &parents) },
-                held: place.held || is_there,
-                points: count(place.points.len()),
-                points_installed: count(
-                    place.points.iter().filter(|one| diagnosis::has(one, &place)).count(),
-                ),
-                hop: hop.map(|hop: &Custody| hop.into()),
-                live: said.is_some_and(|report| report.live),
-                at_us: said.map_or(0, |report| report.at.0),
-                site: site.to_string(),
-            });
-        }
-        Ok(GetCustodyResponse {
-            sites,
-            source_version: record.version.source_version,
-            name: record.definition.name,
-            at_us: self.asker.site.now().0,
-        })
-    }
+/// Those of these sites that are the asker's or below it, each once.
+async fn in_subtree<'a>(
+    asker: &Asker,
+    tx: &mut Tx,
+    sites: impl Iterator<Item = &'a SiteCode>,
+) -> Result<Vec<SiteCode>, Error> {
+    let parents = parents(tx).await?;
+    let own: BTreeSet<SiteCode> = subtree(asker.site.code(), &parents).into_iter().collect();
+    let sites: BTreeSet<&SiteCode> = sites.filter(|site| own.contains(site)).collect();
+    Ok(sites.into_iter().cloned().collect())
 }
 
 impl Asked {
     fn of_itself(name: String, found: Finding) -> Asked {
-        let question = Question { subject: Subject::Site, sites: Vec::new(), client: None };
-        Asked { name, question, first: vec![found], left_out: 0 }
+        Asked { name, answer: Answer::Found(Box::new(found)) }
     }
 
     fn walked(name: String, question: Question, left_out: usize) -> Asked {
-        Asked { name, question, first: Vec::new(), left_out }
+        Asked { name, answer: Answer::Walk { question, left_out } }
     }
 }
 
@@ -346,34 +298,6 @@ fn cut_off(sites: &mut Vec<SiteCode>) -> usize {
     left_out
 }
 
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-fn parent_of(site: &SiteCode, parents: &BTreeMap<SiteCode, SiteCode>) -> String {
-    parents.get(site).map(ToString::to_string).unwrap_or_default()
-}
-
-/// The sites on the ways from `own` to the targets, each before those below it.
-fn ways_to(own: &SiteCode, targets: &[SiteCode], parents: &BTreeMap<SiteCode, SiteCode>) -> Vec<SiteCode> {
-    let mut ways = BTreeSet::new();
-    for target in targets {
-        let mut way = vec![target.clone()];
-        // What sites say of their parents may run in a circle.
-        while way.last() != Some(own)
-            && let Some(parent) = way.last().and_then(|site| parents.get(site))
-            && !way.contains(parent)
-        {
-            way.push(parent.clone());
-        }
-        way.reverse();
-        for end in 1..=way.len() {
-            ways.insert(way[..end].to_vec());
-        }
-    }
-    ways.into_iter().filter_map(|way| way.last().cloned()).collect()
-}
-
 #[tonic::async_trait]
 impl DiagnosisService for Diagnoses {
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
@@ -384,32 +308,6 @@ impl DiagnosisService for Diagnoses {
         &self,
         request: Request<GetCustodyRequest>,
     ) -> Result<Response<GetCustodyResponse>, Status> {
-        Ok(Response::new(self.custody(request.get_ref()).await?))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn site(code: &str) -> SiteCode {
-        code.parse().unwrap()
-    }
-
-    #[test]
-    fn ways_go_from_the_top_down_and_end_where_sites_say_nonsense() {
-        let parents: BTreeMap<SiteCode, SiteCode> =
-            [("PAR", "CEN"), ("LYO", "PAR"), ("NCE", "PAR"), ("AAA", "BBB"), ("BBB", "AAA")]
-                .map(|(child, parent)| (site(child), site(parent)))
-                .into();
-
-        let way = |targets: &[&str]| {
-            let targets: Vec<SiteCode> = targets.iter().map(|code| site(code)).collect();
-            ways_to(&site("CEN"), &targets, &parents).iter().map(ToString::to_string).collect::<Vec<_>>()
-        };
-
-        assert_eq!(way(&["CEN"]), ["CEN"]);
-        assert_eq!(way(&["NCE", "LYO"]), ["CEN", "PAR", "LYO", "NCE"]);
-        assert_eq!(way(&["AAA"]), ["BBB", "AAA"]);
+        Ok(Response::new(custody::custody(&self.asker, request.get_ref()).await?))
     }
 }

@@ -170,8 +170,7 @@ async fn packages_of(tx: &mut Tx) -> Result<BTreeMap<PackageId, Named>, Error> {
 }
 
 async fn advertisement_name(tx: &mut Tx, id: &AdvertisementId) -> Result<String, Error> {
-    let kind = ObjectKind::Advertisement;
-    let found = record::find::<wire::Advertisement, Advertisement>(tx, kind, id.as_str()).await?;
+    let found = record::advertisement(tx, id.as_str()).await?;
     Ok(found.map(|(_, advertisement)| advertisement.name).unwrap_or_default())
 }
 

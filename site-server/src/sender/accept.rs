@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use packhorse_domain::link::Frame;
+use packhorse_domain::{id::SiteCode, link::Frame};
 use packhorse_proto::link::v1::{ExchangeRequest, ExchangeResponse, link_service_server::LinkService};
 use packhorse_runtime::{Lifecycle, peer};
 use tokio::sync::mpsc;
@@ -10,6 +10,7 @@ use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
+    error::Error,
     monitor::Wakers,
     sender::{
         inbound::read_frames,
@@ -21,6 +22,17 @@ use crate::{
     store::neighbours::{self, Relation},
     streams::{StreamKind, wire_of},
 };
+
+/// The child of this site that calls, by its certificate.
+pub(crate) async fn calling_child<T>(site: &Site, request: &Request<T>) -> Result<SiteCode, Status> {
+    let child =
+        peer(request)?.as_site().ok_or_else(|| Status::permission_denied("only a site may call this"))?;
+    let mut tx = site.store.read().await.map_err(Error::from)?;
+    match neighbours::children(&mut tx).await.map_err(Error::from)?.contains(&child) {
+        true => Ok(child),
+        false => Err(Status::permission_denied(format!("{child} is not a child of {}", site.code()))),
+    }
+}
 
 /// Serves `LinkService`.
 #[derive(Debug, Clone)]
@@ -38,14 +50,7 @@ impl LinkService for LinkServer {
         &self,
         request: Request<Streaming<ExchangeRequest>>,
     ) -> Result<Response<Self::ExchangeStream>, Status> {
-        let child =
-            peer(&request)?.as_site().ok_or_else(|| Status::permission_denied("only a site opens a link"))?;
-        let mut tx = self.site.store.read().await.map_err(crate::error::Error::from)?;
-        let children = neighbours::children(&mut tx).await.map_err(crate::error::Error::from)?;
-        drop(tx);
-        if !children.contains(&child) {
-            return Err(Status::permission_denied(format!("{child} is not a child of {}", self.site.code())));
-        }
+        let child = calling_child(&self.site, &request).await?;
         let counter = wire_of(&request);
         let lane_of = session_of(request.metadata())?;
         let kind = if lane_of.is_some() { StreamKind::Lane } else { StreamKind::Link };

@@ -38,7 +38,7 @@ use packhorse_domain::{
 use packhorse_runtime::Wire;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use accept::LinkServer;
+pub(crate) use accept::{LinkServer, calling_child};
 pub(crate) use apply::{parents, take_objects};
 pub(crate) use dial::{channel, dial_parent};
 pub(crate) use fault::MESSAGE_BYTES_MAX;

@@ -1,6 +1,5 @@
 //! How many of what there are, for whoever watches the site.
 
-use futures::TryStreamExt as _;
 use packhorse_domain::{
     Timestamp,
     id::SiteCode,
@@ -85,22 +84,6 @@ pub(crate) async fn lacking_bodies(
         .into_iter()
         .filter_map(|(kind, body, at)| Some((ObjectKind::parse(&kind)?, body, Timestamp(at))))
         .collect())
-}
-
-/// Hands over the body of each object of a kind that is not deleted, one at a time.
-pub(crate) async fn each_body(
-    tx: &mut Tx,
-    kind: ObjectKind,
-    mut each: impl FnMut(&[u8]),
-) -> Result<(), StoreError> {
-    let mut bodies =
-        sqlx::query_scalar::<_, Vec<u8>>("SELECT body FROM object WHERE kind = $1 AND NOT deleted")
-            .bind(kind.as_str())
-            .fetch(tx.connection());
-    while let Some(body) = bodies.try_next().await.map_err(failed("read the bodies of objects"))? {
-        each(&body);
-    }
-    Ok(())
 }
 
 /// Objects that are not deleted, by kind.

@@ -162,6 +162,31 @@ pub(super) async fn fill(tx: &mut Tx) -> Result<(), StoreError> {
     settings::set(tx, settings::TALLIES, COUNTED_AS).await
 }
 
+/// Places of all packages together, by how they stand.
+pub(crate) async fn places_by_standing(tx: &mut Tx) -> Result<Vec<(String, u64)>, StoreError> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT standing, CAST(SUM(places) AS BIGINT) FROM package_tally WHERE site = '' GROUP BY standing",
+    )
+    .fetch_all(tx.connection())
+    .await
+    .map_err(failed("sum up places"))?;
+    Ok(rows.into_iter().map(|(standing, places)| (standing, uncount(places))).collect())
+}
+
+/// Clients of all advertisements together, by how they stand.
+pub(crate) async fn clients_by_standing(tx: &mut Tx) -> Result<Vec<ClientCount>, StoreError> {
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(
+        "SELECT acceptance, delivery, CAST(SUM(clients) AS BIGINT) FROM advertisement_tally
+         WHERE site = '' GROUP BY acceptance, delivery",
+    )
+    .fetch_all(tx.connection())
+    .await
+    .map_err(failed("sum up clients"))?;
+    rows.into_iter()
+        .map(|(acceptance, delivery, clients)| client_count("", &acceptance, &delivery, clients))
+        .collect()
+}
+
 /// package or site, place, standing, version, places
 type PackageRow = (String, String, String, i64, i64);
 
@@ -282,14 +307,23 @@ where
 {
     let mut grouped = BTreeMap::<K, Vec<ClientCount>>::new();
     for (key, acceptance, delivery, clients) in rows {
-        let unknown =
-            |column| StoreError::Inconsistent { table: "advertisement_tally", column, row: key.clone() };
-        let counted = ClientCount {
-            acceptance: Acceptance::parse(&acceptance).ok_or_else(|| unknown("acceptance"))?,
-            delivery: Delivery::parse(&delivery).ok_or_else(|| unknown("delivery"))?,
-            clients: uncount(clients),
-        };
+        let counted = client_count(&key, &acceptance, &delivery, clients)?;
         grouped.entry(name("advertisement_tally", "advertisement", &key)?).or_default().push(counted);
     }
     Ok(grouped)
+}
+
+fn client_count(
+    row: &str,
+    acceptance: &str,
+    delivery: &str,
+    clients: i64,
+) -> Result<ClientCount, StoreError> {
+    let unknown =
+        |column| StoreError::Inconsistent { table: "advertisement_tally", column, row: row.to_owned() };
+    Ok(ClientCount {
+        acceptance: Acceptance::parse(acceptance).ok_or_else(|| unknown("acceptance"))?,
+        delivery: Delivery::parse(delivery).ok_or_else(|| unknown("delivery"))?,
+        clients: uncount(clients),
+    })
 }

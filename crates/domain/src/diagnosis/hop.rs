@@ -81,6 +81,26 @@ pub struct Waiting {
     pub eta: Option<Timestamp>,
 }
 
+impl Waiting {
+    /// One of which nothing has gone, and that nobody ordered anything for.
+    pub fn new(item: String, class: Priority, total: u64, since: Timestamp) -> Waiting {
+        Waiting {
+            item,
+            class,
+            held_by: None,
+            courier: None,
+            refused: None,
+            moves: false,
+            done: 0,
+            total,
+            bytes_per_second: 0,
+            ahead_bytes: 0,
+            since,
+            eta: None,
+        }
+    }
+}
+
 /// It goes by courier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Courier {
