@@ -182,6 +182,7 @@ impl Hello {
             endpoints: self.endpoints.clone(),
             distribution_point: self.distribution_point,
             software: env!("CARGO_PKG_VERSION").to_owned(),
+            answers_inquiries: true,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The client access points of this site: whether they are there, and what they have seen of clients, asked live.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -31,13 +31,18 @@ const SILENT_FOR: Duration = Duration::from_secs(2);
 /// The feeds of the CAPs that are connected.
 #[derive(Debug, Default)]
 pub(crate) struct CapInquiries {
-    feeds: Mutex<BTreeMap<PointName, mpsc::Sender<PresenceInquiry>>>,
+    feeds: Mutex<BTreeMap<PointName, Feed>>,
     open: Mutex<BTreeMap<u64, oneshot::Sender<ClientPresence>>>,
-    /// Those that have answered on their present feed; older agents never do.
-    able: Mutex<BTreeSet<PointName>>,
     /// Those that did not answer in time, and when: they are not waited for again at once.
     silent: Mutex<BTreeMap<PointName, Instant>>,
     number: AtomicU64,
+}
+
+#[derive(Debug, Clone)]
+struct Feed {
+    asks: mpsc::Sender<PresenceInquiry>,
+    /// Older agents never do.
+    answers: bool,
 }
 
 /// What a CAP has seen of a client.
@@ -50,17 +55,14 @@ struct Presence {
 
 impl CapInquiries {
     /// A feed begins: what is to be asked on it. A newer one of the same CAP takes its place.
-    pub(crate) fn opened(&self, cap: PointName) -> mpsc::Receiver<PresenceInquiry> {
+    pub(crate) fn opened(&self, cap: PointName, answers: bool) -> mpsc::Receiver<PresenceInquiry> {
         let (asks, asked) = mpsc::channel(4);
-        // Whether it answers at all; there is room for one.
-        drop(asks.try_send(PresenceInquiry::default()));
-        self.able.lock().unwrap_or_else(PoisonError::into_inner).remove(&cap);
-        self.feeds.lock().unwrap_or_else(PoisonError::into_inner).insert(cap, asks);
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner).remove(&cap);
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner).insert(cap, Feed { asks, answers });
         asked
     }
 
-    pub(crate) fn answered(&self, cap: &PointName, presence: ClientPresence) {
-        self.able.lock().unwrap_or_else(PoisonError::into_inner).insert(cap.clone());
+    pub(crate) fn answered(&self, presence: ClientPresence) {
         let asked = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&presence.number);
         if let Some(asked) = asked {
             // Whoever asked may have gone.
@@ -70,8 +72,22 @@ impl CapInquiries {
 
     /// Whether it is there: its feed is open, and it answers on it, if it is one that does.
     pub(super) async fn is_alive(&self, cap: &PointName) -> bool {
-        let is_able = || self.able.lock().unwrap_or_else(PoisonError::into_inner).contains(cap);
-        self.is_open(cap) && (!is_able() || self.ask(cap, Vec::new()).await.is_some())
+        match self.feed(cap) {
+            Some(feed) => !feed.answers || self.ask(cap, Vec::new()).await.is_some(),
+            None => false,
+        }
+    }
+
+    /// Its feed, if it is open.
+    fn feed(&self, cap: &PointName) -> Option<Feed> {
+        let feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        feeds.get(cap).filter(|feed| !feed.asks.is_closed()).cloned()
+    }
+
+    /// Those that can be asked.
+    fn able(&self) -> Vec<PointName> {
+        let feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        feeds.iter().filter(|(_, feed)| feed.answers).map(|(cap, _)| cap.clone()).collect()
     }
 
     async fn ask(&self, cap: &PointName, clients: Vec<String>) -> Option<ClientPresence> {
@@ -82,12 +98,12 @@ impl CapInquiries {
                 return None;
             }
         }
-        let feed = self.feeds.lock().unwrap_or_else(PoisonError::into_inner).get(cap).cloned()?;
+        let feed = self.feed(cap)?;
         let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
         let (answered, answer) = oneshot::channel();
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(number, answered);
         let presence = tokio::time::timeout(WITHIN, async {
-            feed.send(PresenceInquiry { number, clients }).await.ok()?;
+            feed.asks.send(PresenceInquiry { number, clients }).await.ok()?;
             answer.await.ok()
         })
         .await;
@@ -124,11 +140,10 @@ pub(super) async fn findings(asker: &Asker, only_bad: bool) -> Result<Vec<Findin
 /// Asks every access point that is connected when it last saw these clients.
 pub(super) async fn hear(asker: &Asker, clients: &mut [ClientFacts]) {
     let inquiries = &asker.site.cap_inquiries;
-    let feeds: Vec<PointName> =
-        inquiries.feeds.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+    let able = inquiries.able();
     for part in clients.chunks_mut(CLIENTS_MAX) {
         let names: Vec<String> = part.iter().map(|facts| facts.client.to_string()).collect();
-        let answers = join_all(feeds.iter().map(|cap| inquiries.ask(cap, names.clone()))).await;
+        let answers = join_all(able.iter().map(|cap| inquiries.ask(cap, names.clone()))).await;
         let mut seen: BTreeMap<ClientId, Presence> = BTreeMap::new();
         for one in answers.iter().flatten().flat_map(|answer| &answer.clients) {
             let Ok(client) = one.client.parse::<ClientId>() else { continue };
@@ -151,12 +166,5 @@ pub(super) async fn hear(asker: &Asker, clients: &mut [ClientFacts]) {
                 facts.heard.is_current = Some(presence.is_current);
             }
         }
-    }
-}
-
-impl CapInquiries {
-    fn is_open(&self, cap: &PointName) -> bool {
-        let feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-        feeds.get(cap).is_some_and(|feed| !feed.is_closed())
     }
 }

@@ -18,23 +18,22 @@ async fn an_access_point_is_alive_while_it_answers_and_an_older_one_while_its_fe
     let (inquiries, cap) = (CapInquiries::default(), "gate".parse::<PointName>().expect("a name"));
     assert!(!inquiries.is_alive(&cap).await, "there is no feed");
 
-    let mut asked = inquiries.opened(cap.clone());
-    assert!(inquiries.is_alive(&cap).await, "it may be one that never answers");
+    let _older = inquiries.opened(cap.clone(), false);
+    assert!(inquiries.is_alive(&cap).await, "it never answers, and is not asked");
 
-    let first = asked.recv().await.expect("it is asked at once");
-    inquiries.answered(&cap, answer(first.number));
+    let mut asked = inquiries.opened(cap.clone(), true);
     let (is_alive, ()) = tokio::join!(inquiries.is_alive(&cap), async {
         let inquiry = asked.recv().await.expect("it is asked");
-        inquiries.answered(&cap, answer(inquiry.number));
+        inquiries.answered(answer(inquiry.number));
     });
     assert!(is_alive);
 
-    assert!(!inquiries.is_alive(&cap).await, "it has answered before, and does not");
+    assert!(!inquiries.is_alive(&cap).await, "it can answer, and does not");
     let began = Instant::now();
     assert!(!inquiries.is_alive(&cap).await);
     assert!(began.elapsed() < Duration::from_millis(500), "it is not waited for again at once");
 
-    let newer = inquiries.opened(cap.clone());
+    let newer = inquiries.opened(cap.clone(), false);
     assert!(inquiries.is_alive(&cap).await, "a new feed may be that of an older agent");
     drop(newer);
     assert!(!inquiries.is_alive(&cap).await, "the feed is gone");

@@ -54,7 +54,7 @@ pub(super) async fn serve(
 
     let (sender, responses) = mpsc::channel(4);
     let mut woken = inbox.wakers.feed.subscribe();
-    let mut asked = inbox.site.cap_inquiries.opened(cap.clone());
+    let mut asked = inbox.site.cap_inquiries.opened(cap.clone(), hello.answers_inquiries);
     let (site, stop) = (inbox.site.clone(), inbox.lifecycle.stopping());
     let sends = {
         let (site, cap, stop) = (site.clone(), cap.clone(), stop.clone());
@@ -179,7 +179,7 @@ async fn follow(
         match tokio::time::timeout(NOTE_PRESENCE, requests.next()).await {
             Ok(Some(Ok(FeedRequest { body: Some(FeedBody::Stored(stored)) }))) => cursor = stored.cursor,
             Ok(Some(Ok(FeedRequest { body: Some(FeedBody::Presence(presence)) }))) => {
-                site.cap_inquiries.answered(cap, presence);
+                site.cap_inquiries.answered(presence);
                 continue;
             }
             Ok(Some(Ok(_))) => continue,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use packhorse_domain::{
     diagnosis::{Question, Subject},
     id::SiteCode,
+    object::ObjectKind,
 };
 use packhorse_proto::{
     inquiry::v1::{
@@ -50,6 +51,10 @@ async fn linked() -> (Node, Node) {
     let dial = dial_parent(child.site.clone(), child.lifecycle.clone(), child.wakers.clone(), parent);
     child.lifecycle.spawn_finite("link-to-parent", dial);
     until("the child attends", || async { asks(&central).await.is_some() }).await;
+    until("its point is known", || async {
+        central.object(ObjectKind::DistributionPoint, "PAR/hall").await.is_some()
+    })
+    .await;
     (central, child)
 }
 
