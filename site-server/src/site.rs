@@ -19,7 +19,7 @@ use crate::{
     care::Care,
     config::Settings,
     courier::{Courier, elsewhere},
-    despooler::StagedTrees,
+    despooler::{StagedTrees, Unpacking},
     diagnosis::{CapInquiries, Inquiries, Troubles},
     directories::Directories,
     error::Error,
@@ -47,7 +47,7 @@ pub(crate) struct Site {
     trust: RwLock<TrustStore>,
     clock: Arc<dyn Clock>,
     /// Held to read by whoever puts content into the library and has not recorded it yet, and to write by the clean-up.
-    pub(crate) content_gate: tokio::sync::RwLock<()>,
+    pub(crate) content_gate: Arc<tokio::sync::RwLock<()>>,
     links: Mutex<BTreeMap<SiteCode, LinkView>>,
     /// The UDP port at which lanes are taken; 0: none is.
     lane_port: AtomicU16,
@@ -63,6 +63,8 @@ pub(crate) struct Site {
     pub(crate) care: Care,
     /// What Despooler has laid out beforehand for Distribution Manager.
     pub(crate) staged: StagedTrees,
+    /// Bundles that are taken in while they arrive.
+    pub(crate) unpacking: Unpacking,
     pub(crate) courier: Courier,
     /// Other sites that can be asked.
     pub(crate) inquiries: Inquiries,
@@ -147,7 +149,7 @@ impl Site {
             root: facts.root,
             trust: RwLock::new(trust),
             clock,
-            content_gate: tokio::sync::RwLock::default(),
+            content_gate: Arc::default(),
             links: Mutex::default(),
             lane_port: AtomicU16::default(),
             relays: Relays::default(),
@@ -156,6 +158,7 @@ impl Site {
             event_rules: RulesInMind::default(),
             care: Care::default(),
             staged: StagedTrees::default(),
+            unpacking: Unpacking::default(),
             streams: Streams::default(),
         })
     }

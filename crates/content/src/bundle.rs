@@ -16,17 +16,19 @@
 mod archives;
 mod making;
 mod reading;
+mod source;
 mod taking;
 mod tree;
 
 use std::{
     fs::File,
-    io::{self, Read, Seek as _, Write},
-    sync::Arc,
+    io::{self, Read, Write},
+    thread,
 };
 
 use packhorse_domain::Digest;
 
+pub use self::source::{Coming, Source};
 use crate::{
     error::LibraryError,
     library::Library,
@@ -38,8 +40,8 @@ use crate::{
 };
 
 const MAGIC: [u8; 4] = *b"PHBN";
-/// The one before had all chunks as they are.
-const VERSION: u16 = 2;
+/// The one before had its longest stream in the middle.
+const VERSION: u16 = 3;
 const BASES_MAX: usize = 64;
 
 /// What to bundle, and what the receiver is known to hold.
@@ -87,7 +89,7 @@ pub enum BundleError {
     #[error("the bytes are no bundle")]
     NotABundle,
     #[error(
-        "the bundle has format version {0}, this program knows version 2: upgrade the older of the two sites"
+        "the bundle has format version {0}, this program knows version 3: upgrade the older of the two sites"
     )]
     Version(u16),
     #[error("the bundle is longer than accepted: {length} bytes uncompressed, {max} are")]
@@ -134,7 +136,8 @@ pub fn write_bundle(
 /// bundle again changes nothing. A bundle that is refused leaves no manifest, and at most chunks that are what their
 /// digests say, which the next collection removes.
 pub fn apply_bundle(library: &Library, file: &File, limits: &Limits) -> Result<Manifest, BundleError> {
-    apply(library, file, None, limits, &mut [])
+    let source = file.try_clone().and_then(Source::whole).map_err(BundleError::Read)?;
+    apply(library, &source, None, limits, &mut [])
 }
 
 /// What was said of a bundle before it came.
@@ -146,40 +149,59 @@ pub struct Offered {
     pub target: Digest,
 }
 
-/// As [`apply_bundle`], of a bundle that must be the one that was offered. The files that it brings are staged at
-/// distribution points at the same time; a staging that fails does not make the bundle fail.
+/// As [`apply_bundle`], of a bundle that must be the one that was offered, and may still be coming. The files that it brings
+/// are staged at distribution points at the same time; a staging that fails does not make the bundle fail.
 pub fn apply_offered(
     library: &Library,
-    file: &File,
+    source: &Source,
     offered: &Offered,
     limits: &Limits,
     staging: &mut [Staging],
 ) -> Result<Manifest, BundleError> {
-    apply(library, file, Some(offered), limits, staging)
+    apply(library, source, Some(offered), limits, staging)
 }
 
 fn apply(
     library: &Library,
-    file: &File,
+    source: &Source,
     offered: Option<&Offered>,
     limits: &Limits,
     staging: &mut [Staging],
 ) -> Result<Manifest, BundleError> {
-    let mut input = file;
-    input.rewind().map_err(BundleError::Read)?;
-    let header = read_header(&mut input)?;
+    let header = header_of(source)?;
     header.check(library, limits)?;
-    let file = Arc::new(file.try_clone().map_err(BundleError::Read)?);
-    let streams = taking::sections(&file, &header)?;
-    taking::check_sum(&file, offered)?;
-    if offered.is_some_and(|offered| offered.target != header.target) {
-        return Err(BundleError::Damaged("it leads to another version than was offered"));
+    let streams = taking::sections(source, &header)?;
+    let is_offered = offered.is_none_or(|offered| offered.target == header.target);
+    // What it leads to proves itself. That it is the bundle that was offered is proved beside, before anything shows.
+    let (proved, taken) = thread::scope(|scope| {
+        let proof = scope.spawn(|| taking::check_sum(source, offered));
+        let taken = is_offered.then(|| taking::take_in(library, streams, &header, limits, staging));
+        if taken.as_ref().is_some_and(Result::is_err) {
+            source.end();
+        }
+        (proof.join(), taken)
+    });
+    proved.unwrap_or(Err(BundleError::Damaged("it cannot be checked")))?;
+    match taken {
+        None => Err(BundleError::Damaged("it leads to another version than was offered")),
+        Some(Ok(taken)) => taken.keep(library),
+        // It is what was written: fetched again it would lead to the same.
+        Some(Err(BundleError::Damaged(why))) => Err(BundleError::Unmade(why)),
+        Some(Err(other)) => Err(other),
     }
-    // From here on it is what was written: fetched again it would lead to the same.
-    taking::take_in(library, streams, &header, limits, staging).map_err(|error| match error {
-        BundleError::Damaged(why) => BundleError::Unmade(why),
-        other => other,
-    })
+}
+
+/// Reads what a bundle says of itself, as far as it has come. Nothing of it is proved before the bundle is applied.
+pub fn header_of(source: &Source) -> Result<BundleHeader, BundleError> {
+    struct From<'s>(&'s Source, u64);
+    impl Read for From<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let read = self.0.read_at(into, self.1)?;
+            self.1 += read as u64;
+            Ok(read)
+        }
+    }
+    read_header(&mut From(source, 0))
 }
 
 /// Reads what a bundle says of itself. Nothing of it is proved before the bundle is applied.

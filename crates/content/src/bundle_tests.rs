@@ -1,10 +1,18 @@
 //! Tests of bundles: what arrives is what was sent, or nothing is taken.
 
-use std::{fs, io::Write as _, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{FileExt as _, PermissionsExt},
+    sync::Arc,
+    time::Duration,
+};
 
 use packhorse_domain::Digest;
 
-use super::{BundleError, BundlePlan, apply_bundle, read_header, write_bundle};
+use super::{
+    BundleError, BundlePlan, Coming, Offered, Source, apply_bundle, apply_offered, read_header, write_bundle,
+};
 use crate::{
     CaseClashes, Library, Limits, Snapshot, SnapshotOptions, snapshot_with,
     testing::{carry_on, library, noise, source, take},
@@ -54,6 +62,62 @@ fn a_bundle_brings_a_whole_version() {
         assert!(receiver.has_manifest(&sent.digest));
         assert!(receiver.verify(&sent.digest).unwrap().is_empty());
     }
+}
+
+/// The bundle of a version without bases, for which a reader waits that goes on without it after `patience`.
+fn coming(bytes: &[u8], patience: Duration) -> (fs::File, Arc<Coming>, Source, Offered) {
+    let file = tempfile::tempfile().unwrap();
+    let coming = Coming::new(0, patience);
+    let source = Source::coming(file.try_clone().unwrap(), bytes.len() as u64, coming.clone());
+    let offered = Offered { digest: digest_of(bytes), target: read_header(&mut &bytes[..]).unwrap().target };
+    (file, coming, source, offered)
+}
+
+#[test]
+fn a_bundle_is_taken_in_while_it_comes() {
+    let (_here, sender) = library();
+    let (_there, receiver) = library();
+    let sent = take(source(1).path(), &sender);
+    let bytes = bundle(&sender, sent.digest, &[]);
+    let (file, coming, source, offered) = coming(&bytes, Duration::from_secs(60));
+
+    let applied = std::thread::scope(|scope| {
+        let applied =
+            scope.spawn(|| apply_offered(&receiver, &source, &offered, &Limits::default(), &mut []));
+        for (nth, piece) in bytes.chunks(bytes.len() / 7).enumerate() {
+            assert!(!applied.is_finished() && receiver.manifests().unwrap().is_empty(), "piece {nth} lacks");
+            let at = (nth * (bytes.len() / 7)) as u64;
+            file.write_all_at(piece, at).unwrap();
+            coming.reach(at + piece.len() as u64);
+        }
+        applied.join().unwrap()
+    });
+
+    assert_eq!(applied.unwrap(), sent.manifest);
+    assert!(receiver.verify(&sent.digest).unwrap().is_empty());
+}
+
+#[test]
+fn of_a_bundle_that_stops_coming_or_is_another_nothing_shows() {
+    let (_here, sender) = library();
+    let (_there, receiver) = library();
+    let sent = take(source(1).path(), &sender);
+    let bytes = bundle(&sender, sent.digest, &[]);
+    for upto in [0, 55, 56, 300, bytes.len() / 2, bytes.len() - 1] {
+        let (mut file, coming, source, offered) = coming(&bytes, Duration::from_secs(60));
+        file.write_all(&bytes).unwrap();
+        coming.reach(upto as u64);
+        coming.end();
+        apply_offered(&receiver, &source, &offered, &Limits::default(), &mut []).unwrap_err();
+        assert_untouched(&receiver, &sent, &format!("{upto} bytes came"));
+    }
+    let (mut file, coming, source, offered) = coming(&bytes, Duration::from_millis(1));
+    file.write_all(&bytes).unwrap();
+    let other = Offered { digest: Digest([1; 32]), ..offered };
+    coming.reach(bytes.len() as u64);
+    apply_offered(&receiver, &source, &other, &Limits::default(), &mut []).unwrap_err();
+    assert_untouched(&receiver, &sent, "it is not the one that was offered");
+    apply_offered(&receiver, &source, &offered, &Limits::default(), &mut []).unwrap();
 }
 
 #[test]

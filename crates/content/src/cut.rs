@@ -31,17 +31,18 @@ pub(crate) enum CutError {
     Cancelled,
 }
 
-/// Takes content of a known length in. `report` hears of each chunk's bytes.
+/// Takes content of a known length in, and if it is long and the lengths of its chunks are known, cuts it there. `report`
+/// hears of each chunk's bytes.
 pub(crate) fn cut(
     input: &mut dyn Read,
-    length: u64,
+    (length, known): (u64, Option<&[u32]>),
     writer: &mut PackWriter,
     report: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<(Digest, Vec<ChunkRef>), CutError> {
     // One byte more than there should be, so that a file that grows is noticed and does not go on for ever.
     let mut input = input.take(length.saturating_add(1));
     if length > WHOLE_FILE_LENGTH_MAX {
-        return cut_long(&mut input, length, writer, report);
+        return cut_long(&mut input, (length, known), writer, report);
     }
     let mut content = Vec::with_capacity(length as usize + 1);
     input.read_to_end(&mut content).map_err(CutError::Read)?;
@@ -61,14 +62,14 @@ pub(crate) fn cut(
 
 fn cut_long(
     input: &mut dyn Read,
-    length: u64,
+    (length, known): (u64, Option<&[u32]>),
     writer: &mut PackWriter,
     report: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<(Digest, Vec<ChunkRef>), CutError> {
     let mut hasher = blake3::Hasher::new();
     let mut chunks = Vec::with_capacity((length / CHUNK_LENGTH_AVERAGE as u64).min(1 << 20) as usize);
     let mut taken = 0;
-    let mut cutter = Cutter::new(input, length);
+    let mut cutter = Cutter::new(input, length, known);
     while let Some(data) = cutter.next().map_err(CutError::Read)? {
         taken += data.len() as u64;
         if taken > length {
@@ -96,12 +97,15 @@ struct Cutter<'a> {
     start: usize,
     end: usize,
     ended: bool,
+    /// The lengths of the next chunks, where they need not be found.
+    known: &'a [u32],
 }
 
 impl<'a> Cutter<'a> {
-    fn new(input: &'a mut dyn Read, length: u64) -> Self {
+    fn new(input: &'a mut dyn Read, length: u64, known: Option<&'a [u32]>) -> Self {
         let room = length.saturating_add(1).min(BUFFER as u64) as usize;
-        Cutter { input, buffer: vec![0; room], start: 0, end: 0, ended: false }
+        let known = known.unwrap_or_default();
+        Cutter { input, buffer: vec![0; room], start: 0, end: 0, ended: false, known }
     }
 
     fn next(&mut self) -> io::Result<Option<&[u8]>> {
@@ -112,15 +116,9 @@ impl<'a> Cutter<'a> {
         if rest.is_empty() {
             return Ok(None);
         }
-        // No cut point is in zeros.
-        let zeros = rest.get(..CHUNK_LENGTH_MAX as usize).is_some_and(is_zero);
-        let length = match zeros {
-            true => CHUNK_LENGTH_MAX as usize,
-            false => {
-                FastCDC::new(rest, CHUNK_LENGTH_MIN, CHUNK_LENGTH_AVERAGE, CHUNK_LENGTH_MAX as usize)
-                    .cut(0, rest.len())
-                    .1
-            }
+        let length = match self.known.split_off_first() {
+            Some(known) => rest.len().min(*known as usize),
+            None => cut_point(rest),
         };
         self.start += length;
         Ok(Some(&self.buffer[self.start - length..self.start]))
@@ -145,6 +143,16 @@ impl<'a> Cutter<'a> {
     }
 }
 
+/// Where the first chunk of what is not empty ends.
+fn cut_point(content: &[u8]) -> usize {
+    // No cut point is in zeros.
+    if content.get(..CHUNK_LENGTH_MAX as usize).is_some_and(is_zero) {
+        return CHUNK_LENGTH_MAX as usize;
+    }
+    let cutter = FastCDC::new(content, CHUNK_LENGTH_MIN, CHUNK_LENGTH_AVERAGE, CHUNK_LENGTH_MAX as usize);
+    cutter.cut(0, content.len()).1
+}
+
 /// Whether all bytes are zero; other content shows that in its first few.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<16>();
@@ -160,7 +168,7 @@ mod tests {
 
     fn cuts(content: &[u8]) -> Vec<usize> {
         let mut input = content;
-        let mut cutter = Cutter::new(&mut input, content.len() as u64);
+        let mut cutter = Cutter::new(&mut input, content.len() as u64, None);
         std::iter::from_fn(|| cutter.next().unwrap().map(<[u8]>::len)).collect()
     }
 
@@ -178,6 +186,22 @@ mod tests {
             );
             assert_eq!(cuts(&content), plain.map(|chunk| chunk.unwrap().length).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn where_the_lengths_are_known_it_is_cut_there() {
+        let content = noise(1, 700_000);
+        let known = [10, 200_000, 262_144, 1];
+        let mut input = &content[..];
+        let mut cutter = Cutter::new(&mut input, content.len() as u64, Some(&known));
+        let mut lengths = Vec::new();
+        let mut joined = Vec::new();
+        while let Some(chunk) = cutter.next().unwrap() {
+            lengths.push(chunk.len() as u32);
+            joined.extend_from_slice(chunk);
+        }
+        assert_eq!(lengths[..4], known);
+        assert_eq!(joined, content, "what is not known is found");
     }
 
     #[test]

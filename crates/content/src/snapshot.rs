@@ -328,7 +328,7 @@ impl Taking<'_> {
 
     fn cut(&mut self, file: &mut dyn Read, length: u64) -> Result<(Digest, Vec<ChunkRef>), CutError> {
         let Taking { writer, progress, state, .. } = self;
-        cut(file, length, writer, &mut |bytes| {
+        cut(file, (length, None), writer, &mut |bytes| {
             state.bytes_done += bytes;
             progress(*state)
         })

@@ -21,7 +21,7 @@ use crate::{
 
 mod append;
 
-use append::{Appender, Failed, Given};
+use append::{Appender, Failed, Given, Syncing};
 
 /// Adds chunks to a library. As long as it lives, nothing is collected.
 #[derive(Debug)]
@@ -32,11 +32,13 @@ pub struct PackWriter {
     /// Chunks of this pack are taken even though it holds them: they are being moved.
     moving_from: Option<u64>,
     appender: Option<Appender>,
+    /// Becomes durable while the next is written.
+    full: Option<(Appender, Syncing)>,
     /// Added and not durable yet.
     fresh: HashSet<Digest>,
     chunks: Vec<ChunkRef>,
     plain: Vec<u8>,
-    /// Whether an index is due: something was made durable since the last.
+    /// Whether an index is due: something of the pack that is written was made durable since the last.
     unindexed: bool,
     failed: bool,
 }
@@ -57,6 +59,7 @@ impl PackWriter {
             _entered: entered,
             moving_from,
             appender: None,
+            full: None,
             fresh: HashSet::new(),
             chunks: Vec::new(),
             plain: Vec::with_capacity(BLOCK_PLAIN_LENGTH),
@@ -116,26 +119,34 @@ impl PackWriter {
     /// Makes durable and visible what was added. A crash from here on does not lose it.
     pub fn flush_durable(&mut self) -> Result<(), LibraryError> {
         self.cut()?;
+        self.finish_full()?;
         let Some(appender) = &self.appender else { return Ok(()) };
-        let pack = appender.pack.clone();
-        match appender.sync() {
-            Ok(appended) if appended.entries.is_empty() => {}
+        let (pack, synced) = (appender.pack.clone(), appender.sync());
+        self.unindexed |= self.publish(&pack, &synced)?;
+        Ok(())
+    }
+
+    /// Shows what has become durable, when it has. Whether there is anything.
+    fn publish(&mut self, pack: &Pack, synced: &Syncing) -> Result<bool, LibraryError> {
+        match synced.wait() {
+            Ok(appended) if appended.entries.is_empty() => Ok(false),
             Ok(appended) => {
-                self.shared.sync_new_packs().inspect_err(|_| self.give_up(&pack))?;
+                self.shared.sync_new_packs().inspect_err(|_| self.give_up(pack))?;
+                for (digest, _) in &appended.entries {
+                    self.fresh.remove(digest);
+                }
                 pack.publish(appended.entries, appended.length);
-                self.fresh.clear();
-                self.unindexed = true;
+                Ok(true)
             }
             Err(Failed { error, is_cut_off }) => {
                 let error = LibraryError::io("write", pack.path())(error);
                 match is_cut_off && error.is_disk_full() {
                     true => self.failed = true,
-                    false => self.give_up(&pack),
+                    false => self.give_up(pack),
                 }
-                return Err(error);
+                Err(error)
             }
         }
-        Ok(())
     }
 
     /// After a failed write or sync nobody knows what the end of the file holds: no one appends to it until the library is
@@ -188,17 +199,29 @@ impl PackWriter {
         appender.give(given, chunks).ok_or(LibraryError::WriterFailed).inspect_err(|_| self.failed = true)
     }
 
-    /// Finishes a pack that is full. What still gathers goes into the next.
+    /// Has a pack that is full become durable beside the next, and no more than one at a time.
     fn roll_over(&mut self) -> Result<(), LibraryError> {
         if !self.appender.as_ref().is_some_and(Appender::is_full) {
             return Ok(());
         }
-        let gathered = (std::mem::take(&mut self.chunks), std::mem::take(&mut self.plain));
-        let flushed = self.flush_durable();
-        (self.chunks, self.plain) = gathered;
-        self.fresh.extend(self.chunks.iter().map(|chunk| chunk.digest));
-        flushed?;
-        self.finish_pack()
+        self.finish_full()?;
+        // What was made durable of it before has its index with the rest.
+        self.unindexed = false;
+        self.full = self.appender.take().map(|appender| {
+            let synced = appender.sync();
+            (appender, synced)
+        });
+        Ok(())
+    }
+
+    fn finish_full(&mut self) -> Result<(), LibraryError> {
+        let Some((appender, synced)) = self.full.take() else { return Ok(()) };
+        let pack = appender.pack.clone();
+        let published = self.publish(&pack, &synced);
+        drop(appender);
+        let indexed = published.and_then(|_| pack.write_index(&|_| true));
+        self.shared.give_back(pack);
+        indexed
     }
 
     /// Writes the index of the pack and gives the pack back.
@@ -214,7 +237,8 @@ impl PackWriter {
 
 impl Drop for PackWriter {
     fn drop(&mut self) {
-        if let Some(appender) = self.appender.take() {
+        let full = self.full.take().map(|(appender, _)| appender);
+        for appender in full.into_iter().chain(self.appender.take()) {
             let pack = appender.pack.clone();
             drop(appender);
             // What nobody sees need not take room until the next writer comes, who would cut it off.

@@ -27,7 +27,9 @@ const TREE: usize = 0;
 const USED: usize = 1;
 const INFLATED: usize = 2;
 const DEFLATED: usize = 3;
-const LITERALS: usize = 4;
+const LITERAL_LENGTHS: usize = 4;
+const COPY_LENGTHS: usize = 5;
+const LITERALS: usize = 12;
 
 /// Does something. What it took of memory and what it wrote, in bytes.
 fn measured<T>(work: impl FnOnce() -> T) -> (T, u64, u64) {
@@ -133,8 +135,8 @@ fn long_files(library: &Library, good: &Apart) {
     bomb.set(TREE, &[numbers(&[1, 2, 0, 1]), vec![b'a', 1], numbers(&[GIB, 0])].concat());
     bomb.set(DEFLATED, &[0]);
     bomb.set_repeated(LITERALS, &[], &[7], GIB);
-    bomb.set(LITERALS + 1, &numbers(&[GIB]));
-    bomb.set(LITERALS + 2, &[0]);
+    bomb.set(LITERAL_LENGTHS, &numbers(&[GIB]));
+    bomb.set(COPY_LENGTHS, &[0]);
     for (manifest_length, plain_length) in
         [(58, GIB), (58, 58 + GIB), (58, u64::MAX), (GIB, 0), (58, 57), (58, 1000)]
     {

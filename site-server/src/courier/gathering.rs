@@ -9,7 +9,7 @@ use packhorse_parcel::Item;
 
 use self::behind::Behind;
 use super::Claim;
-use crate::sender::Spool;
+use crate::{despooler::Filling, error::Error, sender::Spool};
 
 /// Twice so much may be lost to a power cut: the medium has it still. Whoever keeps the item makes it durable; most sites
 /// keep no bundle, and then most of it never has to reach the disk.
@@ -25,6 +25,7 @@ pub(super) struct Gathering {
     here: Ranges,
     /// Writes while the medium is read.
     behind: Option<Behind>,
+    filling: Option<Filling>,
     /// Of a bundle, whose file the line may write to as well: given up when nothing is written any more.
     _claim: Option<Claim>,
 }
@@ -44,6 +45,7 @@ impl Gathering {
             here: opened.here.clone(),
             durable: opened.here,
             behind: None,
+            filling: None,
             _claim: claim,
         })
     }
@@ -52,13 +54,26 @@ impl Gathering {
         self.here.bytes_within(&(from..from + length)) < length
     }
 
+    /// Has it taken in while it comes, by whoever is given its file and how much of it is there.
+    pub(super) fn unpack(
+        &mut self,
+        begin: impl FnOnce(File, u64) -> Result<Option<Filling>, Error>,
+    ) -> Result<(), Error> {
+        let failed =
+            |source| Error::File { what: "open what came with a parcel once more".to_owned(), source };
+        let file = self.file.try_clone().map_err(failed)?;
+        self.filling = begin(file, self.here.end_from(0))?;
+        Ok(())
+    }
+
     /// Takes the bytes out of the buffer, and puts another one of their size in their place.
     pub(super) fn write(&mut self, from: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
         let behind = match &mut self.behind {
             Some(behind) => behind,
             // The log is the truth from the first gap on, and media come in any order.
             none => {
-                none.insert(Behind::begin(self.file.try_clone()?, &self.spool, self.length, &self.durable)?)
+                let (file, filling) = (self.file.try_clone()?, self.filling.take());
+                none.insert(Behind::begin(file, &self.spool, (self.length, &self.durable), filling)?)
             }
         };
         self.here.insert(from..from + bytes.len() as u64);
@@ -80,6 +95,10 @@ impl Gathering {
         self.here.clone()
     }
 
+    pub(super) fn lacking(&self) -> u64 {
+        self.length - self.here.bytes()
+    }
+
     pub(super) fn is_whole(&self) -> bool {
         self.here.bytes() == self.length
     }
@@ -94,5 +113,64 @@ impl Gathering {
     /// It is used, or of no use.
     pub(super) fn remove(directory: &Path, item: &ItemId) {
         Spool::at(directory, item).remove();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use packhorse_content::{Coming, Outliner, Source};
+
+    use super::*;
+    use crate::testing::noise;
+
+    fn item(bytes: &[u8]) -> Item {
+        let mut outliner = Outliner::new();
+        outliner.update(bytes);
+        let (digest, outline) = outliner.finish();
+        let (id, length) = (ItemId::of(&digest), bytes.len() as u64);
+        Item { id, length, digest, outline, head: Vec::new(), to: [0].into() }
+    }
+
+    #[test]
+    fn whoever_takes_it_in_meanwhile_reads_what_was_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let bytes = noise(3_000_000, 1);
+        let item = item(&bytes);
+        let mut gathering = Gathering::beside(directory.path(), &item).unwrap();
+        let mut reader = None;
+        let begin = |file: File, upto| {
+            assert_eq!(upto, 0);
+            let coming = Coming::new(upto, std::time::Duration::from_secs(60));
+            let source = Source::coming(file, item.length, coming.clone());
+            reader = Some(std::thread::spawn(move || {
+                let mut read = vec![0; 3_000_000];
+                source.read_exact_at(&mut read, 0).map(|()| read)
+            }));
+            Ok(Some(Filling::of(coming)))
+        };
+        gathering.unpack(begin).unwrap();
+
+        // Media come in any order.
+        for nth in [1, 0, 2] {
+            let from = nth * 1_000_000;
+            gathering.write(from as u64, &mut bytes[from..from + 1_000_000].to_vec()).unwrap();
+        }
+        gathering.put_down().unwrap();
+
+        assert_eq!(reader.unwrap().join().unwrap().unwrap(), bytes);
+    }
+
+    #[test]
+    fn whoever_takes_it_in_meanwhile_hears_that_the_rest_lies_elsewhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let item = item(&noise(2_000_000, 1));
+        let mut gathering = Gathering::beside(directory.path(), &item).unwrap();
+        let coming = Coming::new(0, std::time::Duration::from_secs(60));
+        let source = Source::coming(tempfile::tempfile().unwrap(), item.length, coming.clone());
+        gathering.unpack(|_, _| Ok(Some(Filling::of(coming)))).unwrap();
+        gathering.write(0, &mut vec![7; 1000]).unwrap();
+        gathering.put_down().unwrap();
+
+        source.read_exact_at(&mut [0; 1], 1_000_000).unwrap_err();
     }
 }

@@ -98,7 +98,27 @@ impl Incoming<'_> {
     async fn take(&self, parcel: FoundParcel) -> Result<Received, Error> {
         let mut received = Received::default();
         self.begin().await?;
-        let mut wanted = self.wanted(&mut received).await?;
+        let wanted = self.wanted(&mut received).await?;
+        let (mut bundles, mut small): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            wanted.into_iter().partition(|(_, kind)| matches!(kind, ItemKind::Bundle(_)));
+        let parcel = Arc::new(parcel);
+        // Definitions first: they say where the content goes that is taken in while it is read.
+        self.read(&parcel, &mut small, &mut received).await?;
+        taking::small(self, &small, &mut received).await?;
+        self.read(&parcel, &mut bundles, &mut received).await?;
+        taking::bundles(self, &bundles).await?;
+        self.await_despooler(&bundles, &mut received).await?;
+        self.end(&mut received).await?;
+        Ok(received)
+    }
+
+    /// Puts what is wanted into files, and leaves of it what is whole.
+    async fn read(
+        &self,
+        parcel: &Arc<FoundParcel>,
+        wanted: &mut BTreeMap<usize, ItemKind>,
+        received: &mut Received,
+    ) -> Result<(), Error> {
         let reader = Reader {
             site: self.site.clone(),
             contents: self.contents.clone(),
@@ -107,15 +127,16 @@ impl Incoming<'_> {
             listener: self.listener.clone(),
             left_to_line: RefCell::default(),
         };
+        let parcel = parcel.clone();
         let read = tokio::task::spawn_blocking(move || reader.read(&parcel)).await??;
-        received.faults.extend(read.faults);
-        received.missing = read.missing;
+        let heard: Vec<String> =
+            read.faults.into_iter().filter(|fault| !received.faults.contains(fault)).collect();
+        received.faults.extend(heard);
+        received.missing.extend(read.missing);
+        received.missing.sort_unstable();
+        received.missing.dedup();
         wanted.retain(|place, _| read.whole.contains(place));
-        taking::small(self, &wanted, &mut received).await?;
-        taking::bundles(self, &wanted).await?;
-        self.await_despooler(&wanted, &mut received).await?;
-        self.end(&mut received).await?;
-        Ok(received)
+        Ok(())
     }
 
     /// Notes that it is here, before anything of it is.

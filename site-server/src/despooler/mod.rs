@@ -3,15 +3,16 @@
 mod staging;
 #[cfg(test)]
 mod tests;
+mod unpacking;
 
 use std::{
     fs::{self, File},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use packhorse_content::{BundleError, Library, LibraryError, Limits, Offered, Staged, apply_offered};
+use packhorse_content::{BundleError, Library, LibraryError, Limits, Offered, Source, Staged, apply_offered};
 use packhorse_domain::{message, package::PackageState, status::PackageStatus};
 use packhorse_runtime::{Next, Worker, durable::sync_directory, error_chain};
 use tracing::Instrument as _;
@@ -33,17 +34,16 @@ use crate::{
 
 pub(crate) use staging::StagedTrees;
 use staging::{Place, Stage};
+pub(crate) use unpacking::{Expected, Filling, Unpacking, is_soon};
 
 /// The worker.
 pub(crate) struct Despooler {
     site: Arc<Site>,
-    /// Whether what an earlier run staged is gone.
-    swept: bool,
 }
 
 impl Despooler {
     pub(crate) fn new(site: Arc<Site>) -> Self {
-        Despooler { site, swept: false }
+        Despooler { site }
     }
 
     /// Takes in one bundle. Between the library's word and the database's a crash costs only doing it again.
@@ -54,10 +54,9 @@ impl Despooler {
             // We were stopped after it was moved and before it was recorded.
             path = moved;
         }
+        // What was begun with as it came holds the gate until we do.
+        let unpacked = self.site.unpacking.outcome(&arrival.item).await;
         let _gate = self.site.content_gate.read().await;
-        let library = self.site.library.clone();
-        let offered = Offered { digest: arrival.digest, target: arrival.target };
-        let stage = Stage::of(&self.site, &arrival).await?;
         // What came with a parcel may not be on the disk yet, and is there beside what is done with it.
         let is_kept = self.serves_others().await?;
         let kept = is_kept.then(|| path.clone());
@@ -65,15 +64,14 @@ impl Despooler {
             Some(path) => File::open(path)?.sync_data(),
             None => Ok(()),
         });
-        let applied = tokio::task::spawn_blocking({
-            let path = path.clone();
-            let site = self.site.clone();
-            move || take_in(&library, &path, &offered, stage).map(|staged| site.staged.put(staged))
-        })
-        .await?;
+        let staged = match unpacked {
+            Some(unpacked) => Ok(unpacked.staged()),
+            None => self.take_in(&arrival, path.clone()).await?,
+        };
         let durable = durable.await?;
-        match applied {
-            Ok(()) => {
+        match staged {
+            Ok(staged) => {
+                self.site.staged.put(staged);
                 durable.map_err(|source| Error::File {
                     what: "sync a bundle in the spool".to_owned(),
                     source,
@@ -93,6 +91,21 @@ impl Despooler {
                 self.refuse(arrival, state, &error_chain(&error)).await
             }
         }
+    }
+
+    async fn take_in(
+        &self,
+        arrival: &Arrival,
+        path: PathBuf,
+    ) -> Result<Result<Vec<(Place, Staged)>, BundleError>, Error> {
+        let library = self.site.library.clone();
+        let offered = Offered { digest: arrival.digest, target: arrival.target };
+        let stage = Stage::of(&self.site, &arrival.package, arrival.target).await?;
+        let taken = tokio::task::spawn_blocking(move || {
+            let source = File::open(path).and_then(Source::whole).map_err(BundleError::Read)?;
+            take_in(&library, &source, &offered, stage)
+        });
+        Ok(taken.await?)
     }
 
     /// Whether anybody below could want the same bundle.
@@ -177,12 +190,12 @@ impl Worker for Despooler {
     type Error = Error;
 
     async fn step(&mut self) -> Result<Next, Error> {
-        if !self.swept {
+        if !self.site.staged.is_swept() {
             staging::sweep(&self.site).await?;
-            self.swept = true;
         }
         let mut tx = self.site.store.read().await?;
         let arrivals = arrivals::list(&mut tx).await?;
+        self.site.unpacking.retain(|item| arrivals.iter().any(|arrival| arrival.item == *item));
         let next = arrivals
             .into_iter()
             .filter(|arrival| arrival.state == ArrivalState::Complete)
@@ -202,13 +215,12 @@ impl Worker for Despooler {
 
 fn take_in(
     library: &Library,
-    path: &Path,
+    source: &Source,
     offered: &Offered,
     stage: Stage,
 ) -> Result<Vec<(Place, Staged)>, BundleError> {
-    let file = File::open(path).map_err(BundleError::Read)?;
-    let (places, mut staging) = stage.begin(&file);
-    apply_offered(library, &file, offered, &Limits::default(), &mut staging)?;
+    let (places, mut staging) = stage.begin(source);
+    apply_offered(library, source, offered, &Limits::default(), &mut staging)?;
     let staged = staging.into_iter().map(|staging| staging.finish(offered.target));
     Ok(places.into_iter().zip(staged).filter_map(|(place, staged)| Some((place, staged?))).collect())
 }

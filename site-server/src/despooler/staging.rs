@@ -3,13 +3,16 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use packhorse_content::{Staged, Staging, forget_staged, read_header, stage};
+use packhorse_content::{Source, Staged, Staging, forget_staged, header_of, stage};
 use packhorse_domain::{
+    Digest,
     care::Reserve,
     distribution::PointKind,
     id::{PackageId, PointName},
@@ -20,7 +23,7 @@ use crate::{
     error::Error,
     record,
     site::Site,
-    store::{Tx, arrivals::Arrival, points},
+    store::{Tx, points},
 };
 
 /// The library takes up to as much as the tree does, and must not be the one that finds no room.
@@ -28,28 +31,37 @@ const ROOM_FOR_EACH: u64 = 2;
 
 /// What is staged, and where.
 #[derive(Debug, Default)]
-pub(crate) struct StagedTrees(Mutex<HashMap<Place, Staged>>);
+pub(crate) struct StagedTrees {
+    trees: Mutex<HashMap<Place, Staged>>,
+    /// What an earlier run staged is gone.
+    is_swept: AtomicBool,
+}
 
 pub(super) type Place = (PointName, PackageId);
 
 impl StagedTrees {
+    /// Whether anything may be staged: before, it would be swept away with what an earlier run left.
+    pub(super) fn is_swept(&self) -> bool {
+        self.is_swept.load(Ordering::Acquire)
+    }
+
     /// What was staged there before goes.
     pub(super) fn put(&self, staged: Vec<(Place, Staged)>) {
         for (place, staged) in staged {
-            let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(place, staged);
+            let before = self.trees.lock().unwrap_or_else(PoisonError::into_inner).insert(place, staged);
             drop(before);
         }
     }
 
     /// What is staged of a package at a point.
     pub(crate) fn take(&self, point: &PointName, package: &PackageId) -> Option<Staged> {
-        let mut trees = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
         trees.remove(&(point.clone(), package.clone()))
     }
 
     /// What nobody wants any more. To drop it takes as long as to remove its files.
     pub(crate) fn take_unwanted(&self, is_wanted: impl Fn(&PointName, &PackageId) -> bool) -> Vec<Staged> {
-        let mut trees = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trees = self.trees.lock().unwrap_or_else(PoisonError::into_inner);
         let unwanted = trees.extract_if(|(point, package), _| !is_wanted(point, package));
         unwanted.map(|(_, staged)| staged).collect()
     }
@@ -63,12 +75,12 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) async fn of(site: &Site, arrival: &Arrival) -> Result<Stage, Error> {
-        let (package, reserve) = (arrival.package.clone(), site.settings.content.reserve);
+    pub(super) async fn of(site: &Site, package: &PackageId, target: Digest) -> Result<Stage, Error> {
+        let (package, reserve) = (package.clone(), site.settings.content.reserve);
         let mut tx = site.store.read().await?;
         let is_current = record::package(&mut tx, package.as_str())
             .await?
-            .is_some_and(|record| record.version.manifest == Some(arrival.target));
+            .is_some_and(|record| record.version.manifest == Some(target));
         if !is_current {
             return Ok(Stage { package, points: Vec::new(), reserve });
         }
@@ -79,9 +91,8 @@ impl Stage {
     }
 
     /// Begins where it can; where it cannot, Distribution Manager will tell why.
-    pub(super) fn begin(self, bundle: &File) -> (Vec<Place>, Vec<Staging>) {
-        let mut bundle = bundle;
-        let Ok(header) = read_header(&mut bundle) else { return (Vec::new(), Vec::new()) };
+    pub(super) fn begin(self, bundle: &Source) -> (Vec<Place>, Vec<Staging>) {
+        let Ok(header) = header_of(bundle) else { return (Vec::new(), Vec::new()) };
         let needed = header.plain_length.saturating_mul(ROOM_FOR_EACH);
         let begin = |(name, root): (PointName, PathBuf)| {
             room::check(self.reserve, &root, needed).ok()?;
@@ -109,5 +120,6 @@ pub(super) async fn sweep(site: &Site) -> Result<(), Error> {
             tracing::warn!(target: "despooler", %point, %error, "what was staged there stays");
         }
     }
+    site.staged.is_swept.store(true, Ordering::Release);
     Ok(())
 }

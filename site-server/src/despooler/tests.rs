@@ -1,8 +1,10 @@
 //! Arrivals taken in one step at a time, as they are after a stop at any point.
 
+mod unpacking;
+
 use std::{
     fs::{self, File},
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::PathBuf,
 };
 
@@ -50,7 +52,11 @@ impl World {
 
     /// A bundle with a new package, whole in the child's spool.
     async fn arrived(&self, seed: u64, priority: Priority) -> Arrival {
-        let package = self.central.package(&noise(100_000, seed)).await;
+        self.arrived_as(&noise(100_000, seed), priority, ArrivalState::Complete).await
+    }
+
+    async fn arrived_as(&self, content: &[u8], priority: Priority, state: ArrivalState) -> Arrival {
+        let package = self.central.package(content).await;
         let mut tx = self.central.site.store.read().await.unwrap();
         let target = contents::of(&mut tx, &package).await.unwrap()[0].manifest;
         let part = self.child.path("part");
@@ -67,15 +73,19 @@ impl World {
             length: info.length,
             priority,
             outlined: false,
-            state: ArrivalState::Complete,
+            state,
             reason: String::new(),
             changed_at: self.child.site.now(),
         };
         fs::rename(part, self.child.site.directories.arrival(&arrival.item)).unwrap();
-        let mut tx = self.child.site.store.begin().await.unwrap();
-        arrivals::put(&mut tx, &arrival).await.unwrap();
-        tx.commit().await.unwrap();
+        self.put(&arrival).await;
         arrival
+    }
+
+    async fn put(&self, arrival: &Arrival) {
+        let mut tx = self.child.site.store.begin().await.unwrap();
+        arrivals::put(&mut tx, arrival).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     async fn arrivals(&self) -> Vec<Arrival> {

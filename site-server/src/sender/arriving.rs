@@ -4,15 +4,18 @@ use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 
 use packhorse_content::Outline;
 use packhorse_domain::link::{ItemId, Ranges};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tracing::Span;
 
 use crate::{
     courier::Claim,
+    despooler::{Expected, Filling, Unpacking, is_soon},
+    error::Error,
     sender::{
         spooled::{Opened, Spool},
         written::WrittenLog,
     },
+    site::Site,
     store::arrivals::Arrival,
 };
 
@@ -35,10 +38,20 @@ pub(super) struct Arriving {
     /// All before this is durable, and known to be what it should be.
     checked: u64,
     is_syncing: bool,
+    /// Since when it comes, and how much was here then.
+    began: (Instant, u64),
+    unpacked: Unpacked,
     /// From its offer to its last byte.
     _span: Span,
     /// The right to write to the file.
     claim: Claim,
+}
+
+/// Whether it is taken in while it comes.
+enum Unpacked {
+    NotYet,
+    /// Somebody was asked, and this is his who does it.
+    Asked(Option<Filling>),
 }
 
 /// A sync that is done: one at a time for each bundle.
@@ -73,6 +86,8 @@ impl Arriving {
             is_scattered: opened.is_scattered,
             log: None,
             outline: None,
+            began: (Instant::now(), opened.here.bytes()),
+            unpacked: Unpacked::NotYet,
             written: opened.here.clone(),
             durable: opened.here,
             checked: 0,
@@ -148,7 +163,35 @@ impl Arriving {
             log.wrote(&run)?;
         }
         self.written.insert(run);
+        if let Unpacked::Asked(Some(filling)) = &self.unpacked {
+            filling.reach(self.written());
+        }
         Ok(self.is_due())
+    }
+
+    /// What is to be taken in while the rest comes, if that is soon. Once.
+    pub(super) fn is_soon_here(&self) -> bool {
+        let (since, here) = self.began;
+        matches!(self.unpacked, Unpacked::NotYet)
+            && is_soon(self.written.bytes().saturating_sub(here), since.elapsed(), self.to_come())
+    }
+
+    /// Has it taken in while the rest comes.
+    pub(super) async fn unpack(&mut self, site: &Arc<Site>) -> Result<(), Error> {
+        let Arrival { item, package, target, digest, length, .. } = &self.arrival;
+        let expected = Expected {
+            item: *item,
+            package: package.clone(),
+            target: *target,
+            digest: *digest,
+            length: *length,
+        };
+        let file = self.file.try_clone().map_err(|source| Error::File {
+            what: "open a bundle in the spool once more".to_owned(),
+            source,
+        })?;
+        self.unpacked = Unpacked::Asked(Unpacking::begin(site, &expected, file, self.written()).await?);
+        Ok(())
     }
 
     fn is_due(&self) -> bool {
@@ -247,4 +290,68 @@ pub(super) fn check_parts(
         at = end;
     }
     Ok(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use packhorse_content::{BundlePlan, write_bundle};
+    use packhorse_domain::Priority;
+    use packhorse_runtime::{SystemClock, Worker as _};
+
+    use super::*;
+    use crate::{
+        despooler::Despooler,
+        store::{arrivals::ArrivalState, contents},
+        testing::{Node, noise, until},
+    };
+
+    /// A bundle that begins to come, and its bytes.
+    async fn arriving(central: &Node, child: &Node) -> (Arriving, Vec<u8>) {
+        let package = central.package(&noise(9_000_000, 1)).await;
+        let target =
+            contents::of(&mut central.site.store.read().await.unwrap(), &package).await.unwrap()[0].manifest;
+        let mut bytes = Vec::new();
+        let plan = BundlePlan { target, bases: Vec::new() };
+        let info = write_bundle(&central.site.library, &plan, &mut bytes, 3).unwrap();
+        let item = ItemId::of(&info.digest);
+        let spool = Spool::of(&child.site.directories, &item);
+        let opened = spool.open(info.length, &info.digest).unwrap();
+        let arrival = Arrival {
+            item,
+            peer: central.code().clone(),
+            package,
+            target,
+            bases: Vec::new(),
+            digest: info.digest,
+            length: info.length,
+            priority: Priority::Medium,
+            outlined: false,
+            state: ArrivalState::Receiving,
+            reason: String::new(),
+            changed_at: child.site.now(),
+        };
+        let claim = child.site.courier.claims.claim(item).unwrap();
+        (Arriving::new(arrival, spool, opened, claim, Span::none()), bytes)
+    }
+
+    #[tokio::test]
+    async fn what_comes_fast_is_in_the_library_with_its_last_byte() {
+        let central = Node::central(SystemClock::shared()).await;
+        let child = central.child("PAR", SystemClock::shared()).await;
+        Despooler::new(child.site.clone()).step().await.unwrap();
+        let (mut arriving, bytes) = arriving(&central, &child).await;
+        assert!(!arriving.is_soon_here(), "nothing has come, so who knows");
+        let (first, rest) = bytes.split_at(2_000_000);
+        arriving.write(0, first).unwrap();
+        arriving.unpack(&child.site).await.unwrap();
+        assert!(!arriving.is_soon_here(), "it has begun");
+
+        // Lanes bring it in any order.
+        let (second, third) = rest.split_at(3_000_000);
+        arriving.write(5_000_000, third).unwrap();
+        arriving.write(2_000_000, second).unwrap();
+
+        let target = arriving.arrival.target;
+        until("it is in the library", || async { child.site.library.has_manifest(&target) }).await;
+    }
 }

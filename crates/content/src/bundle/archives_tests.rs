@@ -1,10 +1,13 @@
 //! Archives in bundles: what lies deflated in them travels as it differs, and comes out as it was.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, path::Path};
 
 use super::*;
 use crate::{
-    bundle::tests::{apply, bundle},
+    bundle::{
+        Source,
+        tests::{apply, bundle},
+    },
     deflated::tests::zip,
     delta::Index,
     testing::{library, noise, take},
@@ -84,7 +87,7 @@ fn remade(numbers: &[u64], plain: &[u8], length: u64) -> Result<Vec<u8>, BundleE
     let lengths = sections.lengths.clone();
     let mut file = tempfile::tempfile().unwrap();
     sections.write(&mut file).unwrap();
-    let mut streams = Streams::open(&Arc::new(file), 0, &lengths).unwrap();
+    let mut streams = Streams::open(&Source::whole(file).unwrap(), 0, &lengths).unwrap();
     let (mut decoder, mut made) = (Decoder::new(&old), tempfile::tempfile().unwrap());
     assert!(make(&mut streams, &mut decoder, length, &mut made)?);
     let mut bytes = Vec::new();

@@ -184,6 +184,41 @@ fn contents_that_are_not_there_yet_are_refused() {
     apply(&library, &good.together()).unwrap();
 }
 
+/// Where a long file is cut is told in a bundle without bases. Other chunks make another manifest.
+#[test]
+fn a_file_is_cut_as_its_manifest_says_or_refused() {
+    let (_dir, sender) = library();
+    let (_there, receiver) = library();
+    let source = quick_dir();
+    fs::write(source.path().join("a"), noise(1, 300_000)).unwrap();
+    let sent = take(source.path(), &sender);
+    let good = Apart::of(&bundle(&sender, sent.digest, &[]));
+    let lengths: Vec<u64> = sent.manifest.chunks().map(|chunk| chunk.length.into()).collect();
+    let tree = |lengths: &[u64]| {
+        [&numbers(&[1, 2, 0, 1])[..], b"a\x01", &numbers(&[300_000, 0]), &numbers(lengths)].concat()
+    };
+    assert_eq!(good.plain(TREE), tree(&lengths));
+    let (first, rest) = lengths.split_first().unwrap();
+    for wrong in [
+        [&[1, first - 1][..], rest].concat(),
+        [&[first + 1, rest[0] - 1][..], &rest[1..]].concat(),
+        [&[0][..], &lengths].concat(),
+        vec![300_000],
+        vec![262_144, 262_144],
+        vec![1; 300_000],
+        vec![150_000],
+        vec![150_000, 150_000, 1],
+        vec![u64::MAX],
+    ] {
+        let mut bundle = good.clone();
+        bundle.set(TREE, &tree(&wrong));
+        let error = apply(&receiver, &bundle.together()).unwrap_err();
+        assert!(matches!(error, BundleError::Unmade(_)), "{error:?}");
+        assert!(receiver.manifests().unwrap().is_empty());
+    }
+    apply(&receiver, &good.together()).unwrap();
+}
+
 #[test]
 fn lengths_without_end_are_refused() {
     let (_dir, library) = library();

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     delta::{Stream, Streams},
-    limits::Limits,
+    limits::{CHUNK_LENGTH_MAX, Limits},
     manifest::{
         CHUNK_BYTES, ChunkRef, Entry, EntryKind, FILE_BYTES, HEADER_BYTES, LINK_BYTES, Manifest,
         ManifestError, PLAIN_ENTRY_BYTES, chunks_bytes,
@@ -34,6 +34,8 @@ pub(super) struct ToldFile<'p> {
     pub(super) length: u64,
     /// The manifest has no room for more.
     pub(super) chunks_max: u64,
+    /// The lengths of its chunks, if they are told. They add up to its own.
+    pub(super) chunks: Option<&'p [u32]>,
 }
 
 /// Takes a told file in.
@@ -169,7 +171,10 @@ impl<'a> Reading<'a> {
             let left = self.left.checked_sub(length);
             self.left = left.ok_or(BundleError::Damaged("it declares another length than its files have"))?;
             let chunks_max = (self.manifest_left / CHUNK_BYTES).max(1);
-            let (digest, chunks) = take(streams, ToldFile { path, executable, length, chunks_max })?;
+            let told = self.base.are_chunks_told(length);
+            let chunks = if told { Some(chunk_lengths(streams, length, chunks_max)?) } else { None };
+            let file = ToldFile { path, executable, length, chunks_max, chunks: chunks.as_deref() };
+            let (digest, chunks) = take(streams, file)?;
             spend(&mut self.manifest_left, chunks_bytes(&chunks))?;
             self.told.push((length, digest, chunks.clone()));
             return Ok((digest, chunks));
@@ -188,6 +193,21 @@ impl<'a> Reading<'a> {
             None => Err(BundleError::Damaged("its tree names a content that there is not")),
         }
     }
+}
+
+/// Takes no more memory than the manifest that was declared.
+fn chunk_lengths(streams: &mut Streams, length: u64, count_max: u64) -> Result<Vec<u32>, BundleError> {
+    let (mut lengths, mut left) = (Vec::new(), length);
+    while left > 0 {
+        let next = u32::try_from(streams.number(Stream::Tree)?).unwrap_or(u32::MAX);
+        let rest = left.checked_sub(next.into()).filter(|_| (1..=CHUNK_LENGTH_MAX).contains(&next));
+        left = rest.ok_or(BundleError::Damaged("a chunk in it is longer than its file, or than any"))?;
+        if lengths.len() as u64 >= count_max {
+            return Err(beyond_manifest());
+        }
+        lengths.push(next);
+    }
+    Ok(lengths)
 }
 
 /// The manifest takes so many bytes more.

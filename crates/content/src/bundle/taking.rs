@@ -1,18 +1,16 @@
 //! Takes a bundle in: all of it is checked, then the new tree and all that is new are made of it and of what is held.
 
 use std::{
-    fs::File,
     io::{self, BufReader, Read},
     ops::ControlFlow,
-    os::unix::fs::FileExt as _,
-    sync::Arc,
 };
 
 use packhorse_domain::Digest;
 
 use super::{
-    BundleError, BundleHeader, Offered,
+    BundleError, BundleHeader, Offered, Source,
     archives::{self, OldRuns},
+    read_failed,
     reading::{self, Reading, ToldFile},
     tree::Base,
 };
@@ -30,6 +28,26 @@ use crate::{
 const LENGTHS_BYTES: usize = STREAMS.len() * 16;
 const CHECKSUM_BYTES: u64 = 32;
 
+/// A version that is in the library and does not show yet.
+pub(super) struct Taken {
+    manifest: Manifest,
+    bytes: Vec<u8>,
+    writer: PackWriter,
+}
+
+impl Taken {
+    /// Its chunks become durable, then its manifest.
+    pub(super) fn keep(mut self, library: &Library) -> Result<Manifest, BundleError> {
+        self.writer.flush_durable().map_err(BundleError::Library)?;
+        if let Some(chunk) = library.missing(&self.manifest).first() {
+            return Err(BundleError::ChunkLacking { chunk: chunk.digest });
+        }
+        library.put_manifest(&self.bytes).map_err(BundleError::Library)?;
+        self.writer.seal().map_err(BundleError::Library)?;
+        Ok(self.manifest)
+    }
+}
+
 /// Takes in what the streams tell.
 pub(super) fn take_in(
     library: &Library,
@@ -37,7 +55,7 @@ pub(super) fn take_in(
     header: &BundleHeader,
     limits: &Limits,
     staging: &mut [Staging],
-) -> Result<Manifest, BundleError> {
+) -> Result<Taken, BundleError> {
     let base = Base::of(library, &header.bases)?;
     let used = reading::used(&mut streams, &base)?;
     let mut old = base.content(library, |nth| used[nth])?;
@@ -64,18 +82,12 @@ pub(super) fn take_in(
     if digest_of(&bytes) != header.target || bytes.len() as u64 != header.manifest_length {
         return Err(BundleError::Damaged("it leads to another version than it names"));
     }
-    writer.flush_durable().map_err(BundleError::Library)?;
-    if let Some(chunk) = library.missing(&manifest).first() {
-        return Err(BundleError::ChunkLacking { chunk: chunk.digest });
-    }
-    library.put_manifest(&bytes).map_err(BundleError::Library)?;
-    writer.seal().map_err(BundleError::Library)?;
-    Ok(manifest)
+    Ok(Taken { manifest, bytes, writer })
 }
 
 fn take(
     content: &mut dyn Read,
-    ToldFile { path, executable, length, chunks_max }: ToldFile<'_>,
+    ToldFile { path, executable, length, chunks_max, chunks: told }: ToldFile<'_>,
     writer: &mut PackWriter,
     staging: &mut [Staging],
 ) -> Result<(Digest, Vec<ChunkRef>), BundleError> {
@@ -88,7 +100,7 @@ fn take(
         if chunks > chunks_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let mut content = Teed { content, staging };
-    let taken = cut(&mut content, length, writer, &mut count).map_err(|error| match error {
+    let taken = cut(&mut content, (length, told), writer, &mut count).map_err(|error| match error {
         CutError::Read(error) => BundleError::Read(error),
         CutError::Length => BundleError::Damaged("a file in it has another length"),
         CutError::Cancelled => reading::beyond_manifest(),
@@ -116,19 +128,18 @@ impl Read for Teed<'_> {
     }
 }
 
-/// All is read from many places later: so it is checked before, against what it says itself and what was offered.
-pub(super) fn check_sum(file: &File, offered: Option<&Offered>) -> Result<(), BundleError> {
-    let length = file.metadata().map_err(BundleError::Read)?.len();
-    let end = length.checked_sub(CHECKSUM_BYTES).ok_or(BundleError::Truncated)?;
+/// Whether it is what it says itself, and what was offered.
+pub(super) fn check_sum(source: &Source, offered: Option<&Offered>) -> Result<(), BundleError> {
+    let end = source.length().checked_sub(CHECKSUM_BYTES).ok_or(BundleError::Truncated)?;
     let (mut at, mut hasher, mut buffer) = (0, blake3::Hasher::new(), vec![0; 256 * 1024]);
     while at < end {
         let most = buffer.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
-        file.read_exact_at(&mut buffer[..most], at).map_err(BundleError::Read)?;
+        source.read_exact_at(&mut buffer[..most], at).map_err(BundleError::Read)?;
         hasher.update(&buffer[..most]);
         at += most as u64;
     }
     let mut checksum = [0; CHECKSUM_BYTES as usize];
-    file.read_exact_at(&mut checksum, end).map_err(BundleError::Read)?;
+    source.read_exact_at(&mut checksum, end).map_err(BundleError::Read)?;
     if hasher.finalize() != checksum {
         return Err(BundleError::Damaged("its checksum is wrong"));
     }
@@ -140,10 +151,10 @@ pub(super) fn check_sum(file: &File, offered: Option<&Offered>) -> Result<(), Bu
     }
 }
 
-pub(super) fn sections(file: &Arc<File>, header: &BundleHeader) -> Result<Streams, BundleError> {
+pub(super) fn sections(source: &Source, header: &BundleHeader) -> Result<Streams, BundleError> {
     let begin = header.encode().len() as u64;
     let mut lengths = [0; LENGTHS_BYTES];
-    file.read_exact_at(&mut lengths, begin).map_err(|_| BundleError::Truncated)?;
+    source.read_exact_at(&mut lengths, begin).map_err(read_failed)?;
     let mut fields = Fields(&lengths);
     let mut sections = Vec::with_capacity(STREAMS.len());
     let mut end = begin + LENGTHS_BYTES as u64;
@@ -151,10 +162,9 @@ pub(super) fn sections(file: &Arc<File>, header: &BundleHeader) -> Result<Stream
         end = end.checked_add(compressed).ok_or(BundleError::Truncated)?;
         sections.push((plain, compressed));
     }
-    let length = file.metadata().map_err(BundleError::Read)?.len();
-    match end.saturating_add(CHECKSUM_BYTES).cmp(&length) {
+    match end.saturating_add(CHECKSUM_BYTES).cmp(&source.length()) {
         std::cmp::Ordering::Greater => Err(BundleError::Truncated),
         std::cmp::Ordering::Less => Err(BundleError::Trailing),
-        std::cmp::Ordering::Equal => Streams::open(file, begin + LENGTHS_BYTES as u64, &sections),
+        std::cmp::Ordering::Equal => Streams::open(source, begin + LENGTHS_BYTES as u64, &sections),
     }
 }

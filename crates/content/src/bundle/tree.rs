@@ -7,7 +7,8 @@
 //! the next of the bases, with its path. After 2 and 3 comes a byte as in a manifest (0 directory, 1 file, 2 executable
 //! file, 3 link). A link goes on with the length of its target and the target. A file goes on with its length and, unless
 //! that is 0, with where its content is: 0, it is told; else one more than twice the number of a file of the bases, or two
-//! more than twice the number of one that was told.
+//! more than twice the number of one that was told. In a bundle without bases a file of more than 64 KiB that is told goes on
+//! with the lengths of its chunks: so much is taken in there that to look for their ends again is a tenth of the time.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,6 +21,7 @@ use super::BundleError;
 use crate::{
     delta::{OldContent, Spools, Stream},
     library::Library,
+    limits::WHOLE_FILE_LENGTH_MAX,
     manifest::{ChunkRef, Entry, EntryKind, Manifest},
     reader::ChunkReader,
 };
@@ -33,6 +35,8 @@ pub(super) struct Base {
     pub(super) files: Vec<OldFile>,
     by_digest: HashMap<Digest, usize>,
     length: u64,
+    /// There are no bases.
+    is_none: bool,
 }
 
 /// A content of the bases.
@@ -63,7 +67,8 @@ impl Base {
             }
         }
         let entries = merged.into_iter().map(|(path, kind)| Entry { path, kind }).collect();
-        let mut base = Base { entries, files: Vec::new(), by_digest: HashMap::new(), length: 0 };
+        let (files, by_digest, is_none) = (Vec::new(), HashMap::new(), bases.is_empty());
+        let mut base = Base { entries, files, by_digest, length: 0, is_none };
         for entry in &base.entries {
             let EntryKind::File { length, digest, chunks, .. } = &entry.kind else { continue };
             if *length > 0 && !base.by_digest.contains_key(digest) {
@@ -79,6 +84,11 @@ impl Base {
     /// Which file begins there in the old content.
     pub(super) fn file_at(&self, start: u64) -> Option<usize> {
         self.files.binary_search_by_key(&start, |file| file.start).ok()
+    }
+
+    /// Whether the chunks of a file of this length, if it is told, are told too.
+    pub(super) fn are_chunks_told(&self, length: u64) -> bool {
+        self.is_none && length > WHOLE_FILE_LENGTH_MAX
     }
 
     /// Bytes of all contents.
@@ -233,7 +243,13 @@ impl Telling<'_> {
                 0
             }
         };
-        self.out.number(Stream::Tree, place)
+        self.out.number(Stream::Tree, place)?;
+        if place == 0 && self.base.are_chunks_told(length) {
+            for chunk in chunks {
+                self.out.number(Stream::Tree, chunk.length.into())?;
+            }
+        }
+        Ok(())
     }
 
     fn text(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -3,9 +3,7 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
-    os::unix::fs::FileExt as _,
     path::Path,
-    sync::Arc,
 };
 
 use zstd::{
@@ -13,7 +11,7 @@ use zstd::{
     zstd_safe::{CParameter, ParamSwitch},
 };
 
-use crate::bundle::BundleError;
+use crate::bundle::{BundleError, Source};
 
 /// What a stream holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +24,6 @@ pub(crate) enum Stream {
     Inflated,
     /// Which runs of each told file are told inflated.
     Deflated,
-    Literals,
     LiteralLengths,
     CopyLengths,
     Shifts,
@@ -35,6 +32,8 @@ pub(crate) enum Stream {
     Low,
     Middle,
     High,
+    /// Last, since it is the longest: what comes before it is enough to go on with as it arrives.
+    Literals,
 }
 
 pub(crate) const STREAMS: [Stream; 13] = [
@@ -42,7 +41,6 @@ pub(crate) const STREAMS: [Stream; 13] = [
     Stream::Used,
     Stream::Inflated,
     Stream::Deflated,
-    Stream::Literals,
     Stream::LiteralLengths,
     Stream::CopyLengths,
     Stream::Shifts,
@@ -51,6 +49,7 @@ pub(crate) const STREAMS: [Stream; 13] = [
     Stream::Low,
     Stream::Middle,
     Stream::High,
+    Stream::Literals,
 ];
 /// Decoders with such windows, and nothing else, are what a reader needs.
 const WINDOW_LOG_MAX: u32 = 22;
@@ -173,9 +172,9 @@ pub(crate) struct Streams {
     decoders: Vec<BufReader<io::Take<Decoder<'static, BufReader<Part>>>>>,
 }
 
-/// A part of a file.
+/// A part of a bundle.
 struct Part {
-    file: Arc<File>,
+    source: Source,
     at: u64,
     end: u64,
 }
@@ -183,7 +182,7 @@ struct Part {
 impl Read for Part {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.end - self.at).unwrap_or(usize::MAX).min(into.len());
-        let read = self.file.read_at(&mut into[..most], self.at)?;
+        let read = self.source.read_at(&mut into[..most], self.at)?;
         self.at += read as u64;
         Ok(read)
     }
@@ -191,11 +190,11 @@ impl Read for Part {
 
 impl Streams {
     /// Sections that begin at `at`, one after the other; `lengths`: plain and compressed bytes of each.
-    pub(crate) fn open(file: &Arc<File>, mut at: u64, lengths: &[(u64, u64)]) -> Result<Self, BundleError> {
+    pub(crate) fn open(source: &Source, mut at: u64, lengths: &[(u64, u64)]) -> Result<Self, BundleError> {
         let mut decoders = Vec::with_capacity(STREAMS.len());
         for (stream, (plain, compressed)) in STREAMS.into_iter().zip(lengths) {
             let end = at.checked_add(*compressed).ok_or(BundleError::Damaged("its sections have no end"))?;
-            let part = BufReader::with_capacity(BUFFER_BYTES, Part { file: file.clone(), at, end });
+            let part = BufReader::with_capacity(BUFFER_BYTES, Part { source: source.clone(), at, end });
             let mut decoder = Decoder::with_buffer(part).map_err(BundleError::Read)?.single_frame();
             decoder.window_log_max(stream.window_log_max()).map_err(BundleError::Read)?;
             decoders.push(BufReader::with_capacity(BUFFER_BYTES, decoder.take(*plain)));

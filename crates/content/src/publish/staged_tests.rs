@@ -11,7 +11,7 @@ use packhorse_domain::Digest;
 
 use super::{Look, PublishTo, Published, forget_staged, publish, stage};
 use crate::{
-    BundleError, BundlePlan, Library, Limits, Offered, Snapshot, Staged, TreeError, apply_offered,
+    BundleError, BundlePlan, Library, Limits, Offered, Snapshot, Source, Staged, TreeError, apply_offered,
     testing::{library, noise, source, take},
     tree::check,
     write_bundle,
@@ -22,6 +22,10 @@ struct World {
     sender: Library,
     receiver: Library,
     root: tempfile::TempDir,
+}
+
+fn whole(file: &File) -> Source {
+    Source::whole(file.try_clone().unwrap()).unwrap()
 }
 
 impl World {
@@ -41,7 +45,7 @@ impl World {
     fn arrive(&self, version: &Snapshot, bases: &[Digest]) -> Staged {
         let (file, offered) = self.bundle(version.digest, bases);
         let mut staging = [stage(self.root.path(), "P1").unwrap()];
-        apply_offered(&self.receiver, &file, &offered, &Limits::default(), &mut staging).unwrap();
+        apply_offered(&self.receiver, &whole(&file), &offered, &Limits::default(), &mut staging).unwrap();
         let [staging] = staging;
         staging.finish(version.digest).unwrap()
     }
@@ -190,7 +194,7 @@ fn what_nobody_wants_is_removed() {
     let (mut file, offered) = world.bundle(version.digest, &[]);
     file.write_all(b"more").unwrap();
     let mut staging = vec![stage(world.root.path(), "P1").unwrap()];
-    let refused = apply_offered(&world.receiver, &file, &offered, &Limits::default(), &mut staging);
+    let refused = apply_offered(&world.receiver, &whole(&file), &offered, &Limits::default(), &mut staging);
     assert!(matches!(refused, Err(BundleError::Trailing)), "{refused:?}");
     drop(staging);
     assert_eq!(world.all_staged(), Vec::<PathBuf>::new());
@@ -204,7 +208,7 @@ fn a_staging_that_fails_is_no_failure_of_the_bundle() {
     let mut staging = [stage(world.root.path(), "P1").unwrap()];
     fs::remove_dir_all(world.staged("")).unwrap();
 
-    apply_offered(&world.receiver, &file, &offered, &Limits::default(), &mut staging).unwrap();
+    apply_offered(&world.receiver, &whole(&file), &offered, &Limits::default(), &mut staging).unwrap();
 
     let [staging] = staging;
     assert!(staging.finish(version.digest).is_none());
@@ -219,7 +223,7 @@ fn a_bundle_that_was_not_offered_is_not_begun() {
     for wrong in
         [Offered { digest: version.digest, ..offered }, Offered { target: offered.digest, ..offered }]
     {
-        let refused = apply_offered(&world.receiver, &file, &wrong, &Limits::default(), &mut []);
+        let refused = apply_offered(&world.receiver, &whole(&file), &wrong, &Limits::default(), &mut []);
         assert!(matches!(refused, Err(BundleError::Damaged(_))), "{refused:?}");
     }
     assert!(!world.receiver.has_manifest(&version.digest));

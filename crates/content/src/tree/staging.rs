@@ -8,7 +8,6 @@ use std::{
     collections::HashMap,
     fs::File,
     io,
-    num::NonZeroU64,
     os::fd::OwnedFd,
     path::Path,
     sync::{
@@ -19,10 +18,7 @@ use std::{
 };
 
 use packhorse_domain::Digest;
-use rustix::{
-    fs::{Advice, AtFlags},
-    io::Errno,
-};
+use rustix::{fs::AtFlags, io::Errno};
 use tempfile::TempDir;
 
 use super::{
@@ -31,6 +27,7 @@ use super::{
     fill::{finish, make_file, mode_of},
 };
 use crate::{
+    durable::begin_writing,
     manifest::{Entry, EntryKind},
     sparse::write_at,
     stamps::Stamp,
@@ -43,8 +40,6 @@ const BATCH_FILES: usize = 64;
 const QUEUE: usize = 8;
 /// More threads than this wait for the disk and each other.
 const THREADS: usize = 2;
-/// From this length on the disk begins to write before it is asked to finish.
-const LONG_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A directory that is being filled with a version's files. What it holds is removed again unless it is finished.
 #[derive(Debug)]
@@ -250,7 +245,7 @@ fn write_all(root: &Path, queue: &Receiver<Batch>) -> Result<Files, TreeError> {
                 let (parent, name) = dirs.holding(&path)?;
                 let file =
                     make_file(parent, name, mode_of(executable)).map_err(TreeError::io("make", &full))?;
-                open = Some(Open { path, executable, length, file, at: 0, sent: 0 });
+                open = Some(Open { path, executable, length, file, at: 0, begun: 0 });
             }
             let (bytes, after) = rest.split_at(length);
             rest = after;
@@ -272,20 +267,15 @@ struct Open {
     length: u64,
     file: File,
     at: u64,
-    /// What the disk was told to write.
-    sent: u64,
+    /// Until where the disk was told to write.
+    begun: u64,
 }
 
 impl Open {
     fn write(&mut self, root: &Path, bytes: &[u8]) -> Result<(), TreeError> {
         write_at(&self.file, bytes, self.at).map_err(TreeError::io("write", &root.join(&self.path)))?;
         self.at += bytes.len() as u64;
-        if self.at - self.sent >= LONG_BYTES {
-            // To have no more need of it means to write it: that it stays in memory meanwhile does no harm.
-            let length = NonZeroU64::new(self.at - self.sent);
-            let _ = rustix::fs::fadvise(&self.file, self.sent, length, Advice::DontNeed);
-            self.sent = self.at;
-        }
+        self.begun = begin_writing(&self.file, self.begun, self.at);
         Ok(())
     }
 

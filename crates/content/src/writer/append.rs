@@ -15,6 +15,7 @@ use packhorse_domain::Digest;
 
 use crate::{
     block::Block,
+    durable::begin_writing,
     error::LibraryError,
     index::Location,
     limits::{PACK_CHUNKS, PACK_LENGTH},
@@ -61,6 +62,7 @@ struct Task {
 }
 
 /// What was appended since the last time, and the length of the pack with it.
+#[derive(Debug)]
 pub(super) struct Appended {
     pub(super) entries: Vec<(Digest, Location)>,
     pub(super) length: u64,
@@ -112,12 +114,24 @@ impl Appender {
         self.written.load(Ordering::Relaxed) >= PACK_LENGTH || self.chunks >= PACK_CHUNKS
     }
 
-    pub(super) fn sync(&self) -> Result<Appended, Failed> {
-        let gone =
-            || Failed { error: io::Error::other("the thread that writes has ended"), is_cut_off: false };
+    /// Has what was given until now made durable, behind everything that is still to be written.
+    pub(super) fn sync(&self) -> Syncing {
         let (reply, answer) = sync_channel(1);
-        self.jobs.send(Job::Sync(reply)).map_err(|_| gone())?;
-        answer.recv().map_err(|_| gone())?
+        // If the thread has ended, so has the answer.
+        let _ = self.jobs.send(Job::Sync(reply));
+        Syncing(answer)
+    }
+}
+
+/// A sync that is under way.
+#[derive(Debug)]
+pub(super) struct Syncing(Receiver<Result<Appended, Failed>>);
+
+impl Syncing {
+    pub(super) fn wait(&self) -> Result<Appended, Failed> {
+        let gone =
+            |_| Failed { error: io::Error::other("the thread that writes has ended"), is_cut_off: false };
+        self.0.recv().map_err(gone)?
     }
 }
 
@@ -135,6 +149,7 @@ impl Drop for Appender {
 }
 
 /// Why nothing was made durable.
+#[derive(Debug)]
 pub(super) struct Failed {
     pub(super) error: io::Error,
     /// The file ends where it did when it was last durable, and every byte before is.
@@ -154,6 +169,7 @@ impl Failed {
 fn run(file: &std::fs::File, start: u64, queue: &Receiver<Job>, progress: &AtomicU64) {
     let mut end = start;
     let mut synced = start;
+    let mut begun = start;
     let mut entries = Vec::new();
     let mut failure: Option<Failed> = None;
     for job in queue {
@@ -185,6 +201,7 @@ fn run(file: &std::fs::File, start: u64, queue: &Receiver<Job>, progress: &Atomi
                 end += located.first().map_or(0, |(_, location)| u64::from(location.stored));
                 progress.store(end, Ordering::Relaxed);
                 entries.append(&mut located);
+                begun = begin_writing(file, begun, end);
             }
             // On a full disk others need the room.
             Err(error) => failure = Some(Failed { error, is_cut_off: file.set_len(synced).is_ok() }),

@@ -10,7 +10,10 @@ use std::{
 
 use packhorse_domain::link::Ranges;
 
-use crate::sender::{Spool, WrittenLog};
+use crate::{
+    despooler::Filling,
+    sender::{Spool, WrittenLog},
+};
 
 /// Pieces of at most 1 MiB that wait to be written: as many as come while the disk syncs.
 const WAITING_MAX: usize = 32;
@@ -27,6 +30,8 @@ struct Writer {
     length: u64,
     written: Ranges,
     log: WrittenLog,
+    /// Of whoever takes it in meanwhile.
+    filling: Option<Filling>,
 }
 
 /// The way to the thread.
@@ -41,9 +46,14 @@ pub(super) struct Behind {
 }
 
 impl Behind {
-    pub(super) fn begin(file: File, spool: &Spool, length: u64, here: &Ranges) -> io::Result<Behind> {
+    pub(super) fn begin(
+        file: File,
+        spool: &Spool,
+        (length, here): (u64, &Ranges),
+        filling: Option<Filling>,
+    ) -> io::Result<Behind> {
         let log = spool.log(length, here, here)?;
-        let writer = Writer { file, spool: spool.clone(), length, written: here.clone(), log };
+        let writer = Writer { file, spool: spool.clone(), length, written: here.clone(), log, filling };
         let (tasks, taken) = sync_channel(WAITING_MAX);
         let (told, synced) = channel();
         let (spare, free) = channel();
@@ -129,6 +139,9 @@ impl Writer {
         let run = from..from + bytes.len() as u64;
         self.log.wrote(&run)?;
         self.written.insert(run);
+        if let Some(filling) = &self.filling {
+            filling.reach(self.written.end_from(0));
+        }
         drop(spare.send(bytes));
         Ok(())
     }

@@ -13,6 +13,7 @@ use std::{
 use packhorse_domain::link::Ranges;
 use packhorse_parcel::{Contents, FoundParcel, FoundVolume, Item, Piece, Volume};
 use packhorse_runtime::{error_chain, telemetry::within};
+use tokio::runtime::Handle;
 
 use super::{Incoming, Received};
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
         contents::{ItemKind, objects_from_bytes, receipts_from_bytes},
         custody, keys, packing,
     },
+    despooler::{Expected, Unpacking},
     error::Error,
     sender::{self, Spool},
     site::Site,
@@ -127,8 +129,12 @@ impl Reader {
         let (mut damaged, mut faults) = (0, Vec::new());
         let (mut hand, mut buffer, mut done) = (Hand::default(), Vec::new(), 0);
         for piece in &pieces {
-            self.put_down_and_take(&mut hand, piece.item, &mut faults)
-                .map_err(|source| self.failed(source))?;
+            if hand.place != Some(piece.item) {
+                self.put_down_and_take(&mut hand, piece.item, &mut faults)
+                    .map_err(|source| self.failed(source))?;
+                let on_volume = pieces.iter().filter(|other| other.item == piece.item);
+                self.unpack(&mut hand, on_volume.map(|piece| u64::from(piece.length)).sum())?;
+            }
             let Some(gathering) = &mut hand.gathering else { continue };
             if gathering.lacks(piece.offset, u64::from(piece.length)) {
                 match reading.read(piece, &mut buffer) {
@@ -155,9 +161,6 @@ impl Reader {
     }
 
     fn put_down_and_take(&self, hand: &mut Hand, place: usize, faults: &mut Vec<String>) -> io::Result<()> {
-        if hand.place == Some(place) {
-            return Ok(());
-        }
         if let Some(gathering) = hand.gathering.take() {
             gathering.put_down()?;
         }
@@ -167,6 +170,25 @@ impl Reader {
             Err(fault) => faults.push(fault),
         }
         Ok(())
+    }
+
+    /// Has a bundle taken in while it is read, if all that is lacking lies on this volume.
+    fn unpack(&self, hand: &mut Hand, on_volume: u64) -> Result<(), Error> {
+        let (Some(place), Some(gathering)) = (hand.place, &mut hand.gathering) else { return Ok(()) };
+        let Some(item) = self.contents.get(place).filter(|_| gathering.lacking() <= on_volume) else {
+            return Ok(());
+        };
+        let Some(ItemKind::Bundle(bundle)) = ItemKind::decode(&item.head) else { return Ok(()) };
+        let expected = Expected {
+            item: item.id,
+            package: bundle.package,
+            target: bundle.target,
+            digest: item.digest,
+            length: item.length,
+        };
+        let begin =
+            |file, upto| Handle::current().block_on(Unpacking::begin(&self.site, &expected, file, upto));
+        gathering.unpack(begin)
     }
 
     fn failed(&self, source: io::Error) -> Error {
@@ -210,9 +232,6 @@ pub(super) async fn small(
 ) -> Result<(), Error> {
     for (place, kind) in wanted {
         let Some(item) = incoming.contents.get(*place) else { continue };
-        if matches!(kind, ItemKind::Bundle(_)) {
-            continue;
-        }
         let gathered = Gathering::beside(&incoming.directory, item).and_then(|gathering| gathering.bytes());
         let bytes = gathered
             .map_err(|source| Error::File { what: "read what came with a parcel".to_owned(), source })?;

@@ -266,6 +266,9 @@ impl Receiver {
                 self.unsynced_since.get_or_insert_with(Instant::now);
                 if is_due {
                     arriving.sync(&self.syncs.0);
+                    if arriving.is_soon_here() {
+                        arriving.unpack(&self.site).await?;
+                    }
                     let (to_come, package) = (arriving.to_come(), arriving.arrival.package.clone());
                     // Others write to the disk too. What is here stays, and goes on from there.
                     if let Err(no_room) = self.room_for(to_come, 0) {

@@ -1,0 +1,178 @@
+//! Where the bytes of a bundle come from: a file that is whole, or one that is still being filled.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt as _,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::Duration,
+};
+
+use crate::durable::lock;
+
+/// A bundle's file. To clone it is cheap.
+#[derive(Debug, Clone)]
+pub struct Source {
+    file: Arc<File>,
+    length: u64,
+    coming: Option<Arc<Coming>>,
+}
+
+/// How far a file that is being filled has come, from its begin on.
+#[derive(Debug)]
+pub struct Coming {
+    state: Mutex<State>,
+    moved: Condvar,
+    patience: Duration,
+}
+
+#[derive(Debug)]
+struct State {
+    upto: u64,
+    is_over: bool,
+}
+
+impl Source {
+    /// A file that is whole.
+    pub fn whole(file: File) -> io::Result<Source> {
+        let length = file.metadata()?.len();
+        Ok(Source { file: Arc::new(file), length, coming: None })
+    }
+
+    /// A file that will be so long. Whoever reads it waits for what is not there yet, and fails when nothing more comes.
+    pub fn coming(file: File, length: u64, coming: Arc<Coming>) -> Source {
+        Source { file: Arc::new(file), length, coming: Some(coming) }
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// As much as is there, at least a byte; 0 at the end.
+    pub(crate) fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        let upto = match &self.coming {
+            Some(coming) if at < self.length => coming.beyond(at)?.min(self.length),
+            _ => self.length,
+        };
+        let most = usize::try_from(upto.saturating_sub(at)).unwrap_or(usize::MAX).min(into.len());
+        self.file.read_at(&mut into[..most], at)
+    }
+
+    /// Fills the buffer with what is there from `at` on.
+    pub fn read_exact_at(&self, mut into: &mut [u8], mut at: u64) -> io::Result<()> {
+        while !into.is_empty() {
+            match self.read_at(into, at) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    into = &mut into[read..];
+                    at += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whoever waits for bytes gets none: nobody needs them any more.
+    pub(crate) fn end(&self) {
+        if let Some(coming) = &self.coming {
+            coming.end();
+        }
+    }
+}
+
+impl Coming {
+    /// A file of which the first `upto` bytes are there. Who waits for others does so no longer than `patience` without any
+    /// that come.
+    pub fn new(upto: u64, patience: Duration) -> Arc<Coming> {
+        Arc::new(Coming {
+            state: Mutex::new(State { upto, is_over: false }),
+            moved: Condvar::new(),
+            patience,
+        })
+    }
+
+    /// All bytes before `upto` are in the file now.
+    pub fn reach(&self, upto: u64) {
+        let mut state = lock(&self.state);
+        if upto > state.upto {
+            state.upto = upto;
+            self.moved.notify_all();
+        }
+    }
+
+    /// Nothing more comes.
+    pub fn end(&self) {
+        lock(&self.state).is_over = true;
+        self.moved.notify_all();
+    }
+
+    /// Until where the bytes are there, once that is beyond `at`.
+    fn beyond(&self, at: u64) -> io::Result<u64> {
+        let mut state = lock(&self.state);
+        while state.upto <= at {
+            let before = state.upto;
+            if state.is_over {
+                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the rest does not come now"));
+            }
+            let waited = self.moved.wait_timeout(state, self.patience);
+            let (now, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = now;
+            if waited.timed_out() && state.upto == before {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the rest is long in coming"));
+            }
+        }
+        Ok(state.upto)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, thread};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn who_reads_waits_for_what_comes() {
+        let mut file = tempfile::tempfile().unwrap();
+        let coming = Coming::new(0, LONG);
+        let source = Source::coming(file.try_clone().unwrap(), 6, coming.clone());
+        let reader = thread::spawn(move || {
+            let mut bytes = [0; 6];
+            source.read_exact_at(&mut bytes, 0).map(|()| bytes)
+        });
+        for (piece, upto) in [("ab", 2), ("cde", 5), ("f", 6)] {
+            file.write_all(piece.as_bytes()).unwrap();
+            coming.reach(upto);
+        }
+
+        assert_eq!(&reader.join().unwrap().unwrap(), b"abcdef");
+    }
+
+    #[test]
+    fn what_lies_in_the_file_beyond_what_came_is_not_read() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"abXX").unwrap();
+        let source = Source::coming(file, 4, Coming::new(2, LONG));
+        let mut bytes = [0; 4];
+
+        assert_eq!(source.read_at(&mut bytes, 0).unwrap(), 2);
+        assert_eq!(source.read_at(&mut bytes, 4).unwrap(), 0, "it is at its end");
+    }
+
+    #[test]
+    fn who_waits_hears_that_nothing_more_comes() {
+        let coming = Coming::new(1, LONG);
+        let source = Source::coming(tempfile::tempfile().unwrap(), 4, coming.clone());
+        let reader = thread::spawn(move || source.read_at(&mut [0; 4], 1));
+        coming.end();
+        assert_eq!(reader.join().unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+
+        let stalled =
+            Source::coming(tempfile::tempfile().unwrap(), 4, Coming::new(1, Duration::from_millis(1)));
+        assert_eq!(stalled.read_at(&mut [0; 4], 1).unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}

@@ -1,0 +1,161 @@
+//! Bundles that are taken in while they arrive, so that little is left to do when the last byte is there.
+//!
+//! Nothing is recorded of it: it may be in vain. When a bundle is whole, Despooler asks what came of it, and if that is
+//! nothing takes the bundle in as if nobody had begun.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use packhorse_content::{BundleError, Coming, Offered, Source, Staged};
+use packhorse_domain::{Digest, id::PackageId, link::ItemId};
+use packhorse_runtime::error_chain;
+use tokio::{sync::OwnedRwLockReadGuard, task::JoinHandle};
+
+use super::{Place, Stage, take_in};
+use crate::{error::Error, site::Site};
+
+/// What is shorter is taken in soon enough.
+const WORTH_BYTES: u64 = 8 * 1024 * 1024;
+/// The rest should be here within this time: who waits for it keeps the clean-up waiting.
+const SOON: Duration = Duration::from_secs(5);
+/// Who waits without a byte that comes gives up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The bundle that is being taken in, and those that Despooler has not asked for yet.
+#[derive(Debug, Default)]
+pub(crate) struct Unpacking(Mutex<HashMap<ItemId, JoinHandle<Result<Unpacked, BundleError>>>>);
+
+/// A bundle whose version is in the library.
+#[derive(Debug)]
+pub(super) struct Unpacked {
+    staged: Vec<(Place, Staged)>,
+    /// Until it is recorded nobody may collect it.
+    _gate: OwnedRwLockReadGuard<()>,
+}
+
+impl Unpacked {
+    /// Whoever asks holds the gate.
+    pub(super) fn staged(self) -> Vec<(Place, Staged)> {
+        self.staged
+    }
+}
+
+/// A bundle that is coming.
+#[derive(Debug, Clone)]
+pub(crate) struct Expected {
+    pub(crate) item: ItemId,
+    pub(crate) package: PackageId,
+    pub(crate) target: Digest,
+    pub(crate) digest: Digest,
+    pub(crate) length: u64,
+}
+
+/// The word of whoever fills the file. When it is dropped, nothing more comes.
+#[derive(Debug)]
+pub(crate) struct Filling(Arc<Coming>);
+
+impl Filling {
+    pub(crate) fn of(coming: Arc<Coming>) -> Filling {
+        Filling(coming)
+    }
+
+    /// All before `upto` is in the file.
+    pub(crate) fn reach(&self, upto: u64) {
+        self.0.reach(upto);
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// Whether somebody should wait for the rest of a bundle, of which so many bytes came in some time.
+pub(crate) fn is_soon(came: u64, within: Duration, rest: u64) -> bool {
+    u128::from(came) * SOON.as_micros() >= u128::from(rest) * within.as_micros()
+}
+
+impl Unpacking {
+    /// Begins with a bundle of whose file all before `upto` is there. `None`: it is not worth it, or not now.
+    pub(crate) async fn begin(
+        site: &Arc<Site>,
+        expected: &Expected,
+        file: File,
+        upto: u64,
+    ) -> Result<Option<Filling>, Error> {
+        if expected.length < WORTH_BYTES || site.unpacking.is_at_work() || !site.staged.is_swept() {
+            return Ok(None);
+        }
+        let Ok(gate) = site.content_gate.clone().try_read_owned() else { return Ok(None) };
+        let stage = Stage::of(site, &expected.package, expected.target).await?;
+        let (item, package) = (&expected.item, &expected.package);
+        tracing::debug!(target: "despooler", %item, %package, upto, "a bundle is taken in while it comes");
+        let coming = Coming::new(upto, PATIENCE);
+        let source = Source::coming(file, expected.length, coming.clone());
+        let offered = Offered { digest: expected.digest, target: expected.target };
+        let library = site.library.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let staged = take_in(&library, &source, &offered, stage)?;
+            Ok(Unpacked { staged, _gate: gate })
+        });
+        site.unpacking.tasks(|tasks| tasks.insert(expected.item, task));
+        Ok(Some(Filling::of(coming)))
+    }
+
+    fn is_at_work(&self) -> bool {
+        self.tasks(|tasks| tasks.values().any(|task| !task.is_finished()))
+    }
+
+    /// What came of a bundle that is whole now. `None`: it is still to be taken in.
+    pub(super) async fn outcome(&self, item: &ItemId) -> Option<Unpacked> {
+        let task = self.tasks(|tasks| tasks.remove(item))?;
+        match task.await {
+            Ok(Ok(unpacked)) => Some(unpacked),
+            Ok(Err(error)) => {
+                tracing::debug!(target: "despooler", %item, error = error_chain(&error), "it was begun with in vain");
+                None
+            }
+            Err(error) => {
+                tracing::debug!(target: "despooler", %item, error = error_chain(&error), "it was begun with in vain");
+                None
+            }
+        }
+    }
+
+    /// Forgets those that do not arrive any more.
+    pub(super) fn retain(&self, arrives: impl Fn(&ItemId) -> bool) {
+        self.tasks(|tasks| tasks.retain(|item, _| arrives(item)));
+    }
+
+    fn tasks<T>(
+        &self,
+        change: impl FnOnce(&mut HashMap<ItemId, JoinHandle<Result<Unpacked, BundleError>>>) -> T,
+    ) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_has_not_long_to_wait() {
+        let second = Duration::from_secs(1);
+        for (came, within, rest, expected) in [
+            (100, second, 500, true),
+            (100, second, 501, false),
+            (100, 10 * second, 50, true),
+            (100, 10 * second, 51, false),
+            (0, second, 1, false),
+            (u64::MAX, second, u64::MAX, true),
+        ] {
+            assert_eq!(is_soon(came, within, rest), expected, "{came} in {within:?}, {rest}");
+        }
+    }
+}
