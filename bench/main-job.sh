@@ -75,16 +75,16 @@ plain_bytes=$(du -sb "$source_dir" | cut -f1)
 before_par=$(link_bytes CEN PAR)
 before_lyo=$(link_bytes PAR LYO)
 began=$(date +%s.%N)
-console CEN package create Bench --source "$source_dir" --to PAR/cap1 --to LYO/cap1 \
-  --program 'count=sh -c "find . -type f | wc -l"' >/dev/null
+package=$(console CEN -o json package create Bench --source "$source_dir" --to PAR/cap1 --to LYO/cap1 \
+  --program 'count=sh -c "find . -type f | wc -l"' | jq -r .id)
 created=$(since)
-console CEN collection create All --all >/dev/null
-console CEN advertise CEN00001 count CEN00001 >/dev/null
+collection=$(console CEN -o json collection create All --all | jq -r .id)
+offer=$(console CEN -o json advertise "$package" count "$collection" | jq -r .id)
 on_point='.places[] | select(.site == "LYO" and .distribution_point == "cap1" and .state == "installed")'
-until console CEN -o json status package CEN00001 | jq -e "$on_point" >/dev/null; do sleep 0.1; done
+until console CEN -o json status package "$package" | jq -e "$on_point" >/dev/null; do sleep 0.1; done
 on_lyo=$(since)
 succeeded='[.clients[] | select(.delivery == "succeeded" and .exit_code == 0)] | length'
-until [[ $(console CEN -o json status advertisement CEN00001 | jq "$succeeded") == 3 ]]; do sleep 0.2; done
+until [[ $(console CEN -o json status advertisement "$offer" | jq "$succeeded") == 3 ]]; do sleep 0.2; done
 ran=$(since)
 par_bytes=$(($(link_bytes CEN PAR) - before_par))
 lyo_bytes=$(($(link_bytes PAR LYO) - before_lyo))

@@ -90,6 +90,7 @@ fn a_bundle_is_taken_in_while_it_comes() {
             file.write_all_at(piece, at).unwrap();
             coming.reach(at + piece.len() as u64);
         }
+        coming.end();
         applied.join().unwrap()
     });
 
@@ -115,8 +116,10 @@ fn of_a_bundle_that_stops_coming_or_is_another_nothing_shows() {
     file.write_all(&bytes).unwrap();
     let other = Offered { digest: Digest([1; 32]), ..offered };
     coming.reach(bytes.len() as u64);
+    coming.end();
     apply_offered(&receiver, &source, &other, &Limits::default(), &mut []).unwrap_err();
     assert_untouched(&receiver, &sent, "it is not the one that was offered");
+    coming.prove();
     apply_offered(&receiver, &source, &offered, &Limits::default(), &mut []).unwrap();
 }
 

@@ -135,6 +135,14 @@ impl Arriving {
         self.durable() == length && (self.outline.is_none() || self.checked == length)
     }
 
+    /// Tells whoever takes it in that it is what it should be, if that is known.
+    pub(super) fn told_whole(&self) {
+        let has_parts = self.outline.as_ref().is_some_and(|outline| !outline.hashes().is_empty());
+        if let (true, Unpacked::Asked(Some(filling))) = (has_parts, &self.unpacked) {
+            filling.prove();
+        }
+    }
+
     /// Whether something came that is not on the disk, or not checked.
     pub(super) fn is_behind(&self) -> bool {
         self.durable.bytes() < self.written.bytes()
@@ -350,8 +358,9 @@ mod tests {
         let (second, third) = rest.split_at(3_000_000);
         arriving.write(5_000_000, third).unwrap();
         arriving.write(2_000_000, second).unwrap();
-
         let target = arriving.arrival.target;
+        drop(arriving);
+
         until("it is in the library", || async { child.site.library.has_manifest(&target) }).await;
     }
 }

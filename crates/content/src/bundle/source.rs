@@ -30,6 +30,7 @@ pub struct Coming {
 struct State {
     upto: u64,
     is_over: bool,
+    is_proved: bool,
 }
 
 impl Source {
@@ -74,6 +75,12 @@ impl Source {
         Ok(())
     }
 
+    /// Whether all of it came, and whoever filled the file has proved that it is what was offered. Waits until nothing more
+    /// comes.
+    pub(crate) fn is_proved(&self) -> bool {
+        self.coming.as_ref().is_some_and(|coming| coming.is_proved(self.length))
+    }
+
     /// Whoever waits for bytes gets none: nobody needs them any more.
     pub(crate) fn end(&self) {
         if let Some(coming) = &self.coming {
@@ -87,7 +94,7 @@ impl Coming {
     /// that come.
     pub fn new(upto: u64, patience: Duration) -> Arc<Coming> {
         Arc::new(Coming {
-            state: Mutex::new(State { upto, is_over: false }),
+            state: Mutex::new(State { upto, is_over: false, is_proved: false }),
             moved: Condvar::new(),
             patience,
         })
@@ -102,10 +109,22 @@ impl Coming {
         }
     }
 
+    /// Each byte was checked by a hash that leads to the digest that was offered: it need not be hashed once more.
+    pub fn prove(&self) {
+        lock(&self.state).is_proved = true;
+    }
+
     /// Nothing more comes.
     pub fn end(&self) {
         lock(&self.state).is_over = true;
         self.moved.notify_all();
+    }
+
+    fn is_proved(&self, length: u64) -> bool {
+        let state = lock(&self.state);
+        let state =
+            self.moved.wait_while(state, |state| !state.is_over).unwrap_or_else(PoisonError::into_inner);
+        state.is_proved && state.upto >= length
     }
 
     /// Until where the bytes are there, once that is beyond `at`.
@@ -161,6 +180,21 @@ mod tests {
 
         assert_eq!(source.read_at(&mut bytes, 0).unwrap(), 2);
         assert_eq!(source.read_at(&mut bytes, 4).unwrap(), 0, "it is at its end");
+    }
+
+    #[test]
+    fn what_is_proved_is_known_when_nothing_more_comes() {
+        for (upto, proves, expected) in [(4, true, true), (4, false, false), (3, true, false)] {
+            let coming = Coming::new(upto, LONG);
+            let source = Source::coming(tempfile::tempfile().unwrap(), 4, coming.clone());
+            let waits = thread::spawn(move || source.is_proved());
+            if proves {
+                coming.prove();
+            }
+            coming.end();
+            assert_eq!(waits.join().unwrap(), expected, "{upto} {proves}");
+        }
+        assert!(!Source::whole(tempfile::tempfile().unwrap()).unwrap().is_proved());
     }
 
     #[test]

@@ -5,9 +5,6 @@ use std::io::{self, Read};
 use super::{COPY_MAX, OldContent, Stream, differences::Differences, streams::Streams};
 use crate::bundle::BundleError;
 
-/// Literals are passed on in such pieces.
-const PIECE_BYTES: usize = COPY_MAX;
-
 pub(crate) struct Decoder<'a> {
     old: &'a OldContent,
     differences: Differences,
@@ -30,7 +27,7 @@ pub(crate) struct FileContent<'d, 'a, 's> {
 
 impl<'a> Decoder<'a> {
     pub(crate) fn new(old: &'a OldContent) -> Self {
-        let buffer = vec![0; PIECE_BYTES];
+        let buffer = vec![0; COPY_MAX];
         Decoder { old, differences: Differences::default(), last_shift: 0, place: 0, buffer }
     }
 
@@ -70,30 +67,6 @@ impl FileContent<'_, '_, '_> {
         self.failure
     }
 
-    /// Makes the next piece. False: there is none.
-    fn advance(&mut self) -> Result<bool, BundleError> {
-        if self.literals == 0 && self.copied == 0 {
-            if self.left == 0 {
-                return Ok(false);
-            }
-            self.step()?;
-        }
-        let made = if self.literals > 0 {
-            let piece = self.literals.min(PIECE_BYTES as u64);
-            self.literals -= piece;
-            self.streams.bytes(Stream::Literals, &mut self.decoder.buffer[..piece as usize])?;
-            piece as usize
-        } else {
-            let count = std::mem::take(&mut self.copied);
-            self.decoder.copy(self.streams, count)?;
-            count
-        };
-        self.decoder.place += made as u64;
-        self.left -= made as u64;
-        self.ready = 0..made;
-        Ok(true)
-    }
-
     fn step(&mut self) -> Result<(), BundleError> {
         let literals = self.streams.number(Stream::LiteralLengths)?;
         let copied = self.streams.number(Stream::CopyLengths)?;
@@ -106,26 +79,51 @@ impl FileContent<'_, '_, '_> {
     }
 }
 
-impl Read for FileContent<'_, '_, '_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.failure.is_some() {
-            return Ok(0);
-        }
+impl FileContent<'_, '_, '_> {
+    fn fill(&mut self, into: &mut [u8]) -> Result<usize, BundleError> {
         if self.ready.is_empty() {
-            match self.advance() {
-                Ok(true) => {}
-                Ok(false) => return Ok(0),
-                Err(error) => {
-                    self.failure = Some(error);
+            if self.literals == 0 && self.copied == 0 {
+                if self.left == 0 {
                     return Ok(0);
                 }
+                self.step()?;
             }
+            if self.literals > 0 {
+                // Most of what is told for the first time is that: it goes where it is wanted.
+                let length = usize::try_from(self.literals).unwrap_or(usize::MAX).min(into.len());
+                self.streams.bytes(Stream::Literals, &mut into[..length])?;
+                self.literals -= length as u64;
+                self.advance(length);
+                return Ok(length);
+            }
+            let count = std::mem::take(&mut self.copied);
+            self.decoder.copy(self.streams, count)?;
+            self.advance(count);
+            self.ready = 0..count;
         }
         let length = into.len().min(self.ready.len());
         let from = self.ready.start;
         into[..length].copy_from_slice(&self.decoder.buffer[from..from + length]);
         self.ready.start += length;
         Ok(length)
+    }
+
+    /// So many bytes were made.
+    fn advance(&mut self, made: usize) {
+        self.decoder.place += made as u64;
+        self.left -= made as u64;
+    }
+}
+
+impl Read for FileContent<'_, '_, '_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.failure.is_some() {
+            return Ok(0);
+        }
+        Ok(self.fill(into).unwrap_or_else(|error| {
+            self.failure = Some(error);
+            0
+        }))
     }
 }
 

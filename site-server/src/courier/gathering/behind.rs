@@ -32,6 +32,8 @@ struct Writer {
     log: WrittenLog,
     /// Of whoever takes it in meanwhile.
     filling: Option<Filling>,
+    /// All of it comes from here, each piece checked by the packing list.
+    is_alone: bool,
 }
 
 /// The way to the thread.
@@ -53,7 +55,9 @@ impl Behind {
         filling: Option<Filling>,
     ) -> io::Result<Behind> {
         let log = spool.log(length, here, here)?;
-        let writer = Writer { file, spool: spool.clone(), length, written: here.clone(), log, filling };
+        let is_alone = here.bytes() == 0;
+        let (spool, written) = (spool.clone(), here.clone());
+        let writer = Writer { file, spool, length, written, log, filling, is_alone };
         let (tasks, taken) = sync_channel(WAITING_MAX);
         let (told, synced) = channel();
         let (spare, free) = channel();
@@ -141,6 +145,9 @@ impl Writer {
         self.written.insert(run);
         if let Some(filling) = &self.filling {
             filling.reach(self.written.end_from(0));
+            if self.is_alone && self.written.bytes() == self.length {
+                filling.prove();
+            }
         }
         drop(spare.send(bytes));
         Ok(())

@@ -52,6 +52,8 @@ async fn what_was_taken_in_as_it_came_is_not_taken_in_again() {
 
     file.write_all_at(&bytes, 0).unwrap();
     filling.reach(arrival.length);
+    filling.prove();
+    drop(filling);
     let library = world.child.site.library.clone();
     until("it is in the library", || async { library.has_manifest(&arrival.target) }).await;
     assert_eq!(world.despooler.step().await.unwrap(), Next::Idle, "it has not arrived yet");
@@ -61,7 +63,6 @@ async fn what_was_taken_in_as_it_came_is_not_taken_in_again() {
     );
     file.write_all_at(&[0; 1000], 0).unwrap();
     is_whole(&world, &arrival).await;
-    drop(filling);
     world.settle().await;
 
     assert!(world.arrivals().await.is_empty(), "its file was not read again");
@@ -93,6 +94,7 @@ async fn what_was_taken_in_and_is_not_wanted_any_more_is_left_to_the_clean_up() 
     let filling = begin(&world, &arrival, &file).await.unwrap();
     file.write_all_at(&bytes, 0).unwrap();
     filling.reach(arrival.length);
+    drop(filling);
     let library = world.child.site.library.clone();
     until("it is in the library", || async { library.has_manifest(&arrival.target) }).await;
     let mut tx = world.child.site.store.begin().await.unwrap();
@@ -118,6 +120,7 @@ async fn what_is_taken_in_as_it_comes_is_staged_and_shown() {
     let filling = begin(&world, &arrival, &file).await.unwrap();
     file.write_all_at(&bytes, 0).unwrap();
     filling.reach(arrival.length);
+    drop(filling);
     is_whole(&world, &arrival).await;
 
     world.settle().await;

@@ -49,6 +49,7 @@ impl Receiver {
                     self.site.relays.reach(item, arriving.checked());
                 }
                 if arriving.is_whole() {
+                    arriving.told_whole();
                     return self.complete(item).await;
                 }
                 if is_due || arriving.is_behind() {
