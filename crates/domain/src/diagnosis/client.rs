@@ -7,9 +7,11 @@ use crate::{
     Timestamp,
     advertisement::{Acceptance, Advertisement, Delivery},
     client::ClientFact,
-    id::{ClientId, PointName, SiteCode},
+    id::{ClientId, CollectionId, PointName, SiteCode},
     package::Program,
     status::AdvertisementStatus,
+    time::length,
+    window::{Closed, Windows},
 };
 
 /// A client polls at the latest after so long, whatever its settings.
@@ -81,6 +83,8 @@ pub struct ClientFacts {
     /// The version that is advertised.
     pub source_version: u64,
     pub status: Option<AdvertisementStatus>,
+    /// The collections with maintenance windows that it is in.
+    pub windows: Vec<(CollectionId, Windows)>,
     pub now: Timestamp,
 }
 
@@ -190,6 +194,7 @@ fn of_status(facts: &ClientFacts, status: &AdvertisementStatus) -> Finding {
         return Finding::waits(at, Check::ClientInstructed, text).since(since);
     }
     match status.delivery {
+        Delivery::Waiting if status.closed.is_some() => out_of_window(facts, status),
         Delivery::Waiting if !offer.required => {
             let text =
                 format!("the program is only offered, and nobody at client {client} has chosen it{because}");
@@ -229,6 +234,45 @@ fn of_status(facts: &ClientFacts, status: &AdvertisementStatus) -> Finding {
             found.mended_at(owner, remedy::advertise_again(offer))
         }
     }
+}
+
+/// A program that is ready and waits for a maintenance window.
+fn out_of_window(facts: &ClientFacts, status: &AdvertisementStatus) -> Finding {
+    let (at, client) = (&facts.at, &facts.client);
+    let Advertised { advertisement: offer, owner, program, .. } = &*facts.advertised;
+    // It has said so by windows that are others by now.
+    if facts.windows.is_empty() || facts.heard.is_current == Some(false) {
+        return not_taken(facts);
+    }
+    let of = |(collection, windows): &(CollectionId, Windows)| format!("{collection} {windows}");
+    let windows = facts.windows.iter().map(of).collect::<Vec<_>>().join(", ");
+    let windows = format!("({windows}, by the client's clock)");
+    let at_once = format!(
+        "with --ignore-windows it begins at once, and advertisement {}, unless deleted, once more in a window",
+        offer.id
+    );
+    let found = match status.closed {
+        Some(Closed::Until(opens)) if offer.is_expired(opens) => {
+            let text = format!(
+                "the advertisement expires before a maintenance window of client {client} {windows} opens; {at_once}"
+            );
+            Finding::fails(at, Check::WindowOpen, text)
+        }
+        Some(Closed::Until(opens)) => {
+            let text = format!("client {client} waits for a maintenance window {windows}; {at_once}");
+            Finding::waits(at, Check::WindowOpen, text).eta(Some(opens))
+        }
+        Some(Closed::NoRoom) | None => {
+            let room = program.as_ref().map(|program| length(program.time_limit));
+            let text = format!(
+                "no maintenance window of client {client} {windows} is as long as the program may run, {}: make \
+                 one longer, or the program's --time-limit shorter; with --ignore-windows it begins at once",
+                room.unwrap_or_default()
+            );
+            Finding::fails(at, Check::WindowOpen, text)
+        }
+    };
+    found.since(status.changed_at).mended_at(owner, remedy::advertise_at_once(offer))
 }
 
 /// What lets the program run on the client's machine, if it is its requirements that keep it away.
