@@ -22,7 +22,7 @@ use super::{Asker, caps, offers};
 use crate::{
     error::Error,
     record,
-    store::{Tx, clients as members, objects},
+    store::{Tx, clients as members, objects, offers as instructions},
 };
 
 /// The client that is asked about, or what all members add up to.
@@ -50,6 +50,7 @@ pub(super) async fn findings(
             advertised: advertised.clone(),
             windows: machine.as_ref().map(|fact| windows_of(&windowed, fact)).unwrap_or_default(),
             machine,
+            instructed_at: instructed_at(asker, &mut tx, &id).await?,
             source_version: version,
             status: status_of(&mut tx, &advertisement.id, &id).await?,
             client: id,
@@ -90,6 +91,7 @@ pub(super) async fn told(
                 client: fact.id.clone(),
                 windows: windows_of(&windowed, &fact),
                 machine: Some(fact),
+                instructed_at: None,
                 now: asker.site.now(),
             });
         }
@@ -115,6 +117,13 @@ async fn advertised(
         advertisement: advertisement.clone(),
         program,
     }))
+}
+
+/// When the client's present instruction was issued.
+async fn instructed_at(asker: &Asker, tx: &mut Tx, client: &ClientId) -> Result<Option<Timestamp>, Error> {
+    let row = instructions::instruction(tx, client).await?;
+    let validity = i64::try_from(asker.site.settings.instruction_validity.as_micros()).unwrap_or(i64::MAX);
+    Ok(row.map(|row| Timestamp(row.not_after.0.saturating_sub(validity))))
 }
 
 /// The collections that have maintenance windows.

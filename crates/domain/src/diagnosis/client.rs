@@ -85,6 +85,8 @@ pub struct ClientFacts {
     pub status: Option<AdvertisementStatus>,
     /// The collections with maintenance windows that it is in.
     pub windows: Vec<(CollectionId, Windows)>,
+    /// When its present instruction was issued; `None`: it is not known.
+    pub instructed_at: Option<Timestamp>,
     pub now: Timestamp,
 }
 
@@ -240,34 +242,40 @@ fn of_status(facts: &ClientFacts, status: &AdvertisementStatus) -> Finding {
 fn out_of_window(facts: &ClientFacts, status: &AdvertisementStatus) -> Finding {
     let (at, client) = (&facts.at, &facts.client);
     let Advertised { advertisement: offer, owner, program, .. } = &*facts.advertised;
+    let is_told = match (facts.heard.polled_at, facts.instructed_at) {
+        (Some(polled_at), Some(instructed_at)) => polled_at >= instructed_at,
+        _ => true,
+    };
     // It has said so by windows that are others by now.
-    if facts.windows.is_empty() || facts.heard.is_current == Some(false) {
-        return not_taken(facts);
+    if facts.windows.is_empty() || !is_told {
+        let text = format!("client {client} takes its new instruction at its next poll");
+        return Finding::waits(at, Check::ClientInstructed, text);
     }
-    let of = |(collection, windows): &(CollectionId, Windows)| format!("{collection} {windows}");
+    let of = |(collection, windows): &(CollectionId, Windows)| format!("{collection}: {windows}");
     let windows = facts.windows.iter().map(of).collect::<Vec<_>>().join(", ");
-    let windows = format!("({windows}, by the client's clock)");
-    let at_once = format!(
-        "with --ignore-windows it begins at once, and advertisement {}, unless deleted, once more in a window",
-        offer.id
-    );
+    let windows = format!("({windows}; by its own clock)");
+    let at_once =
+        format!("with --ignore-windows each client of collection {} begins it at once", offer.collection);
     let found = match status.closed {
         Some(Closed::Until(opens)) if offer.is_expired(opens) => {
             let text = format!(
-                "the advertisement expires before a maintenance window of client {client} {windows} opens; {at_once}"
+                "the advertisement expires before a maintenance window of client {client} opens {windows}; {at_once}"
             );
             Finding::fails(at, Check::WindowOpen, text)
         }
         Some(Closed::Until(opens)) => {
-            let text = format!("client {client} waits for a maintenance window {windows}; {at_once}");
+            let text = format!(
+                "client {client} waits for a maintenance window {windows}; {at_once}, and once more in its window \
+                 unless {} is deleted",
+                offer.id
+            );
             Finding::waits(at, Check::WindowOpen, text).eta(Some(opens))
         }
         Some(Closed::NoRoom) | None => {
-            let room = program.as_ref().map(|program| length(program.time_limit));
+            let room = program.as_ref().map(|program| length(program.time_limit)).unwrap_or_default();
             let text = format!(
-                "no maintenance window of client {client} {windows} is as long as the program may run, {}: make \
-                 one longer, or the program's --time-limit shorter; with --ignore-windows it begins at once",
-                room.unwrap_or_default()
+                "no maintenance window of client {client} is as long as the program may run, {room} {windows}: \
+                 make one longer, or the program's --time-limit shorter; {at_once}"
             );
             Finding::fails(at, Check::WindowOpen, text)
         }

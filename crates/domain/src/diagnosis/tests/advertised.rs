@@ -255,6 +255,7 @@ fn facts(required: bool, status: Option<(Acceptance, Delivery, u64)>) -> ClientF
             closed: None,
         }),
         windows: Vec::new(),
+        instructed_at: None,
         now: NOW,
     }
 }
@@ -298,22 +299,32 @@ fn a_client_out_of_its_windows_waits_for_one_that_comes_in_time_and_has_room() {
     let at_once = format!("{AGAIN} --ignore-windows");
     let night = || vec![("CEN00003".parse().expect("an id"), "mon-fri 22-6".parse().expect("a window"))];
     let tonight = Closed::Until(ago(-3600));
-    for (closed, windows, is_current, expires_in, expected, mends_it, says) in [
+    let (before, after) = (Some(ago(2)), Some(ago(0)));
+    // It polled a second ago.
+    for (closed, windows, instructed_at, expires_in, expected, mends_it, says) in [
         (
             tonight,
             night(),
-            Some(true),
+            before,
             None,
             "waits window-open",
             at_once.as_str(),
-            "CEN00003 mon-fri 22:00-06:00",
+            "CEN00003: mon-fri 22:00-06:00",
         ),
-        (tonight, night(), None, None, "waits window-open", &at_once, "by the client's clock"),
-        (tonight, night(), Some(true), Some(3601), "waits window-open", &at_once, "once more in a window"),
-        (tonight, night(), Some(true), Some(3600), "fails window-open", &at_once, "expires before"),
-        (Closed::NoRoom, night(), Some(true), None, "fails window-open", &at_once, "may run, 5 min"),
+        (tonight, night(), None, None, "waits window-open", &at_once, "by its own clock"),
+        (
+            tonight,
+            night(),
+            before,
+            Some(3601),
+            "waits window-open",
+            &at_once,
+            "once more in its window unless CEN20001 is deleted",
+        ),
+        (tonight, night(), before, Some(3600), "fails window-open", &at_once, "expires before"),
+        (Closed::NoRoom, night(), before, None, "fails window-open", &at_once, "may run, 5 min"),
         // It has not heard yet that they are others.
-        (tonight, night(), Some(false), None, "waits client-instructed", "", "at its next poll"),
+        (tonight, night(), after, None, "waits client-instructed", "", "at its next poll"),
         (Closed::NoRoom, Vec::new(), None, None, "waits client-instructed", "", "at its next poll"),
     ] {
         let mut facts = facts(true, Some((Acceptance::Accepted, Delivery::Waiting, 2)));
@@ -322,7 +333,7 @@ fn a_client_out_of_its_windows_waits_for_one_that_comes_in_time_and_has_room() {
         facts.advertised =
             Arc::new(Advertised { advertisement: offer, ..Advertised::clone(&facts.advertised) });
         facts.status.as_mut().expect("a status").closed = Some(closed);
-        facts.heard.is_current = is_current;
+        facts.instructed_at = instructed_at;
         facts.windows = windows;
 
         let found = client(&facts);
