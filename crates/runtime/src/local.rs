@@ -1,6 +1,6 @@
 //! Hours by the clock of a place: the rules in `domain` know no time zones, and are told which hour it is.
 
-use std::time::Duration;
+use std::{sync::Once, time::Duration};
 
 use jiff::{Zoned, tz::TimeZone};
 use packhorse_domain::{
@@ -10,10 +10,13 @@ use packhorse_domain::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The machine's zone. One that cannot be made out counts as UTC, and the log says so.
+/// The machine's zone, as it is now. One that cannot be made out counts as UTC, and the log says so once.
 pub fn system_zone() -> TimeZone {
+    static SAID: Once = Once::new();
     TimeZone::try_system().unwrap_or_else(|error| {
-        tracing::warn!(%error, "the machine's time zone is not known: its clock counts as UTC");
+        SAID.call_once(|| {
+            tracing::warn!(%error, "the machine's time zone is not known: its clock counts as UTC");
+        });
         TimeZone::UTC
     })
 }
