@@ -74,7 +74,7 @@ enum Command {
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
-    /// Run an advertisement that is offered without being required.
+    /// Run an advertisement that is offered without being required, or that waits for a maintenance window.
     RunAvailable {
         #[arg(long)]
         dir: PathBuf,

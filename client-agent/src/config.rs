@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
+use jiff::tz::TimeZone;
 use packhorse_domain::{
     client::{LABELS_MAX, TEXT_LENGTH_MAX},
     id::{PointName, SiteCode},
@@ -30,6 +31,9 @@ pub struct ConfigFile {
     /// Empty: the machine's own.
     #[serde(default)]
     pub hostname: String,
+    /// The IANA name of the zone in which maintenance windows are meant. Empty: the machine's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub time_zone: String,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     #[serde(default)]
@@ -67,6 +71,8 @@ pub struct Config {
     pub root: PublicKey,
     pub poll_interval_s: u32,
     pub hostname: String,
+    /// `None`: the machine's, as it is at each moment.
+    pub time_zone: Option<TimeZone>,
     pub labels: BTreeMap<String, String>,
     pub telemetry: TelemetrySection,
     pub caps: Vec<CapAddress>,
@@ -119,6 +125,10 @@ impl Config {
             fits(&file.hostname),
             "at most 255 bytes without control characters are expected",
         );
+        let time_zone = match file.time_zone.as_str() {
+            "" => None,
+            name => problems.check("time_zone", TimeZone::get(name)),
+        };
         problems.require("labels", file.labels.len() <= LABELS_MAX, "at most 64 labels are expected");
         problems.require(
             "labels",
@@ -149,6 +159,7 @@ impl Config {
             root: root?,
             poll_interval_s: file.poll_interval_s,
             hostname: file.hostname,
+            time_zone,
             labels: file.labels,
             telemetry: file.telemetry,
             caps,
@@ -157,6 +168,7 @@ impl Config {
 
     /// The settings in force, as they could be written.
     pub fn to_file(&self) -> ConfigFile {
+        let zone = self.time_zone.as_ref().and_then(TimeZone::iana_name);
         let caps = self
             .caps
             .iter()
@@ -166,6 +178,7 @@ impl Config {
             root: self.root.to_string(),
             poll_interval_s: self.poll_interval_s,
             hostname: self.hostname.clone(),
+            time_zone: zone.unwrap_or_default().to_owned(),
             labels: self.labels.clone(),
             telemetry: self.telemetry.clone(),
             caps: caps.collect(),
@@ -199,8 +212,18 @@ mod tests {
 
         assert_eq!(config.poll_interval_s, 60);
         assert_eq!(config.caps[0].name.as_str(), "cap1");
+        assert_eq!(config.time_zone, None);
         let written = toml::to_string(&config.to_file()).unwrap();
         assert_eq!(load_text(&written).unwrap(), config);
+    }
+
+    #[test]
+    fn a_time_zone_is_one_that_there_is() {
+        let config = load_text(&text("time_zone = \"Europe/Paris\"")).unwrap();
+        assert_eq!(config.to_file().time_zone, "Europe/Paris");
+
+        let error = load_text(&text("time_zone = \"Europe/Pariss\"")).unwrap_err().to_string();
+        assert!(error.contains("time_zone:") && error.contains("Pariss"), "{error}");
     }
 
     #[test]

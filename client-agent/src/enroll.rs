@@ -156,6 +156,7 @@ fn write_settings(home: &Home, token: &Token, cap: &Name, wishes: &Wishes) -> Re
         root: token.root.to_string(),
         poll_interval_s: wishes.poll_interval_s,
         hostname: wishes.hostname.clone(),
+        time_zone: String::new(),
         labels: wishes.labels.clone(),
         telemetry: TelemetrySection::default(),
         caps: vec![CapSection { name: cap.id.clone(), endpoints: token.endpoints.clone() }],

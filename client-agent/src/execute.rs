@@ -12,14 +12,21 @@ use std::{
     time::Duration,
 };
 
+use jiff::tz::TimeZone;
 use packhorse_content::{LibraryError, TreeError};
 use packhorse_domain::{
     Digest, Timestamp,
+    address::LocalClock,
     advertisement::{Acceptance, Advertisement, Delivery},
     id::AdvertisementId,
     run::{Circumstances, OfferView, Past, Step, Wait, first, next, wake_at},
+    time::length,
+    window::Closed,
 };
-use packhorse_runtime::{Next, Waker, Worker, error_chain};
+use packhorse_runtime::{
+    Next, Waker, Worker, error_chain,
+    local::{moment, zoned},
+};
 
 use crate::{
     blocking::off_thread,
@@ -188,7 +195,16 @@ impl Executor {
         let chosen: HashSet<AdvertisementId> = self.shared.home.chosen()?.into_iter().collect();
         // What the ledger has seen, whatever this instruction names.
         let kills = self.shared.ledger.seen()?.kills;
-        let at = self.circumstances(held);
+        let zone = self.shared.zone();
+        let local = |at| moment(&zone, at);
+        let at = Circumstances {
+            os: std::env::consts::OS,
+            arch: std::env::consts::ARCH,
+            now: self.shared.clock.now(),
+            fresh_until: held.instruction.not_after,
+            windows: &held.instruction.windows,
+            clock: LocalClock(&local),
+        };
         let mut decided = Vec::with_capacity(held.offers.len());
         for offer in &held.offers {
             let id = &offer.advertisement.id;
@@ -214,15 +230,6 @@ impl Executor {
             decided.push(Decided { offer: offer.clone(), record, step });
         }
         Ok(decided)
-    }
-
-    fn circumstances(&self, held: &Held) -> Circumstances<'static> {
-        Circumstances {
-            os: std::env::consts::OS,
-            arch: std::env::consts::ARCH,
-            now: self.shared.clock.now(),
-            fresh_until: held.instruction.not_after,
-        }
     }
 
     fn holds_content(&mut self, offer: &Offer) -> Result<bool, ExecuteError> {
@@ -259,13 +266,14 @@ impl Executor {
             };
             self.record(None, &change)?;
         }
+        let zone = self.shared.zone();
         for Decided { offer, step, .. } in decided {
             let advertisement = &offer.advertisement;
             let is_chosen = chosen.is_some_and(|chosen| chosen.id == advertisement.id);
-            let Some((acceptance, reason)) = meaning(step).filter(|_| !is_chosen) else { continue };
+            let Some((acceptance, reason)) = meaning(step, &zone).filter(|_| !is_chosen) else { continue };
             let delivery = (acceptance == Acceptance::Accepted).then_some(Delivery::Waiting);
             let change = self.change(&advertisement.id, delivery, source_version(offer), &offer.traceparent);
-            self.record(None, &StatusChange { acceptance, reason, ..change })?;
+            self.record(None, &StatusChange { acceptance, reason, closed: closed(step), ..change })?;
         }
         Ok(())
     }
@@ -285,6 +293,7 @@ impl Executor {
             output_tail: String::new(),
             reason: String::new(),
             source_version,
+            closed: None,
             at: self.shared.clock.now(),
             traceparent: traceparent.to_owned(),
         }
@@ -316,7 +325,7 @@ impl Executor {
 }
 
 /// What the site is told of a step that is not taken now; `None`: nothing that it was not told before.
-fn meaning(step: &Step) -> Option<(Acceptance, String)> {
+fn meaning(step: &Step, zone: &TimeZone) -> Option<(Acceptance, String)> {
     let waits = |why: &str| Some((Acceptance::Accepted, why.to_owned()));
     match step {
         Step::Reject(rejection) => Some((Acceptance::Rejected, rejection.to_string())),
@@ -326,8 +335,25 @@ fn meaning(step: &Step) -> Option<(Acceptance, String)> {
         Step::Wait(Wait::FreshInstruction) => {
             waits("the instruction is too old: no newer one was had from a client access point")
         }
+        Step::Wait(Wait::Window { closed: Closed::Until(opens), room }) => {
+            let (opens, room) = (zoned(zone, *opens).strftime("%Y-%m-%d %H:%M%:z"), length(*room));
+            waits(&format!(
+                "it waits for a maintenance window: the next with room for the {room} that it may take opens {opens}"
+            ))
+        }
+        Step::Wait(Wait::Window { closed: Closed::NoRoom, room }) => {
+            waits(&format!("no maintenance window is as long as the {} that it may take", length(*room)))
+        }
         Step::Download | Step::Run => waits("it waits for its turn"),
         Step::Wait(Wait::Retry(_)) | Step::Nothing => None,
+    }
+}
+
+/// The window that a step waits for.
+fn closed(step: &Step) -> Option<Closed> {
+    match step {
+        Step::Wait(Wait::Window { closed, .. }) => Some(*closed),
+        _ => None,
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use jiff::tz::TimeZone;
 use packhorse_content::Library;
 use packhorse_domain::client::ClientFact;
-use packhorse_runtime::{Clock, error_chain};
+use packhorse_runtime::{Clock, error_chain, local::system_zone};
 
 use crate::{
     cap::CapClient,
@@ -64,6 +65,11 @@ impl Shared {
                 Ok(None)
             }
         }
+    }
+
+    /// The zone in which maintenance windows are meant.
+    pub fn zone(&self) -> TimeZone {
+        self.config.time_zone.clone().unwrap_or_else(system_zone)
     }
 
     pub fn facts(&self) -> ClientFact {

@@ -11,6 +11,7 @@ use packhorse_domain::{
     object::{Object, ObjectKind},
     package::{PackageDefinition, PackageVersion, Program, TIME_LIMIT_DEFAULT},
     site::SitePath,
+    window::Windows,
 };
 use packhorse_proto::{convert::encode, object::v1 as wire};
 use packhorse_trust::{Author, Director, SignedType, SigningKey, make_delegation, make_trust_file, sign};
@@ -39,6 +40,7 @@ pub(crate) struct Draft {
     pub(crate) owner: SiteCode,
     pub(crate) advertisement: Advertisement,
     pub(crate) version: PackageVersion,
+    pub(crate) windows: Windows,
     /// The version as it is put into the definition, after it was signed.
     pub(crate) tamper: fn(&mut Vec<u8>),
 }
@@ -91,6 +93,7 @@ pub(crate) fn draft() -> Draft {
             expires_at: None,
             rerun_on_update: false,
             priority: Priority::Medium,
+            ignore_windows: false,
         },
         version: PackageVersion {
             package: "CEN00001".parse().unwrap(),
@@ -101,6 +104,7 @@ pub(crate) fn draft() -> Draft {
             file_count: 0,
             programs: vec![program(&["true"])],
         },
+        windows: Windows::NONE,
         tamper: |_| {},
     }
 }
@@ -144,6 +148,7 @@ impl Organisation {
             issued_at: NOW,
             not_after: draft.not_after,
             files: references.collect(),
+            windows: draft.windows.clone(),
         };
         let payload = encode::<wire::Instruction, _>(&instruction);
         Issued { bytes: sign(SignedType::Instruction, payload, &[&self.paris]), files }

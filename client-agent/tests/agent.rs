@@ -12,6 +12,7 @@ use world::World;
 mod kills;
 #[path = "../src/testing.rs"]
 mod testing;
+mod windows;
 mod world;
 
 fn entries(path: &std::path::Path) -> usize {

@@ -6,6 +6,7 @@ use packhorse_domain::{
     id::{AdvertisementId, PackageId, ProgramName},
     run::Past,
     status::{AdvertisementStatus, OUTPUT_TAIL_MAX, cut},
+    window::Closed,
 };
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +58,8 @@ pub struct StatusChange {
     pub output_tail: String,
     pub reason: String,
     pub source_version: u64,
+    /// It waits for a maintenance window.
+    pub closed: Option<Closed>,
     pub at: Timestamp,
     pub traceparent: String,
 }
@@ -192,6 +195,7 @@ impl StatusChange {
             source_version: self.source_version,
             changed_at: last.map_or(self.at, |last| last.changed_at),
             generation: last.map_or(0, |last| last.generation),
+            closed: self.closed,
         };
         if last == Some(&status) {
             return None;

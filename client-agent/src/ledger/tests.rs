@@ -48,6 +48,7 @@ fn change(advertisement: &str, delivery: Delivery, at: i64) -> StatusChange {
         output_tail: String::new(),
         reason: String::new(),
         source_version: 2,
+        closed: None,
         at: Timestamp(at),
         traceparent: "00-1-2-01".into(),
     }

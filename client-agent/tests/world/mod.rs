@@ -133,9 +133,13 @@ impl World {
     }
 
     pub(crate) fn open(&self) -> Arc<Shared> {
+        self.open_with(&ManualClock::new(NOW))
+    }
+
+    pub(crate) fn open_with(&self, clock: &ManualClock) -> Arc<Shared> {
         let home = self.home();
         let config = Config::load(&home.config()).unwrap();
-        let open = || agent::open(config.clone(), home.clone(), Arc::new(ManualClock::new(NOW)), EXE.into());
+        let open = || agent::open(config.clone(), home.clone(), Arc::new(clock.clone()), EXE.into());
         // A process that another test is just starting has our locks open until it becomes what it is to be.
         let is_locked = |text: String| text.contains("Locked") || text.contains("DatabaseAlreadyOpen");
         for _ in 0..3000 {

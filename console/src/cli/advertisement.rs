@@ -13,7 +13,8 @@ use crate::cli::parse::{self, Moment};
 Examples:
   packhorse advertise CEN00001 install CEN00002
   packhorse advertise CEN00001 install CEN00002 --at +2h --expires +30d
-  packhorse advertise CEN00001 install CEN00002 --name 'Editor, by choice' --available --once")]
+  packhorse advertise CEN00001 install CEN00002 --name 'Editor, by choice' --available --once
+  packhorse advertise CEN00001 install CEN00002 --ignore-windows")]
 pub(crate) struct Advertise {
     pub(crate) package: PackageId,
     pub(crate) program: ProgramName,
@@ -36,6 +37,9 @@ pub(crate) struct Advertise {
     /// high, medium or low on the links
     #[arg(long, default_value = "medium")]
     pub(crate) priority: Priority,
+    /// Do not wait for a maintenance window of the client
+    #[arg(long)]
+    pub(crate) ignore_windows: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -66,6 +66,7 @@ fn described(advertise: Advertise, now: Timestamp) -> object::Advertisement {
         expires_at_us: advertise.expires.map_or(0, |at| at.resolve(now).0),
         rerun_on_update: !advertise.once,
         priority: priority(advertise.priority),
+        ignore_windows: advertise.ignore_windows,
     }
 }
 
@@ -92,6 +93,7 @@ mod tests {
         assert!(plain.required && plain.rerun_on_update);
         assert_eq!((plain.start_at_us, plain.expires_at_us), (0, 0));
         assert_eq!(plain.priority, object::Priority::Medium as i32);
+        assert!(!plain.ignore_windows && typed(&["--ignore-windows"]).ignore_windows);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Collections.
 
-use packhorse_domain::id::CollectionId;
+use packhorse_domain::{id::CollectionId, window::Windows};
 use packhorse_proto::{
     object::v1::{Collection as WireCollection, collection::Condition},
     provider::v1 as wire,
@@ -20,9 +20,10 @@ use crate::{
 pub(crate) async fn collection(session: &Session, command: CollectionCommand) -> Result<(), ConsoleError> {
     let mut collections = session.collections();
     match command {
-        CollectionCommand::Create { name, id, members } => {
+        CollectionCommand::Create { name, id, members, windows } => {
             let id = id.map(|id| id.to_string()).unwrap_or_default();
-            let request = wire::CreateCollectionRequest { collection: Some(described(id, name, members)) };
+            let request =
+                wire::CreateCollectionRequest { collection: Some(described(id, name, members, &windows)) };
             show_collection(session, collections.create_collection(request).await?.into_inner().collection)
         }
         CollectionCommand::Update(Update { collection, changes }) => {
@@ -57,13 +58,20 @@ fn everyone() -> Vec<Condition> {
     vec![Condition { fact: "id".to_owned(), pattern: "*".to_owned(), negated: false }]
 }
 
-fn described(id: String, name: String, members: NewMembers) -> WireCollection {
+fn described(id: String, name: String, members: NewMembers, windows: &[Windows]) -> WireCollection {
     WireCollection {
         id,
         name,
         rule: if members.all { everyone() } else { members.conditions },
         clients: members.clients.iter().map(ToString::to_string).collect(),
+        window_hours: hours(windows),
     }
+}
+
+/// All that is in one of the windows.
+fn hours(windows: &[Windows]) -> Vec<u32> {
+    let all = windows.iter().fold(Windows::NONE, |all, window| all.and(window));
+    all.hours().iter().map(|hour| u32::from(*hour)).collect()
 }
 
 fn changed(held: WireCollection, changes: Changes) -> WireCollection {
@@ -78,7 +86,12 @@ fn changed(held: WireCollection, changes: Changes) -> WireCollection {
         clients if clients.is_empty() => held.clients,
         clients => clients.iter().map(ToString::to_string).collect(),
     };
-    WireCollection { id: held.id, name: changes.name.unwrap_or(held.name), rule, clients }
+    let window_hours = match changes.windows.as_slice() {
+        _ if changes.no_windows => Vec::new(),
+        [] => held.window_hours,
+        windows => hours(windows),
+    };
+    WireCollection { id: held.id, name: changes.name.unwrap_or(held.name), rule, clients, window_hours }
 }
 
 fn show_collection(session: &Session, collection: Option<WireCollection>) -> Result<(), ConsoleError> {
@@ -100,6 +113,7 @@ mod tests {
             name: "Tills".into(),
             rule: vec![Condition { fact: "os".into(), pattern: "linux".into(), negated: false }],
             clients: vec![CLIENT.into()],
+            window_hours: vec![0, 1],
         };
         let typed = ["packhorse", "collection", "update", "CEN00002"].iter().chain(arguments);
         match Cli::try_parse_from(typed).expect("a command line").command {
@@ -119,6 +133,21 @@ mod tests {
             ruled.rule.iter().map(|condition| condition.fact.as_str()).collect::<Vec<_>>(),
             ["site", "os"]
         );
+    }
+
+    #[test]
+    fn windows_are_replaced_kept_or_taken_away() {
+        assert_eq!(update(&["--name", "All tills"]).window_hours, [0, 1]);
+        assert_eq!(update(&["--window", "mon 22-24", "--window", "sun 0-1"]).window_hours, [22, 23, 144]);
+        let bare = update(&["--no-windows"]);
+        assert!(bare.window_hours.is_empty() && bare.rule.len() == 1 && bare.clients.len() == 1);
+        let typed = ["packhorse", "collection", "create", "Tills", "--all", "--window", "mon 1-2"];
+        match Cli::try_parse_from(typed).expect("a command line").command {
+            Command::Collection(CollectionCommand::Create { name, members, windows, .. }) => {
+                assert_eq!(described(String::new(), name, members, &windows).window_hours, [1]);
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(crate) struct Advertisement {
     expires_at: Option<String>,
     rerun_on_update: bool,
     priority: String,
+    ignore_windows: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -45,6 +46,7 @@ impl From<WireAdvertisement> for Advertisement {
             expires_at: time(advertisement.expires_at_us),
             rerun_on_update: advertisement.rerun_on_update,
             priority: priority(advertisement.priority),
+            ignore_windows: advertisement.ignore_windows,
         }
     }
 }
@@ -101,6 +103,7 @@ impl View for Advertisement {
             ("Expires", when(&self.expires_at, "never")),
             ("Run again", if self.rerun_on_update { "for each new version" } else { "never" }.to_owned()),
             ("Priority", self.priority.clone()),
+            ("Windows", if self.ignore_windows { "ignored" } else { "waited for" }.to_owned()),
         ])
     }
 }

@@ -1,5 +1,6 @@
 //! Collections and their members at this site.
 
+use packhorse_domain::window::Windows;
 use packhorse_proto::{
     object::v1::{Collection as WireCollection, collection},
     provider::v1 as wire,
@@ -19,6 +20,8 @@ pub(crate) struct Collection {
     name: String,
     rule: Vec<Condition>,
     clients: Vec<String>,
+    /// As they are typed; none: it says nothing of when programs begin.
+    windows: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -56,6 +59,8 @@ impl From<WireCollection> for Collection {
             name: collection.name,
             rule: collection.rule.into_iter().map(condition).collect(),
             clients: collection.clients,
+            // Hours that no week has are of no site server that there is.
+            windows: Windows::of(collection.window_hours).unwrap_or_default().rules(),
         }
     }
 }
@@ -112,12 +117,13 @@ impl View for Collections {
                 summary.member_count.to_string(),
                 or_dash(&summary.collection.rule()),
                 summary.collection.clients.len().to_string(),
+                or_dash(&summary.collection.windows.join("; ")),
             ]
         };
         let rows: Vec<_> = self.collections.iter().map(row).collect();
         table(
             screen,
-            ["COLLECTION", "NAME", "OWNER", "MEMBERS HERE", "RULE", "BY HAND"],
+            ["COLLECTION", "NAME", "OWNER", "MEMBERS HERE", "RULE", "BY HAND", "WINDOWS"],
             &rows,
             "no collections",
         )
@@ -131,6 +137,7 @@ impl View for Collection {
             ("Name", self.name.clone()),
             ("Rule", self.rule()),
             ("By hand", self.by_hand()),
+            ("Windows", self.windows.join("; ")),
         ])
     }
 }
@@ -163,6 +170,7 @@ mod tests {
                 name: "Tills".into(),
                 rule: vec![condition("label.role", "till", false), condition("site", "LAB", true)],
                 clients: vec![],
+                window_hours: vec![22, 23, 24, 25],
             }),
             owner: "CEN".into(),
             members: 12,
@@ -176,9 +184,11 @@ mod tests {
         let text = collections.text(PIPE);
 
         assert!(text.contains("label.role=till and site!=LAB"), "{text}");
+        assert!(text.contains("mon 22:00-02:00"), "{text}");
         let json = serde_json::to_value(&collections).expect("json");
         assert_eq!(json["collections"][0]["id"], "CEN00002");
         assert_eq!(json["collections"][0]["member_count"], 12);
+        assert_eq!(json["collections"][0]["windows"], serde_json::json!(["mon 22:00-02:00"]));
         assert_eq!(
             json["collections"][0]["rule"][1],
             serde_json::json!({ "fact": "site", "pattern": "LAB", "negated": true })

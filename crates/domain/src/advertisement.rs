@@ -22,6 +22,8 @@ pub struct Advertisement {
     /// Run again for each new version of the package's source.
     pub rerun_on_update: bool,
     pub priority: Priority,
+    /// Clients begin it outside their maintenance windows too.
+    pub ignore_windows: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +68,7 @@ pub enum Acceptance {
 /// How far a client is with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Delivery {
-    /// For its time, or for the user's choice.
+    /// For its time, a maintenance window, or the user's choice.
     Waiting,
     Downloading,
     Retrying,

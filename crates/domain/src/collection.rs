@@ -4,6 +4,7 @@ use crate::{
     client::{ClientFact, LABELS_MAX},
     id::{ClientId, CollectionId},
     package::{PackageError, check_name},
+    window::Windows,
 };
 
 /// A set of clients, by rule, by hand, or both.
@@ -14,6 +15,8 @@ pub struct Collection {
     /// All must hold; none: the rule has no members.
     pub rule: Vec<Condition>,
     pub clients: Vec<ClientId>,
+    /// In which its members begin required programs, of whatever collection; none: it says nothing of that.
+    pub windows: Windows,
 }
 
 /// One condition of a rule.
@@ -144,6 +147,7 @@ mod tests {
                 })
                 .collect(),
             clients: vec![],
+            windows: Windows::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::{
     Digest, Timestamp,
     id::{ClientId, PackageId, PointName, SiteCode},
+    window::Windows,
 };
 
 /// Everything one client should hold, by name and digest.
@@ -16,6 +17,8 @@ pub struct Instruction {
     /// A client starts nothing new on an older instruction.
     pub not_after: Timestamp,
     pub files: Vec<FileReference>,
+    /// Those of all collections that the client is in.
+    pub windows: Windows,
 }
 
 /// A file that the CAP holds.

@@ -34,6 +34,7 @@ pub mod site;
 pub mod status;
 pub mod tally;
 pub mod time;
+pub mod window;
 
 pub use digest::Digest;
 pub use priority::Priority;

@@ -112,6 +112,7 @@ mod tests {
             expires_at: Some(Timestamp(100)),
             rerun_on_update: true,
             priority: Priority::Medium,
+            ignore_windows: false,
         }
     }
 

@@ -3,8 +3,16 @@
 //! An advertisement is run once for each of its occurrences. The ledger is written before a program starts, so that
 //! a run without a result is known as one; whether it may be repeated is the author's word alone.
 
+use std::time::Duration;
+
 use crate::{
-    Priority, Timestamp, advertisement::Advertisement, id::ProgramName, kill::Killed, package::PackageVersion,
+    Priority, Timestamp,
+    address::LocalClock,
+    advertisement::Advertisement,
+    id::ProgramName,
+    kill::Killed,
+    package::{PackageVersion, Program},
+    window::{Closed, Windows},
 };
 
 /// What a client knows that bears on one of its advertisements.
@@ -44,6 +52,10 @@ pub struct Circumstances<'a> {
     pub now: Timestamp,
     /// The instruction may be acted on until then.
     pub fresh_until: Timestamp,
+    /// In which required programs begin.
+    pub windows: &'a Windows,
+    /// The machine's.
+    pub clock: LocalClock<'a>,
 }
 
 /// What to do with one advertisement.
@@ -68,6 +80,8 @@ pub enum Wait {
     FreshInstruction,
     /// For the next try of the download.
     Retry(Timestamp),
+    /// For a maintenance window in which it may take as long as `room`; its content is here.
+    Window { closed: Closed, room: Duration },
 }
 
 /// Why a client does not take an advertisement.
@@ -96,9 +110,10 @@ pub fn next(view: &OfferView<'_>, at: &Circumstances<'_>) -> Step {
     if advertisement.is_expired(at.now) {
         return Step::Expire;
     }
-    if let Err(rejection) = accept(view, at) {
-        return Step::Reject(rejection);
-    }
+    let program = match accept(view, at) {
+        Ok(program) => program,
+        Err(rejection) => return Step::Reject(rejection),
+    };
     if at.now >= at.fresh_until {
         return Step::Wait(Wait::FreshInstruction);
     }
@@ -110,13 +125,26 @@ pub fn next(view: &OfferView<'_>, at: &Circumstances<'_>) -> Step {
         return Step::Wait(Wait::Choice);
     }
     match view.retry_at {
-        _ if view.content_held => Step::Run,
+        _ if view.content_held => begin(view, program, at),
         Some(again) if at.now < again => Step::Wait(Wait::Retry(again)),
         _ => Step::Download,
     }
 }
 
-fn accept(view: &OfferView<'_>, at: &Circumstances<'_>) -> Result<(), Rejection> {
+/// Runs what is ready, in a window. What the user starts is not bound by them, and content is fetched ahead of them.
+fn begin(view: &OfferView<'_>, program: &Program, at: &Circumstances<'_>) -> Step {
+    let advertisement = view.advertisement;
+    if !advertisement.required || view.chosen || advertisement.ignore_windows {
+        return Step::Run;
+    }
+    let room = program.time_limit;
+    match at.windows.admit(at.now, room, at.clock) {
+        Ok(()) => Step::Run,
+        Err(closed) => Step::Wait(Wait::Window { closed, room }),
+    }
+}
+
+fn accept<'a>(view: &OfferView<'a>, at: &Circumstances<'_>) -> Result<&'a Program, Rejection> {
     let version = view.package.map_err(|reason| Rejection::NotBelieved(reason.to_owned()))?;
     if let Some(killed) = view.killed {
         return Err(Rejection::Killed(killed.clone()));
@@ -125,7 +153,7 @@ fn accept(view: &OfferView<'_>, at: &Circumstances<'_>) -> Result<(), Rejection>
     let program = version.program(name).ok_or_else(|| Rejection::NoProgram(name.clone()))?;
 
     if program.runs_on(at.os, at.arch) {
-        Ok(())
+        Ok(program)
     } else {
         Err(Rejection::Requirements { program: name.clone(), os: at.os.to_owned(), arch: at.arch.to_owned() })
     }
@@ -159,8 +187,12 @@ pub fn wake_at<'a>(
     steps
         .into_iter()
         .flat_map(|(advertisement, step)| match step {
-            Step::Wait(Wait::Until(at) | Wait::Retry(at)) => [Some(*at), advertisement.expires_at],
-            Step::Wait(Wait::Choice | Wait::FreshInstruction) => [None, advertisement.expires_at],
+            Step::Wait(
+                Wait::Until(at) | Wait::Retry(at) | Wait::Window { closed: Closed::Until(at), .. },
+            ) => [Some(*at), advertisement.expires_at],
+            Step::Wait(
+                Wait::Choice | Wait::FreshInstruction | Wait::Window { closed: Closed::NoRoom, .. },
+            ) => [None, advertisement.expires_at],
             Step::Nothing | Step::Reject(_) | Step::Expire | Step::Download | Step::Run => [None, None],
         })
         .flatten()
@@ -216,9 +248,27 @@ pub fn stopped(idempotent: bool, attempts: u32) -> Past {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::package::{Program, TIME_LIMIT_DEFAULT};
+    use crate::{
+        address::{LocalHour, LocalMoment},
+        package::{Program, TIME_LIMIT_DEFAULT},
+    };
 
     const NOW: Timestamp = Timestamp(1_000);
+    const HOUR_US: i64 = 3_600_000_000;
+    const NO_WINDOWS: &Windows = &Windows::NONE;
+
+    /// A zone in which time began on a Monday.
+    fn local(at: Timestamp) -> LocalMoment {
+        let hours = at.0.div_euclid(HOUR_US);
+        let number = |hours: i64| u8::try_from(hours).expect("small");
+        LocalMoment {
+            hour: LocalHour::new(number(hours.div_euclid(24).rem_euclid(7)), number(hours.rem_euclid(24)))
+                .expect("an hour"),
+            next_hour_at: Timestamp((hours + 1) * HOUR_US),
+            next_day_at: Timestamp(i64::MAX),
+            next_month_at: Timestamp(i64::MAX),
+        }
+    }
 
     fn advertisement(id: &str) -> Advertisement {
         Advertisement {
@@ -232,6 +282,7 @@ mod tests {
             expires_at: None,
             rerun_on_update: false,
             priority: Priority::Medium,
+            ignore_windows: false,
         }
     }
 
@@ -269,7 +320,14 @@ mod tests {
     }
 
     fn at_now() -> Circumstances<'static> {
-        Circumstances { os: "linux", arch: "x86_64", now: NOW, fresh_until: Timestamp(2_000) }
+        Circumstances {
+            os: "linux",
+            arch: "x86_64",
+            now: NOW,
+            fresh_until: Timestamp(2_000),
+            windows: NO_WINDOWS,
+            clock: LocalClock(&local),
+        }
     }
 
     #[test]
@@ -381,6 +439,50 @@ mod tests {
     }
 
     #[test]
+    fn a_required_program_begins_in_a_window_and_what_the_user_starts_at_any_time() {
+        let (required, mut version) = (advertisement("CEN20001"), version());
+        let available = Advertisement { required: false, ..required.clone() };
+        let urgent = Advertisement { ignore_windows: true, ..required.clone() };
+        let windows: Windows = "mon-fri 22:00-06:00".parse().expect("a window");
+        let hour = |hours: i64| Timestamp(hours * HOUR_US);
+        let at = |hours: i64| Circumstances {
+            now: hour(hours),
+            fresh_until: hour(1_000),
+            windows: &windows,
+            ..at_now()
+        };
+        let until = |hours: i64, room| {
+            Step::Wait(Wait::Window { closed: Closed::Until(hour(hours)), room: Duration::from_secs(room) })
+        };
+        // The default, two hours.
+        for (advertisement, content_held, chosen, now, expected) in [
+            (&required, true, false, 12, until(22, 7200)),
+            (&required, false, false, 12, Step::Download),
+            (&required, true, false, 22, Step::Run),
+            (&required, true, false, 24 + 4, Step::Run),
+            (&required, true, false, 24 + 5, until(24 + 22, 7200)),
+            (&required, true, true, 12, Step::Run),
+            (&urgent, true, false, 12, Step::Run),
+            (&available, true, true, 12, Step::Run),
+            (&available, true, false, 12, Step::Wait(Wait::Choice)),
+        ] {
+            let view = OfferView { content_held, chosen, ..view(advertisement, &version) };
+            assert_eq!(next(&view, &at(now)), expected, "{content_held} {chosen} {now}");
+        }
+        version.programs[0].time_limit = Duration::from_secs(9 * 3600);
+        let no_room =
+            Step::Wait(Wait::Window { closed: Closed::NoRoom, room: version.programs[0].time_limit });
+        assert_eq!(next(&view(&required, &version), &at(12)), no_room);
+        assert_eq!(
+            next(
+                &view(&required, &version),
+                &Circumstances { now: hour(12), fresh_until: hour(13), ..at_now() }
+            ),
+            Step::Run
+        );
+    }
+
+    #[test]
     fn the_most_urgent_goes_first_and_a_ready_program_before_a_download() {
         let mut urgent = advertisement("CEN20009");
         urgent.priority = Priority::High;
@@ -403,6 +505,11 @@ mod tests {
         assert_eq!(wake_at([(&expiring, &choice), (&other, &until)], NOW), Some(Timestamp(1_200)));
         assert_eq!(wake_at([(&other, &until)], NOW), Some(Timestamp(1_300)));
         assert_eq!(wake_at([(&other, &choice)], NOW), None);
+        let window = |closed| Step::Wait(Wait::Window { closed, room: TIME_LIMIT_DEFAULT });
+        let opens = window(Closed::Until(Timestamp(1_250)));
+        assert_eq!(wake_at([(&other, &opens), (&other, &until)], NOW), Some(Timestamp(1_250)));
+        assert_eq!(wake_at([(&expiring, &opens)], NOW), Some(Timestamp(1_200)));
+        assert_eq!(wake_at([(&expiring, &window(Closed::NoRoom))], NOW), Some(Timestamp(1_200)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::{
     id::{AdvertisementId, ClientId, PackageId, PointName, SiteCode},
     message,
     package::PackageState,
+    window::Closed,
 };
 
 /// How far a package is at one place.
@@ -44,6 +45,8 @@ pub struct AdvertisementStatus {
     pub changed_at: Timestamp,
     /// The client's own count: the highest wins.
     pub generation: u64,
+    /// It waits for a maintenance window.
+    pub closed: Option<Closed>,
 }
 
 pub const OUTPUT_TAIL_MAX: usize = 4096;

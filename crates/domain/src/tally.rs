@@ -276,6 +276,7 @@ mod tests {
             source_version: 1,
             changed_at: Timestamp(0),
             generation: 1,
+            closed: None,
         }
     }
 

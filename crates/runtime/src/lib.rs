@@ -9,6 +9,7 @@ pub mod config;
 pub mod durable;
 mod error;
 mod lifecycle;
+pub mod local;
 pub mod metrics;
 mod quic;
 pub mod recent;

@@ -18,6 +18,7 @@ impl From<&Advertisement> for wire::Advertisement {
             expires_at_us: advertisement.expires_at.map_or(0, |at| at.0),
             rerun_on_update: advertisement.rerun_on_update,
             priority: wire::Priority::from(advertisement.priority).into(),
+            ignore_windows: advertisement.ignore_windows,
         }
     }
 }
@@ -37,6 +38,7 @@ impl TryFrom<wire::Advertisement> for Advertisement {
             expires_at: time_or_none(advertisement.expires_at_us),
             rerun_on_update: advertisement.rerun_on_update,
             priority: priority("priority", advertisement.priority)?,
+            ignore_windows: advertisement.ignore_windows,
         };
         advertisement.check().map_err(|source| invalid("advertisement", source))?;
         Ok(advertisement)

@@ -1,6 +1,10 @@
 //! Collections.
 
-use packhorse_domain::collection::{CLIENTS_MAX, CONDITIONS_MAX, Collection, Condition};
+use packhorse_domain::{
+    address::HOURS,
+    collection::{CLIENTS_MAX, CONDITIONS_MAX, Collection, Condition},
+    window::Windows,
+};
 
 use super::{ConvertError, invalid, limited, parse};
 use crate::object::v1 as wire;
@@ -20,6 +24,7 @@ impl From<&Collection> for wire::Collection {
                 })
                 .collect(),
             clients: collection.clients.iter().map(ToString::to_string).collect(),
+            window_hours: hours_on_wire(&collection.windows),
         }
     }
 }
@@ -48,8 +53,23 @@ impl TryFrom<wire::Collection> for Collection {
                 .iter()
                 .map(|client| parse("clients", client))
                 .collect::<Result<_, _>>()?,
+            windows: windows("window_hours", &collection.window_hours)?,
         };
         collection.check().map_err(|source| invalid("collection", source))?;
         Ok(collection)
     }
+}
+
+/// Maintenance windows as the wire has them.
+pub(super) fn hours_on_wire(windows: &Windows) -> Vec<u32> {
+    windows.hours().iter().map(|hour| u32::from(*hour)).collect()
+}
+
+/// Maintenance windows from the hours of the week that they are.
+///
+/// # Errors
+/// More of them than a week has, or one that is not in it.
+pub(super) fn windows(field: &'static str, hours: &[u32]) -> Result<Windows, ConvertError> {
+    limited(field, hours, HOURS)?;
+    Windows::of(hours.iter().copied()).map_err(|source| invalid(field, source))
 }

@@ -5,7 +5,11 @@ use packhorse_domain::{
     instruction::{FileReference, Instruction, Point, PointList},
 };
 
-use super::{ConvertError, digest, digest_bytes, limited, parse};
+use super::{
+    ConvertError,
+    collection::{hours_on_wire, windows},
+    digest, digest_bytes, limited, parse,
+};
 use crate::object::v1 as wire;
 
 const FILES_MAX: usize = 10_000;
@@ -27,6 +31,7 @@ impl From<&Instruction> for wire::Instruction {
                     digest: digest_bytes(&file.digest),
                 })
                 .collect(),
+            window_hours: hours_on_wire(&instruction.windows),
         }
     }
 }
@@ -51,6 +56,7 @@ impl TryFrom<wire::Instruction> for Instruction {
             issued_at: Timestamp(instruction.issued_at_us),
             not_after: Timestamp(instruction.not_after_us),
             files,
+            windows: windows("window_hours", &instruction.window_hours)?,
         })
     }
 }

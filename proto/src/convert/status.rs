@@ -6,6 +6,7 @@ use packhorse_domain::{
     status::{
         AdvertisementStatus, Event, EventType, HELD_MAX, OUTPUT_TAIL_MAX, PackageStatus, Severity, cut,
     },
+    window::Closed,
 };
 
 use super::{
@@ -72,6 +73,7 @@ impl From<&AdvertisementStatus> for wire::AdvertisementStatus {
             source_version: status.source_version,
             changed_at_us: status.changed_at.0,
             generation: status.generation,
+            window_opens_at_us: status.closed.map(opens_on_wire),
         }
     }
 }
@@ -96,8 +98,20 @@ impl TryFrom<wire::AdvertisementStatus> for AdvertisementStatus {
             source_version: status.source_version,
             changed_at: Timestamp(status.changed_at_us),
             generation: status.generation,
+            closed: status.window_opens_at_us.map(closed),
         })
     }
+}
+
+fn opens_on_wire(closed: Closed) -> i64 {
+    match closed {
+        Closed::Until(at) => at.0,
+        Closed::NoRoom => 0,
+    }
+}
+
+fn closed(opens_at_us: i64) -> Closed {
+    if opens_at_us == 0 { Closed::NoRoom } else { Closed::Until(Timestamp(opens_at_us)) }
 }
 
 impl From<&Event> for wire::Event {

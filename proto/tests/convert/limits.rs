@@ -163,6 +163,7 @@ fn of_a_collection() {
         name: "Tills".to_owned(),
         rule: vec![condition],
         clients: vec![],
+        window_hours: vec![],
     };
     limits!(Collection, good, {
         |c| c.id = text(8) => Some("id");
@@ -177,6 +178,10 @@ fn of_a_collection() {
         |c| c.clients = vec![CLIENT.to_owned(); 20_000] => None;
         |c| c.clients = vec![CLIENT.to_owned(); 20_001] => Some("clients");
         |c| c.clients = vec!["me".to_owned()] => Some("clients");
+        |c| c.window_hours = (0..168).collect() => None;
+        |c| c.window_hours = vec![3; 169] => Some("window_hours");
+        |c| c.window_hours = vec![168] => Some("window_hours");
+        |c| c.window_hours = vec![u32::MAX] => Some("window_hours");
     });
 }
 
@@ -219,6 +224,9 @@ fn of_instruction_files() {
         |i| i.files[0].digest = Bytes::new() => Some("digest");
         |i| i.files = vec![i.files[0].clone(); 10_000] => None;
         |i| i.files = vec![i.files[0].clone(); 10_001] => Some("files");
+        |i| i.window_hours = (0..168).rev().collect() => None;
+        |i| i.window_hours = vec![3; 169] => Some("window_hours");
+        |i| i.window_hours = vec![168] => Some("window_hours");
     });
     let point = wire::point_list::Point { name: "cap1".to_owned(), endpoints: vec!["lyo:7453".to_owned()] };
     let list = wire::PointList { package: "CEN00001".to_owned(), manifest: digest(), points: vec![point] };

@@ -5,6 +5,7 @@ mod diagnosis;
 mod health;
 mod limits;
 mod strategies;
+mod unchanged;
 
 use packhorse_domain::{
     address::Address,

@@ -20,6 +20,7 @@ use packhorse_domain::{
     reconcile::{Compare, Entry, Listing, Node},
     site::SiteFact,
     status::{AdvertisementStatus, Event, EventType, PackageStatus, PointFact, Severity},
+    window::{Closed, Windows},
 };
 use proptest::{
     collection::{btree_map, vec},
@@ -182,17 +183,22 @@ pub(super) fn collection() -> impl Strategy<Value = Collection> {
         pattern,
         negated,
     });
-    (collection_id(), name(), vec(condition, 0..4), vec(client(), 1..4))
-        .prop_map(|(id, name, rule, clients)| Collection { id, name, rule, clients })
+    (collection_id(), name(), vec(condition, 0..4), vec(client(), 1..4), windows())
+        .prop_map(|(id, name, rule, clients, windows)| Collection { id, name, rule, clients, windows })
+}
+
+pub(super) fn windows() -> impl Strategy<Value = Windows> {
+    vec(0..168u32, 0..168).prop_map(|hours| Windows::of(hours).expect("hours of a week"))
 }
 
 pub(super) fn advertisement() -> impl Strategy<Value = Advertisement> {
     let what = (package(), program_name(), collection_id());
     // On the wire 0 is no time at all.
     let times = (option::of(1..=1_000_000i64), option::of(1_000_001..=i64::MAX));
-    let switches = (any::<bool>(), any::<bool>());
+    let switches = (any::<bool>(), any::<bool>(), any::<bool>());
     (advertisement_id(), name(), what, times, switches, priority()).prop_map(
-        |(id, name, (package, program, collection), (start, end), (required, rerun_on_update), priority)| {
+        |(id, name, (package, program, collection), (start, end), switches, priority)| {
+            let (required, rerun_on_update, ignore_windows) = switches;
             Advertisement {
                 id,
                 name,
@@ -204,6 +210,7 @@ pub(super) fn advertisement() -> impl Strategy<Value = Advertisement> {
                 expires_at: end.map(Timestamp),
                 rerun_on_update,
                 priority,
+                ignore_windows,
             }
         },
     )
@@ -212,14 +219,15 @@ pub(super) fn advertisement() -> impl Strategy<Value = Advertisement> {
 pub(super) fn instruction() -> impl Strategy<Value = Instruction> {
     let file =
         ("[a-z]{1,10}/[A-Z0-9]{1,20}", digest()).prop_map(|(name, digest)| FileReference { name, digest });
-    (site(), client(), any::<u64>(), (time(), time()), vec(file, 0..10)).prop_map(
-        |(site, client, serial, (issued_at, not_after), files)| Instruction {
+    (site(), client(), any::<u64>(), (time(), time()), vec(file, 0..10), windows()).prop_map(
+        |(site, client, serial, (issued_at, not_after), files, windows)| Instruction {
             site,
             client,
             serial,
             issued_at,
             not_after,
             files,
+            windows,
         },
     )
 }
@@ -303,8 +311,10 @@ pub(super) fn advertisement_status() -> impl Strategy<Value = AdvertisementStatu
     let who = (advertisement_id(), client(), site(), ".{0,30}");
     let texts = (".{0,100}", ".{0,100}");
     let counts = (any::<u64>(), any::<u64>(), time());
-    (who, acceptance, delivery, option::of(any::<i32>()), texts, counts).prop_map(
-        |(who, acceptance, delivery, exit_code, (output_tail, reason), counts)| {
+    // 0 is no time.
+    let opens = prop_oneof![Just(Closed::NoRoom), (1..=i64::MAX).prop_map(|at| Closed::Until(Timestamp(at)))];
+    (who, acceptance, delivery, option::of(any::<i32>()), texts, counts, option::of(opens)).prop_map(
+        |(who, acceptance, delivery, exit_code, (output_tail, reason), counts, closed)| {
             let (advertisement, client, site, hostname) = who;
             let (source_version, generation, changed_at) = counts;
             AdvertisementStatus {
@@ -320,6 +330,7 @@ pub(super) fn advertisement_status() -> impl Strategy<Value = AdvertisementStatu
                 source_version,
                 changed_at,
                 generation,
+                closed,
             }
         },
     )

@@ -9,10 +9,12 @@ use packhorse_domain::{
     Timestamp,
     advertisement::{Advertisement, Delivery},
     client::ClientFact,
+    collection::Collection,
     diagnosis::{Advertised, ClientFacts, Finding, Heard, Question, client, clients},
-    id::{AdvertisementId, ClientId, SiteCode},
+    id::{AdvertisementId, ClientId, CollectionId, SiteCode},
     object::ObjectKind,
     status::AdvertisementStatus,
+    window::Windows,
 };
 use packhorse_proto::object::v1 as wire;
 
@@ -20,7 +22,7 @@ use super::{Asker, caps, offers};
 use crate::{
     error::Error,
     record,
-    store::{Tx, clients as members, objects},
+    store::{Tx, clients as members, objects, offers as instructions},
 };
 
 /// The client that is asked about, or what all members add up to.
@@ -37,14 +39,18 @@ pub(super) async fn findings(
     let seen: BTreeMap<ClientId, Timestamp> = members::list_seen(&mut tx).await?.into_iter().collect();
     let version = version_of(&mut tx, advertisement).await?;
     let advertised = advertised(asker, &mut tx, advertisement).await?;
+    let windowed = windowed(&mut tx).await?;
     let mut all = Vec::new();
     for id in asked {
+        let machine = machine(&mut tx, &id).await?;
         all.push(ClientFacts {
             at: asker.site.code().clone(),
             known: seen.contains_key(&id),
             heard: Heard { reported_at: seen.get(&id).copied(), ..Heard::default() },
             advertised: advertised.clone(),
-            machine: machine(&mut tx, &id).await?,
+            windows: machine.as_ref().map(|fact| windows_of(&windowed, fact)).unwrap_or_default(),
+            machine,
+            instructed_at: instructed_at(asker, &mut tx, &id).await?,
             source_version: version,
             status: status_of(&mut tx, &advertisement.id, &id).await?,
             client: id,
@@ -71,6 +77,7 @@ pub(super) async fn told(
     };
     let version = version_of(tx, &advertisement).await?;
     let advertised = advertised(asker, tx, &advertisement).await?;
+    let windowed = windowed(tx).await?;
     let mut all = Vec::new();
     for fact in of_site(tx, &advertisement, Some(site)).await? {
         if only.is_none_or(|only| *only == fact.id) {
@@ -82,7 +89,9 @@ pub(super) async fn told(
                 source_version: version,
                 status: status_of(tx, id, &fact.id).await?,
                 client: fact.id.clone(),
+                windows: windows_of(&windowed, &fact),
                 machine: Some(fact),
+                instructed_at: None,
                 now: asker.site.now(),
             });
         }
@@ -108,6 +117,25 @@ async fn advertised(
         advertisement: advertisement.clone(),
         program,
     }))
+}
+
+/// When the client's present instruction was issued.
+async fn instructed_at(asker: &Asker, tx: &mut Tx, client: &ClientId) -> Result<Option<Timestamp>, Error> {
+    let row = instructions::instruction(tx, client).await?;
+    let validity = i64::try_from(asker.site.settings.instruction_validity.as_micros()).unwrap_or(i64::MAX);
+    Ok(row.map(|row| Timestamp(row.not_after.0.saturating_sub(validity))))
+}
+
+/// The collections that have maintenance windows.
+async fn windowed(tx: &mut Tx) -> Result<Vec<Collection>, Error> {
+    let all = record::list::<wire::Collection, Collection>(tx, ObjectKind::Collection).await?;
+    Ok(all.into_iter().map(|(_, collection)| collection).filter(|one| !one.windows.is_empty()).collect())
+}
+
+/// Those of the collections that mean the client, with their windows.
+fn windows_of(windowed: &[Collection], client: &ClientFact) -> Vec<(CollectionId, Windows)> {
+    let own = windowed.iter().filter(|collection| collection.contains(client));
+    own.map(|collection| (collection.id.clone(), collection.windows.clone())).collect()
 }
 
 async fn machine(tx: &mut Tx, client: &ClientId) -> Result<Option<ClientFact>, Error> {

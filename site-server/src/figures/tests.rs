@@ -93,6 +93,7 @@ async fn places_and_clients_are_counted_by_how_they_stand() {
             source_version: 1,
             changed_at: Timestamp(1),
             generation: 1,
+            closed: None,
         };
         record::put_advertisement_status(&central.site, &mut tx, &status).await.expect("written");
     }

@@ -6,6 +6,7 @@ use packhorse_domain::{
     advertisement::Advertisement,
     id::ClientId,
     instruction::{FileName, FileReference, Instruction},
+    window::Windows,
 };
 use packhorse_proto::{convert, object::v1 as wire};
 use packhorse_trust::{SignedType, sign};
@@ -32,10 +33,12 @@ pub(super) async fn write(
 ) -> Result<(), Error> {
     let for_all: BTreeSet<&str> = files.keys().map(String::as_str).filter(|name| is_for_all(name)).collect();
     let offers = offers_by_client(view, offered);
+    let mut windows = view.windows();
     for client in &view.clients {
         let offers = offers.get(client).map(Vec::as_slice).unwrap_or_default();
+        let windows = windows.remove(client).unwrap_or_default();
         let references = references(&for_all, offers, files);
-        let list = digest_of(&references);
+        let list = digest_of(&references, &windows);
         let held = offers::instruction(tx, client).await?;
         let now = site.now();
         let half = site.settings.instruction_validity / 2;
@@ -49,6 +52,7 @@ pub(super) async fn write(
             issued_at: now,
             not_after: now.plus(site.settings.instruction_validity),
             files: references,
+            windows,
         };
         let row =
             InstructionRow { serial: instruction.serial, files: list, not_after: instruction.not_after };
@@ -94,10 +98,34 @@ fn references(for_all: &BTreeSet<&str>, offers: &[&Advertisement], files: &Files
         .collect()
 }
 
-fn digest_of(references: &[FileReference]) -> packhorse_domain::Digest {
-    let text: Vec<u8> = references
+/// Of all that is said. Without windows it is what it was before there were any, so that nothing is issued anew.
+fn digest_of(references: &[FileReference], windows: &Windows) -> packhorse_domain::Digest {
+    let mut text: Vec<u8> = references
         .iter()
         .flat_map(|file| [file.name.as_bytes(), &[0], file.digest.as_bytes().as_slice()].concat())
         .collect();
+    // No name begins with a NUL.
+    if !windows.is_empty() {
+        text.push(0);
+        text.extend(windows.hours());
+    }
     record::digest(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use packhorse_domain::Digest;
+
+    use super::*;
+
+    #[test]
+    fn what_says_nothing_of_windows_counts_as_it_did_before_there_were_any() {
+        let references = [FileReference { name: "trust".to_owned(), digest: Digest([9; 32]) }];
+        let before = record::digest(&[b"trust\0".as_slice(), &[9; 32]].concat());
+        let windows = |text: &str| text.parse::<Windows>().expect("a window");
+
+        assert_eq!(digest_of(&references, &Windows::NONE), before);
+        assert_ne!(digest_of(&references, &windows("mon 1-2")), before);
+        assert_ne!(digest_of(&references, &windows("mon 1-2")), digest_of(&references, &windows("mon 1-3")));
+    }
 }

@@ -5,17 +5,23 @@ mod instruction;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use packhorse_domain::{
     Timestamp,
     advertisement::Advertisement,
+    collection::Collection,
     id::{AdvertisementId, ClientId, CollectionId, PointName},
     kill::{KillList, Word},
     object::ObjectKind,
     offer::{HeldBack, OfferView, PackageView, held_back},
     package::PackageState,
     status::PackageStatus,
+    window::Windows,
 };
 use packhorse_proto::object::v1 as wire;
 use packhorse_runtime::{Next, Worker};
@@ -36,7 +42,8 @@ pub(crate) struct OfferManager {
 /// Everything that bears on what is offered, as the database has it.
 struct View {
     advertisements: Vec<(StoredObject, Advertisement)>,
-    collections: Vec<CollectionId>,
+    /// Each with its maintenance windows.
+    collections: BTreeMap<CollectionId, Windows>,
     packages: Vec<Package>,
     members: BTreeMap<CollectionId, Vec<ClientId>>,
     clients: Vec<ClientId>,
@@ -79,16 +86,13 @@ impl View {
         for (collection, client) in clients::memberships(tx).await? {
             members.entry(collection).or_default().push(client);
         }
-        let collections = record::list::<wire::Collection, packhorse_domain::collection::Collection>(
-            tx,
-            ObjectKind::Collection,
-        )
-        .await?;
+        let collections =
+            record::list::<wire::Collection, Collection>(tx, ObjectKind::Collection).await?.into_iter();
         let kills = kills::words(tx).await?;
         Ok(View {
             advertisements: record::list::<wire::Advertisement, Advertisement>(tx, ObjectKind::Advertisement)
                 .await?,
-            collections: collections.into_iter().map(|(_, collection)| collection.id).collect(),
+            collections: collections.map(|(_, collection)| (collection.id, collection.windows)).collect(),
             packages,
             members,
             clients: clients::list_seen(tx).await?.into_iter().map(|(client, _)| client).collect(),
@@ -101,6 +105,18 @@ impl View {
         self.packages.iter().find(|package| package.record.definition.id == advertisement.package)
     }
 
+    /// The windows of each client that has any: those of all collections that it is in.
+    fn windows(&self) -> HashMap<&ClientId, Windows> {
+        let mut windows: HashMap<&ClientId, Windows> = HashMap::new();
+        for (collection, own) in self.collections.iter().filter(|(_, own)| !own.is_empty()) {
+            for client in self.members.get(collection).into_iter().flatten() {
+                let held = windows.remove(client).unwrap_or_default();
+                windows.insert(client, held.and(own));
+            }
+        }
+        windows
+    }
+
     fn held_back(&self, advertisement: &Advertisement, now: Timestamp) -> Option<HeldBack> {
         let package = self.package(advertisement).map(|package| PackageView {
             killed: self.kill_list.killed(&package.record.definition.id, package.record.version.release),
@@ -111,7 +127,7 @@ impl View {
         });
         held_back(&OfferView {
             advertisement,
-            collection_known: self.collections.contains(&advertisement.collection),
+            collection_known: self.collections.contains_key(&advertisement.collection),
             members: self.members.get(&advertisement.collection).map_or(0, Vec::len),
             package,
             now,

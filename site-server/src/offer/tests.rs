@@ -13,6 +13,7 @@ use packhorse_domain::{
     object::ObjectKind,
     package::PackageState,
     status::PackageStatus,
+    window::Windows,
 };
 use packhorse_proto::{convert, object::v1 as wire};
 use packhorse_runtime::{Clock as _, ManualClock, SystemClock, Worker as _};
@@ -72,14 +73,19 @@ impl World {
     }
 
     async fn collection(&self, members: &[&str]) {
+        self.collection_with("CEN10001", members, Windows::NONE).await;
+    }
+
+    async fn collection_with(&self, id: &str, members: &[&str], windows: Windows) {
         let collection = Collection {
-            id: "CEN10001".parse().unwrap(),
+            id: id.parse().unwrap(),
             name: "tills".to_owned(),
             rule: Vec::new(),
             clients: members.iter().map(|member| member.parse().unwrap()).collect(),
+            windows,
         };
         let body = Body::of::<wire::Collection, _>(&collection);
-        self.write(ObjectKind::Collection, "CEN10001", body).await;
+        self.write(ObjectKind::Collection, id, body).await;
     }
 
     async fn advertise(&self, package: &str, program: &str) {
@@ -94,6 +100,7 @@ impl World {
             expires_at: Some(self.clock.now().plus(Duration::from_secs(30 * 24 * 3600))),
             rerun_on_update: true,
             priority: Priority::Medium,
+            ignore_windows: false,
         };
         let body = Body::of::<wire::Advertisement, _>(&advertisement);
         self.write(ObjectKind::Advertisement, OFFER, body).await;
@@ -238,6 +245,43 @@ async fn an_instruction_is_issued_again_when_it_changed_or_grows_old() {
     world.step().await;
     assert_eq!(world.instruction(TILL).await.serial, 2);
     assert_eq!(world.instruction(DESK).await.serial, 3);
+}
+
+#[tokio::test]
+async fn an_instruction_says_the_windows_of_all_collections_of_its_client() {
+    let (mut world, _) = offered().await;
+    let windows =
+        |rules: &[&str]| rules.iter().fold(Windows::NONE, |all, rule| all.and(&rule.parse().unwrap()));
+    let night = windows(&["mon-fri 22:00-06:00"]);
+    let none_said = world.file(&format!("instruction/{TILL}")).await;
+    assert_eq!(world.instruction(TILL).await.windows, Windows::NONE);
+
+    // Neither is a member of the one, and a collection without windows opens none.
+    world.collection_with("CEN10002", &["00000000-0000-0000-0000-000000000003"], night.clone()).await;
+    world.collection_with("CEN10003", &[TILL, DESK], Windows::NONE).await;
+    world.step().await;
+    assert_eq!(world.file(&format!("instruction/{TILL}")).await, none_said, "nothing is issued anew");
+
+    world.collection_with("CEN10002", &[TILL], night.clone()).await;
+    world.step().await;
+    let till = world.instruction(TILL).await;
+    assert_eq!((till.serial, till.windows), (2, night.clone()));
+    assert_eq!(world.instruction(DESK).await.windows, Windows::NONE);
+
+    world.collection_with("CEN10003", &[TILL, DESK], windows(&["sat,sun"])).await;
+    world.step().await;
+    let till = world.instruction(TILL).await;
+    assert_eq!((till.serial, till.windows), (3, windows(&["sat,sun", "mon-fri 22-6"])));
+    assert_eq!(world.instruction(DESK).await.windows, windows(&["sat,sun"]));
+    world.step().await;
+    assert_eq!(world.instruction(TILL).await.serial, 3, "nothing changed");
+
+    world.write(ObjectKind::Collection, "CEN10003", Body::Deleted).await;
+    world.collection_with("CEN10002", &[TILL], Windows::NONE).await;
+    world.step().await;
+    for client in [TILL, DESK] {
+        assert_eq!(world.instruction(client).await.windows, Windows::NONE, "{client}");
+    }
 }
 
 #[tokio::test]

@@ -1,16 +1,13 @@
 //! Scheduler's view of the lines: what an address lets a link carry now, which one to dial, and what went over it.
 //!
-//! Time zones are known only here: the rules in `domain` are told which hour it is.
+//! Zones are those of the addresses: the rules in `domain` are told which hour it is.
 
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-use jiff::{
-    Zoned,
-    tz::{self, TimeZone},
-};
+use jiff::tz::{self, TimeZone};
 use packhorse_domain::{
     Priority, Timestamp,
     address::{self, Address, Candidate, Load, LocalHour, LocalMoment, MAIN, Spent},
@@ -18,6 +15,7 @@ use packhorse_domain::{
     id::{AddressName, SiteCode},
     link::Allowance,
 };
+use packhorse_runtime::local::{moment, zoned};
 
 use crate::{
     error::Error,
@@ -30,7 +28,6 @@ use crate::{
 
 /// How long days are kept: a budget asks for those of a month.
 const DAYS_KEPT: i64 = 62;
-const HOUR: Duration = Duration::from_secs(3600);
 /// Zones named to somebody who misspelt one.
 const SUGGESTIONS_MAX: usize = 3;
 
@@ -213,10 +210,6 @@ pub(super) fn text(at: Timestamp) -> String {
     zoned(&TimeZone::UTC, at).strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-fn zoned(zone: &TimeZone, at: Timestamp) -> Zoned {
-    jiff::Timestamp::from_microsecond(at.0).unwrap_or(jiff::Timestamp::MAX).to_zoned(zone.clone())
-}
-
 fn days(zone: &TimeZone, now: Timestamp) -> Days {
     let today = zoned(zone, now).date();
     let oldest = today.checked_sub(jiff::Span::new().days(DAYS_KEPT)).unwrap_or(today);
@@ -224,28 +217,5 @@ fn days(zone: &TimeZone, now: Timestamp) -> Days {
         today: today.to_string(),
         first_of_month: today.first_of_month().to_string(),
         oldest: oldest.to_string(),
-    }
-}
-
-pub(super) fn moment(zone: &TimeZone, at: Timestamp) -> LocalMoment {
-    let here = zoned(zone, at);
-    let weekday = u8::try_from(here.weekday().to_monday_zero_offset()).unwrap_or_default();
-    let hour = u8::try_from(here.hour()).unwrap_or_default();
-    let into_hour = here.time().duration_since(jiff::civil::time(here.hour(), 0, 0, 0)).unsigned_abs();
-    // Beyond the last day that the clock knows, any later time will do.
-    let from = |later: Result<Zoned, jiff::Error>| match later {
-        Ok(later) => Timestamp(later.timestamp().as_microsecond()),
-        Err(_) => at.plus(HOUR),
-    };
-    let next_day = here.tomorrow().and_then(|day| day.start_of_day());
-    let next_month = here
-        .first_of_month()
-        .and_then(|first| first.checked_add(jiff::Span::new().months(1)))
-        .and_then(|first| first.start_of_day());
-    LocalMoment {
-        hour: LocalHour::new(weekday, hour).expect("a weekday is below 7 and an hour below 24"),
-        next_hour_at: at.plus(HOUR.saturating_sub(into_hour)),
-        next_day_at: from(next_day),
-        next_month_at: from(next_month),
     }
 }

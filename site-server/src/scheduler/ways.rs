@@ -17,9 +17,9 @@ use packhorse_domain::{
     message,
     parcel::ParcelState,
 };
-use packhorse_runtime::{Next, Worker};
+use packhorse_runtime::{Next, Worker, local::moment};
 
-use super::addresses::{self, moment, terms, zone_of_name};
+use super::addresses::{self, terms, zone_of_name};
 use crate::{
     courier::{custody::ours, outgoing},
     error::Error,

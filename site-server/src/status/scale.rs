@@ -107,6 +107,7 @@ fn client(advertisement: usize, client: usize, site: &SiteCode, delivery: Delive
         source_version: 1,
         changed_at: Timestamp(1_800_000_000_000_000),
         generation: 1,
+        closed: None,
     }
 }
 

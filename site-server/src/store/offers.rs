@@ -10,7 +10,7 @@ use super::{StoreError, Tx, count, digest_of, failed, name, uncount};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InstructionRow {
     pub(crate) serial: u64,
-    /// Of the list of files.
+    /// Of the list of files, and of the windows if there are any.
     pub(crate) files: Digest,
     pub(crate) not_after: Timestamp,
 }

@@ -1,12 +1,14 @@
 //! The week of an address: what may leave in each of its 168 hours.
 
-use std::iter;
+use std::{fmt, iter, time::Duration};
 
 use super::{Rate, Rule, RuleError, rule};
 use crate::{Timestamp, link::Open};
 
 /// Days of a week times hours of a day.
 pub const HOURS: usize = 7 * 24;
+/// For a clock that says that an hour ended before it began.
+const HOUR: Duration = Duration::from_secs(3600);
 /// Rules from which a calendar is made: one for each hour is always enough.
 const RULES_MAX: usize = HOURS;
 
@@ -65,6 +67,46 @@ impl LocalHour {
     pub fn hour(self) -> u8 {
         self.hour
     }
+
+    /// Counted from Monday 00:00: 0 to 167.
+    pub fn of_week(self) -> u8 {
+        self.weekday * 24 + self.hour
+    }
+}
+
+impl LocalMoment {
+    /// When the hour of `at` ends, which is later than that whatever a clock says.
+    pub fn hour_ends(&self, at: Timestamp) -> Timestamp {
+        if self.next_hour_at > at { self.next_hour_at } else { at.plus(HOUR) }
+    }
+}
+
+/// Which hour it is somewhere, and when it ends. Zones are known only to who makes one.
+#[derive(Clone, Copy)]
+pub struct LocalClock<'a>(pub &'a dyn Fn(Timestamp) -> LocalMoment);
+
+impl LocalClock<'_> {
+    pub fn at(&self, at: Timestamp) -> LocalMoment {
+        (self.0)(at)
+    }
+}
+
+impl fmt::Debug for LocalClock<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LocalClock")
+    }
+}
+
+/// Hours of a week, counted from Monday 00:00, ascending and each once.
+///
+/// # Errors
+/// The one that is not in a week.
+pub(crate) fn week_hours(hours: impl IntoIterator<Item = u32>) -> Result<Vec<u8>, u32> {
+    let hour = |hour: u32| u8::try_from(hour).ok().filter(|hour| usize::from(*hour) < HOURS).ok_or(hour);
+    let mut hours = hours.into_iter().map(hour).collect::<Result<Vec<u8>, _>>()?;
+    hours.sort_unstable();
+    hours.dedup();
+    Ok(hours)
 }
 
 impl Calendar {
@@ -91,7 +133,7 @@ impl Calendar {
     }
 
     pub fn hour(&self, local: LocalHour) -> Hour {
-        self.0[usize::from(local.weekday) * 24 + usize::from(local.hour)]
+        self.0[usize::from(local.of_week())]
     }
 
     /// The 24 hours of a day.
@@ -194,6 +236,7 @@ mod tests {
         assert!(Calendar::from_hours(vec![Hour::default(); HOURS - 1]).is_none());
         assert!(LocalHour::new(6, 23).is_some());
         assert!(LocalHour::new(7, 0).is_none() && LocalHour::new(0, 24).is_none());
+        assert_eq!(LocalHour::new(6, 23).map(LocalHour::of_week), Some(167));
         assert_eq!(Calendar::of(vec!["all"; RULES_MAX + 1]), Err(RuleError::TooMany));
     }
 }

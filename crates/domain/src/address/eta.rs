@@ -10,8 +10,6 @@ use crate::{
 
 /// How far an estimate looks: what takes longer is never over, as far as people are concerned.
 pub const ETA_LONGEST: Duration = Duration::from_secs(60 * 24 * 3600);
-/// For a clock that says that an hour ended before it began.
-const HOUR: Duration = Duration::from_secs(3600);
 const SECOND_US: u128 = 1_000_000;
 
 /// What is to be carried, and over what.
@@ -39,7 +37,7 @@ pub fn eta(now: Timestamp, load: &Load<'_>, local: impl Fn(Timestamp) -> LocalMo
     }
     while at < end {
         let moment = local(at);
-        let hour_ends = if moment.next_hour_at > at { moment.next_hour_at } else { at.plus(HOUR) };
+        let hour_ends = moment.hour_ends(at);
         let rate = rate(load, allowance(load.address, moment.hour, spent));
         let mut until = hour_ends;
         if rate > 0 {

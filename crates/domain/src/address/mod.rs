@@ -12,12 +12,13 @@ mod rule;
 use std::time::Duration;
 
 pub use amount::{Amount, AmountError};
-pub use calendar::{Calendar, HOURS, Hour, LocalHour, LocalMoment};
+pub(crate) use calendar::week_hours;
+pub use calendar::{Calendar, HOURS, Hour, LocalClock, LocalHour, LocalMoment};
 pub use choice::{Candidate, choose};
 pub use eta::{ETA_LONGEST, Load, eta};
 pub use rate::{PulseError, Rate, RateError};
 pub use rule::{Rule, RuleError};
-pub(crate) use rule::{day_text, days};
+pub(crate) use rule::{day_text, days, hours, hours_on};
 
 use crate::{
     id::{AddressName, SiteCode},

@@ -61,12 +61,7 @@ pub enum RuleError {
 impl Rule {
     /// The hours that it means, counted from Monday 00:00.
     pub(super) fn hours(&self) -> Vec<usize> {
-        let length = match self.to > self.from {
-            true => self.to - self.from,
-            false => self.to + 24 - self.from,
-        };
-        let begins = (0..7usize).filter(|day| self.days[*day]).map(|day| day * 24 + usize::from(self.from));
-        begins.flat_map(|begin| (begin..begin + usize::from(length)).map(|at| at % HOURS)).collect()
+        hours_on(&self.days, (self.from, self.to))
     }
 
     pub(super) fn change(&self, hour: &mut Hour) {
@@ -156,7 +151,16 @@ pub(crate) fn days(text: &str) -> Option<[bool; 7]> {
     Some(days)
 }
 
-fn hours(text: &str) -> Result<(u8, u8), RuleError> {
+/// The hours of these days, counted from Monday 00:00: from the first up to the second, which lies on the next day if it
+/// is not later.
+pub(crate) fn hours_on(days: &[bool; 7], (from, to): (u8, u8)) -> Vec<usize> {
+    let length = if to > from { to - from } else { to + 24 - from };
+    let begins = (0..7usize).filter(|day| days[*day]).map(|day| day * 24 + usize::from(from));
+    begins.flat_map(|begin| (begin..begin + usize::from(length)).map(|at| at % HOURS)).collect()
+}
+
+/// A range of whole hours of a day, as 22:00-06:00.
+pub(crate) fn hours(text: &str) -> Result<(u8, u8), RuleError> {
     let bad = || RuleError::Hours(text.to_owned());
     let number = |text: &str| {
         let hour = text.strip_suffix(":00").unwrap_or(text);

@@ -1,14 +1,12 @@
 //! The hours of the week at which a courier leaves.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr};
 
 use crate::{
     Timestamp,
-    address::{HOURS, LocalHour, LocalMoment, day_text, days},
+    address::{HOURS, LocalMoment, day_text, days, week_hours},
 };
 
-/// For a clock that says that an hour ended before it began.
-const HOUR: Duration = Duration::from_secs(3600);
 const TEXT_LENGTH_MAX: usize = 200;
 
 /// Hours of the week, counted from Monday 00:00, each once and ascending. None: at any time.
@@ -31,16 +29,7 @@ impl Departures {
     /// # Errors
     /// An hour that is not in a week.
     pub fn of(hours: impl IntoIterator<Item = u32>) -> Result<Self, DeparturesError> {
-        let hour = |hour: u32| {
-            u8::try_from(hour)
-                .ok()
-                .filter(|hour| usize::from(*hour) < HOURS)
-                .ok_or(DeparturesError::Hour(hour))
-        };
-        let mut hours = hours.into_iter().map(hour).collect::<Result<Vec<u8>, _>>()?;
-        hours.sort_unstable();
-        hours.dedup();
-        Ok(Departures(hours))
+        week_hours(hours).map(Departures).map_err(DeparturesError::Hour)
     }
 
     pub fn hours(&self) -> &[u8] {
@@ -64,17 +53,13 @@ impl Departures {
         // A week has an hour more, or one less, where clocks are changed.
         for _ in 0..HOURS + 2 {
             let moment = local(at);
-            at = if moment.next_hour_at > at { moment.next_hour_at } else { at.plus(HOUR) };
-            if self.0.contains(&number(local(at).hour)) {
+            at = moment.hour_ends(at);
+            if self.0.contains(&local(at).hour.of_week()) {
                 return at;
             }
         }
         at
     }
-}
-
-fn number(hour: LocalHour) -> u8 {
-    hour.weekday() * 24 + hour.hour()
 }
 
 /// `any`, or days and an hour: `mon,thu 14:00`, `mon-fri 6:00`, `* 22:00`, `14:00`.
@@ -123,6 +108,7 @@ impl fmt::Display for Departures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::LocalHour;
 
     const HOUR_US: i64 = 3_600_000_000;
 

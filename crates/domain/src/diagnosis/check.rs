@@ -119,6 +119,7 @@ checks! {
     ClientInstructed = "client-instructed", ClientAgent, "The client has taken the present instruction";
     ClientAccepts = "client-accepts", ClientAgent, "The client accepts the advertisement";
     ClientHasContent = "client-has-content", ClientAgent, "The client could fetch the content";
+    WindowOpen = "window-open", ClientAgent, "The client is in a maintenance window, with room for the program";
     ProgramRan = "program-ran", ClientAgent, "The program ran, and succeeded";
 }
 

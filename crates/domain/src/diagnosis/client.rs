@@ -7,9 +7,11 @@ use crate::{
     Timestamp,
     advertisement::{Acceptance, Advertisement, Delivery},
     client::ClientFact,
-    id::{ClientId, PointName, SiteCode},
+    id::{ClientId, CollectionId, PointName, SiteCode},
     package::Program,
     status::AdvertisementStatus,
+    time::length,
+    window::{Closed, Windows},
 };
 
 /// A client polls at the latest after so long, whatever its settings.
@@ -81,6 +83,10 @@ pub struct ClientFacts {
     /// The version that is advertised.
     pub source_version: u64,
     pub status: Option<AdvertisementStatus>,
+    /// The collections with maintenance windows that it is in.
+    pub windows: Vec<(CollectionId, Windows)>,
+    /// When its present instruction was issued; `None`: it is not known.
+    pub instructed_at: Option<Timestamp>,
     pub now: Timestamp,
 }
 
@@ -190,6 +196,7 @@ fn of_status(facts: &ClientFacts, status: &AdvertisementStatus) -> Finding {
         return Finding::waits(at, Check::ClientInstructed, text).since(since);
     }
     match status.delivery {
+        Delivery::Waiting if status.closed.is_some() => out_of_window(facts, status),
         Delivery::Waiting if !offer.required => {
             let text =
                 format!("the program is only offered, and nobody at client {client} has chosen it{because}");
@@ -229,6 +236,51 @@ fn of_status(facts: &ClientFacts, status: &AdvertisementStatus) -> Finding {
             found.mended_at(owner, remedy::advertise_again(offer))
         }
     }
+}
+
+/// A program that is ready and waits for a maintenance window.
+fn out_of_window(facts: &ClientFacts, status: &AdvertisementStatus) -> Finding {
+    let (at, client) = (&facts.at, &facts.client);
+    let Advertised { advertisement: offer, owner, program, .. } = &*facts.advertised;
+    let is_told = match (facts.heard.polled_at, facts.instructed_at) {
+        (Some(polled_at), Some(instructed_at)) => polled_at >= instructed_at,
+        _ => true,
+    };
+    // It has said so by windows that are others by now.
+    if facts.windows.is_empty() || !is_told {
+        let text = format!("client {client} takes its new instruction at its next poll");
+        return Finding::waits(at, Check::ClientInstructed, text);
+    }
+    let of = |(collection, windows): &(CollectionId, Windows)| format!("{collection}: {windows}");
+    let windows = facts.windows.iter().map(of).collect::<Vec<_>>().join(", ");
+    let windows = format!("({windows}; by its own clock)");
+    let at_once =
+        format!("with --ignore-windows each client of collection {} begins it at once", offer.collection);
+    let found = match status.closed {
+        Some(Closed::Until(opens)) if offer.is_expired(opens) => {
+            let text = format!(
+                "the advertisement expires before a maintenance window of client {client} opens {windows}; {at_once}"
+            );
+            Finding::fails(at, Check::WindowOpen, text)
+        }
+        Some(Closed::Until(opens)) => {
+            let text = format!(
+                "client {client} waits for a maintenance window {windows}; {at_once}, and once more in its window \
+                 unless {} is deleted",
+                offer.id
+            );
+            Finding::waits(at, Check::WindowOpen, text).eta(Some(opens))
+        }
+        Some(Closed::NoRoom) | None => {
+            let room = program.as_ref().map(|program| length(program.time_limit)).unwrap_or_default();
+            let text = format!(
+                "no maintenance window of client {client} is as long as the program may run, {room} {windows}: \
+                 make one longer, or the program's --time-limit shorter; {at_once}"
+            );
+            Finding::fails(at, Check::WindowOpen, text)
+        }
+    };
+    found.since(status.changed_at).mended_at(owner, remedy::advertise_at_once(offer))
 }
 
 /// What lets the program run on the client's machine, if it is its requirements that keep it away.

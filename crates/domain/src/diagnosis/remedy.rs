@@ -49,3 +49,8 @@ pub(super) fn advertise_again(offer: &Advertisement) -> String {
     let choice = if offer.required { "" } else { " --available" };
     format!("packhorse advertise {package} {program} {collection}{choice}")
 }
+
+/// The same again, and no maintenance window is waited for.
+pub(super) fn advertise_at_once(offer: &Advertisement) -> String {
+    format!("{} --ignore-windows", advertise_again(offer))
+}

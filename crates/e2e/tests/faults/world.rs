@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use packhorse_e2e::{Hierarchy, Process};
+use packhorse_runtime::{Clock as _, SystemClock};
 use serde_json::Value;
 
 use crate::{
@@ -186,6 +187,7 @@ impl World {
                 ("port", site) => Ok(self.hierarchy.port(site).to_string()),
                 ("parcel", site) => self.parcel(site),
                 ("definition", way) => self.definition(way),
+                ("otherday", _) => Ok(other_day().to_owned()),
                 ("root", _) => Ok(self.hierarchy.root().display().to_string()),
                 ("dir", site) => Ok(self.hierarchy.site_directory(site).display().to_string()),
                 ("clientdir", host) => Ok(self.hierarchy.client_directory(host).display().to_string()),
@@ -369,6 +371,14 @@ impl World {
         let advertisement = self.named.get("advertisement").context("no advertisement yet")?;
         self.hierarchy.wait_ran("CEN", advertisement, 1, 1).map(drop)
     }
+}
+
+/// The name of a day that it is in no zone now.
+fn other_day() -> &'static str {
+    const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    // 1970 began on a Thursday; three days on.
+    let day = SystemClock.now().0.div_euclid(86_400_000_000) + 3 + 3;
+    DAYS[usize::try_from(day.rem_euclid(7)).unwrap_or_default()]
 }
 
 fn parent(site: &str) -> &str {

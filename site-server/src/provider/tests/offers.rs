@@ -135,6 +135,7 @@ async fn a_collection_changes_in_place() {
     let world = World::new().await;
     let mut collection = collect(&world, linux("Linux")).await.unwrap();
     collection.name = "All Linux".to_owned();
+    collection.window_hours = vec![23, 22];
     let update = || UpdateCollectionRequest { collection: Some(collection.clone()) };
 
     world.collections.update_collection(asked(update())).await.unwrap();
@@ -142,9 +143,17 @@ async fn a_collection_changes_in_place() {
 
     let get = GetCollectionRequest { collection: collection.id.clone() };
     let shown = inner(world.collections.get_collection(asked(get)).await).collection.unwrap();
-    assert_eq!(
-        (shown.collection.unwrap().name.as_str(), shown.owner.as_str(), shown.members),
-        ("All Linux", "CEN", 0)
-    );
+    let held = shown.collection.unwrap();
+    assert_eq!((held.name.as_str(), shown.owner.as_str(), shown.members), ("All Linux", "CEN", 0));
+    assert_eq!(held.window_hours, [22, 23]);
     assert_eq!(world.audit().await.len(), 2, "the same again is no change");
+}
+
+#[tokio::test]
+async fn windows_lie_within_a_week() {
+    let world = World::new().await;
+    for hours in [vec![168], vec![0; 169]] {
+        let odd = wire::Collection { window_hours: hours, ..linux("Odd") };
+        refused(collect(&world, odd).await, Code::InvalidArgument, &["window_hours"]);
+    }
 }

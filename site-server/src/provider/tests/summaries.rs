@@ -49,6 +49,7 @@ async fn client(world: &World, number: u8, (acceptance, delivery): (Acceptance, 
         source_version: 1,
         changed_at: world.site.now(),
         generation,
+        closed: None,
     };
     let mut tx = world.site.store.begin().await.unwrap();
     record::put_advertisement_status(&world.site, &mut tx, &status).await.unwrap();

@@ -313,6 +313,7 @@ async fn a_status_of_an_advertisement_is_its_site_s_own() {
         source_version: 1,
         changed_at: SystemClock.now(),
         generation: 1,
+        closed: None,
     };
     let body = convert::encode::<wire::AdvertisementStatus, _>(&status);
     let id = "CEN20001/00000000-0000-0000-0000-000000000001";

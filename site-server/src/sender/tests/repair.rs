@@ -91,6 +91,7 @@ async fn rename(central: &Node, id: &CollectionId, name: &str) {
         name: name.to_owned(),
         rule: Vec::new(),
         clients: vec![client_id(9).parse().unwrap()],
+        windows: Default::default(),
     };
     let mut tx = central.site.store.begin().await.unwrap();
     let body = Body::of::<wire::Collection, _>(&collection);

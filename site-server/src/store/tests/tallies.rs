@@ -253,6 +253,7 @@ fn client(
         source_version: 1,
         changed_at: Timestamp(0),
         generation: 1,
+        closed: None,
     };
     let id = format!("{}/{}", status.advertisement, status.client);
     (id, convert::encode::<wire::AdvertisementStatus, _>(&status))

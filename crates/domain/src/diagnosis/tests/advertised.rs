@@ -8,12 +8,14 @@ use crate::{
     advertisement::{Acceptance, Advertisement, Delivery},
     client::ClientFact,
     diagnosis::{
-        Advertised, AskedClient, ClientFacts, Heard, InstructionFacts, OfferFacts, client, clients, offer,
+        Advertised, AskedClient, ClientFacts, Heard, InstructionFacts, OfferFacts, Verdict, client, clients,
+        offer,
     },
     id::ClientId,
     offer::{OfferView, PackageView},
     package::Program,
     status::AdvertisementStatus,
+    window::Closed,
 };
 
 const CLIENT: &str = "0b5c1f5e-6f0e-4c8e-9d57-0c1d2e3f4a5b";
@@ -34,6 +36,7 @@ fn advertisement() -> Advertisement {
         expires_at: None,
         rerun_on_update: true,
         priority: Priority::Medium,
+        ignore_windows: false,
     }
 }
 
@@ -249,7 +252,10 @@ fn facts(required: bool, status: Option<(Acceptance, Delivery, u64)>) -> ClientF
             source_version,
             changed_at: ago(3),
             generation: 1,
+            closed: None,
         }),
+        windows: Vec::new(),
+        instructed_at: None,
         now: NOW,
     }
 }
@@ -286,6 +292,58 @@ fn a_client_goes_from_its_enrolment_to_the_exit_code() {
     assert!(failed.iter().any(|one| one.text.contains("no room")), "its last words: {failed:?}");
     let stranger = ClientFacts { known: false, ..facts(true, None) };
     assert_eq!(first(&client(&stranger)), "fails client-known");
+}
+
+#[test]
+fn a_client_out_of_its_windows_waits_for_one_that_comes_in_time_and_has_room() {
+    let at_once = format!("{AGAIN} --ignore-windows");
+    let night = || vec![("CEN00003".parse().expect("an id"), "mon-fri 22-6".parse().expect("a window"))];
+    let tonight = Closed::Until(ago(-3600));
+    let (before, after) = (Some(ago(2)), Some(ago(0)));
+    // It polled a second ago.
+    for (closed, windows, instructed_at, expires_in, expected, mends_it, says) in [
+        (
+            tonight,
+            night(),
+            before,
+            None,
+            "waits window-open",
+            at_once.as_str(),
+            "CEN00003: mon-fri 22:00-06:00",
+        ),
+        (tonight, night(), None, None, "waits window-open", &at_once, "by its own clock"),
+        (
+            tonight,
+            night(),
+            before,
+            Some(3601),
+            "waits window-open",
+            &at_once,
+            "once more in its window unless CEN20001 is deleted",
+        ),
+        (tonight, night(), before, Some(3600), "fails window-open", &at_once, "expires before"),
+        (Closed::NoRoom, night(), before, None, "fails window-open", &at_once, "may run, 5 min"),
+        // It has not heard yet that they are others.
+        (tonight, night(), after, None, "waits client-instructed", "", "at its next poll"),
+        (Closed::NoRoom, Vec::new(), None, None, "waits client-instructed", "", "at its next poll"),
+    ] {
+        let mut facts = facts(true, Some((Acceptance::Accepted, Delivery::Waiting, 2)));
+        let offer =
+            Advertisement { expires_at: expires_in.map(|seconds: i64| ago(-seconds)), ..advertisement() };
+        facts.advertised =
+            Arc::new(Advertised { advertisement: offer, ..Advertised::clone(&facts.advertised) });
+        facts.status.as_mut().expect("a status").closed = Some(closed);
+        facts.instructed_at = instructed_at;
+        facts.windows = windows;
+
+        let found = client(&facts);
+
+        assert_eq!((first(&found).as_str(), mends(&found).as_str()), (expected, mends_it), "{closed:?}");
+        let bad = found.iter().find(|one| one.verdict != Verdict::Holds).expect("it waits or fails");
+        assert!(bad.text.contains(says), "{}", bad.text);
+        let opens = (expected == "waits window-open").then(|| ago(-3600));
+        assert_eq!(bad.eta, opens, "{closed:?}");
+    }
 }
 
 #[test]
