@@ -20,6 +20,12 @@ const GONE: [&str; 3] = ["cannot reach", "did not answer", "was silent"];
 const WRONG: [&str; 2] = ["lookup", "certificate"];
 /// How it says that this site has nothing to show.
 const OWN: &str = "the link's certificate";
+/// How it says that the clocks of the two do not agree: the other one's certificate begins later than now.
+const TOO_EARLY: &str = "its certificate is not valid yet";
+/// The other side finds that of this one's.
+const OUT_OF_DATE: &str = "by its clock our certificate is out of date";
+/// The other one's certificate has ended.
+const ENDED: &str = "its certificate has expired";
 /// How it says that nobody is dialled.
 const CLOSED: &str = "every address is closed";
 
@@ -166,6 +172,9 @@ pub fn line(at: &SiteCode, to: &SiteCode, line: &LineFacts) -> Finding {
     if line.last_error.contains(OWN) {
         return site::no_certificate(at, to, &line.last_error).since(line.since);
     }
+    if let Some(found) = out_of_time(at, to, &line.last_error) {
+        return found.since(line.since);
+    }
     if line.since.is_none() && line.last_error.is_empty() && line.running_for < CALLS_WITHIN {
         let text = format!("the site server of {at} has just begun, and has no link with site {to} yet");
         return Finding::waits(at, Check::LinkUp, text);
@@ -186,6 +195,30 @@ pub fn line(at: &SiteCode, to: &SiteCode, line: &LineFacts) -> Finding {
         true if GONE.iter().any(|gone| line.last_error.contains(gone)) => found.mended_at(to, RESTART),
         true => found,
     }
+}
+
+/// A certificate is not valid at this hour. One that is not valid yet was not given ahead of its time: a clock is wrong.
+fn out_of_time(at: &SiteCode, to: &SiteCode, error: &str) -> Option<Finding> {
+    if error.contains(TOO_EARLY) {
+        let text = format!(
+            "the clock of site {at} is behind that of site {to}, and so they do not connect: {error}"
+        );
+        return Some(Finding::fails(at, Check::ClockAgrees, text).mended_at(at, site::SET_CLOCK));
+    }
+    if error.contains(OUT_OF_DATE) {
+        let text = format!(
+            "the clock of site {to} does not agree with that of site {at}, and so they do not connect, unless the \
+             certificate of site {at} has expired: {error}"
+        );
+        return Some(Finding::fails(to, Check::ClockAgrees, text).mended_at(to, site::SET_CLOCK));
+    }
+    error.contains(ENDED).then(|| {
+        let text = format!(
+            "the certificate of site {to} has expired by the clock of site {at}; set that if it is ahead, or else put a newer \
+             one in its place from a backup: {error}"
+        );
+        Finding::fails(to, Check::CertificateValid, text)
+    })
 }
 
 /// One thing on its way to a neighbour, in the order in which it may be stopped.

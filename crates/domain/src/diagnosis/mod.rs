@@ -20,7 +20,7 @@ pub use hop::{Courier, HopFacts, Job, LineFacts, Pace, Shut, Waiting, custody, h
 pub use offer::{AskedClient, InstructionFacts, OfferFacts, offer};
 pub use package::{ArrivalFacts, OriginFacts, PlaceFacts, PointFacts, arrival, origin, place};
 pub use parcel::{ParcelFacts, parcel, parcel_received};
-pub use site::{ComponentFacts, Neighbour, Silence, SiteFacts, clock, silent, site};
+pub use site::{ComponentFacts, Locked, Neighbour, Silence, SiteFacts, clock, silent, site};
 
 use crate::{Timestamp, id::SiteCode};
 
@@ -213,8 +213,14 @@ pub fn cause(reports: &[Report]) -> Option<&Finding> {
     if first.verdict != Verdict::Fails || first.check != Check::ItemTaken.name() {
         return Some(first);
     }
-    let health = [Check::DirectoriesThere, Check::ComponentsWell, Check::DiskRoom, Check::ClockAgrees]
-        .map(Check::name);
+    let health = [
+        Check::DirectoriesThere,
+        Check::DatabaseFree,
+        Check::ComponentsWell,
+        Check::DiskRoom,
+        Check::ClockAgrees,
+    ]
+    .map(Check::name);
     let says_why = |one: &&Finding| one.verdict == Verdict::Fails && health.contains(&one.check.as_str());
     Some(all().find(says_why).unwrap_or(first))
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::{
     certificates,
+    clocks::Clocks,
     steps::{filled, words},
 };
 
@@ -22,6 +23,9 @@ pub(crate) struct World {
     pub(crate) named: BTreeMap<String, String>,
     /// Clients by their host names.
     pub(crate) clients: BTreeMap<String, String>,
+    pub(crate) clocks: Clocks,
+    /// Programs that hold the databases of sites, by the codes of these.
+    pub(crate) holders: BTreeMap<String, Process>,
     made: u32,
 }
 
@@ -33,7 +37,14 @@ impl World {
         fs::create_dir_all(&share)?;
         hierarchy.console("LYO").done(&["dp", "add", "share", "--path", &share.display().to_string()])?;
         hierarchy.wait_for_points("CEN", &["LYO/share"])?;
-        let mut world = World { hierarchy, named: BTreeMap::new(), clients: BTreeMap::new(), made: 0 };
+        let mut world = World {
+            hierarchy,
+            named: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            clocks: Clocks::default(),
+            holders: BTreeMap::new(),
+            made: 0,
+        };
         world.learn_clients(2)?;
         Ok(world)
     }
@@ -55,17 +66,8 @@ impl World {
 
     /// A row names its own things.
     pub(crate) fn begin(&mut self) {
+        self.holders.clear();
         self.named.clear();
-    }
-
-    /// The exit code and the answer in JSON.
-    pub(crate) fn ask(&self, ask: &str) -> Result<(i32, Value)> {
-        let (site, typed) = ask.split_once("$ ").context("SITE$ why ... is expected")?;
-        let mut arguments = vec!["-o".to_owned(), "json".to_owned()];
-        arguments.extend(words(&self.fill(typed)?)?);
-        let answer = self.hierarchy.console(site).run(&arguments)?;
-        let parsed = serde_json::from_str(&answer.stdout);
-        Ok((answer.code, parsed.with_context(|| format!("{}{}", answer.stdout, answer.stderr))?))
     }
 
     /// One step:
@@ -82,7 +84,9 @@ impl World {
     /// - `killprograms CLIENT`, `runs FILE` (waits for it), `enrolled SITE/HOST` (a new client), `join SITE PARENT`,
     ///   `cap SITE NAME`.
     /// - `SITE$? COMMAND`: the same, and it may fail.
-    /// - `expire SITE PARENT`: the certificate that it shows its parent.
+    /// - `clock WHO SECONDS`: sets its clock ahead, or behind if that is below zero. The first time, it begins anew.
+    /// - `hold SITE`: another program holds its database locked.
+    /// - `expire SITE PARENT`: the certificate that it shows its parent; `age SITE`: that of its console begins days ago.
     /// - `sh COMMAND`.
     pub(crate) fn step(&mut self, step: &str) -> Result<()> {
         let step = self.fill(step)?;
@@ -112,6 +116,11 @@ impl World {
             "join" => {
                 let (site, parent) = rest.split_once(' ').context("SITE PARENT")?;
                 self.hierarchy.child(site, parent)
+            }
+            "hold" => self.hold(rest),
+            "clock" => {
+                let (who, seconds) = rest.split_once(' ').context("WHO SECONDS")?;
+                self.set_clock(who, seconds.parse()?)
             }
             "cap" => {
                 let (site, name) = rest.split_once(' ').context("SITE NAME")?;
@@ -148,6 +157,7 @@ impl World {
                 let directory = |site| self.hierarchy.site_directory(site);
                 certificates::expire(&directory(parent), &directory(child))?;
             }
+            "age" => certificates::age_console(&self.hierarchy.site_directory(rest))?,
             "up" => self.up(rest)?,
             // It was waited for while the words were filled in.
             "item" => {}
@@ -243,12 +253,12 @@ impl World {
         })
     }
 
-    fn start(&self, who: &str) -> Result<()> {
+    pub(crate) fn start(&self, who: &str) -> Result<()> {
         self.process(who)?.start()?;
         if who.len() == 3 { self.hierarchy.wait_until_ready(who) } else { Ok(()) }
     }
 
-    fn process(&self, who: &str) -> Result<&Process> {
+    pub(crate) fn process(&self, who: &str) -> Result<&Process> {
         Ok(match who {
             site if site.len() == 3 => self.hierarchy.site_process(site),
             cap if cap.contains('/') => self.hierarchy.cap_process(cap),
