@@ -22,7 +22,8 @@ pub(crate) async fn look(site: &Site) -> Result<Surroundings, Error> {
     let library = site.directories.library();
     let reserve = site.settings.content.reserve;
     let directory = site.directories.clone();
-    let (own, store) = (site.credentials.clone(), site.store.clone());
+    let own = site.credentials.clone();
+    let held = site.store.held().await;
     let looked = tokio::task::spawn_blocking(move || {
         let disk = room::disk(&library).ok();
         let parent = Credentials::load(&directory.parent_credentials()).ok();
@@ -33,7 +34,7 @@ pub(crate) async fn look(site: &Site) -> Result<Surroundings, Error> {
             disk: disk.map(|disk| (library.display().to_string(), disk, reserve.bytes(disk))),
             certificate: valid.iter().map(|(name, (_, ends))| (*name, *ends)).min_by_key(|(_, at)| *at),
             begins: valid.iter().map(|(name, (begins, _))| (*name, *begins)).max_by_key(|(_, at)| *at),
-            held: store.held(),
+            held,
         }
     });
     Ok(looked.await?)

@@ -1,6 +1,6 @@
 //! Whether another program keeps this one from writing, and which: a shell left open in a transaction, a copy under way.
 //!
-//! The database is asked of nothing for it: its files are not even opened, since closing one of them would let go of the
+//! The files of the database are not opened to find out, since closing one of them would let go of the
 //! locks that SQLite holds on it in this process.
 
 use std::{
@@ -27,6 +27,15 @@ pub(crate) struct Held {
     pub(crate) for_so_long: Duration,
     /// The process and its name, if the system tells it.
     pub(crate) by: Option<(u32, String)>,
+}
+
+/// Whether somebody else holds it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Suspicion {
+    None,
+    /// Only the database can say whether it is still so.
+    Strong(Held),
+    Known(Held),
 }
 
 /// Whoever wants to write, counted.
@@ -61,18 +70,25 @@ impl Waits {
         Waiting(self)
     }
 
-    /// Who holds the database, if somebody has for a while. It reads files of the system.
-    pub(crate) fn held(&self) -> Option<Held> {
-        let (for_so_long, refused) = {
+    /// What is known without asking the database. It reads files of the system.
+    pub(crate) fn suspicion(&self) -> Suspicion {
+        let (since, refused) = {
             let state = self.state();
-            (state.since?.elapsed(), state.refused)
+            (state.since, state.refused)
         };
-        if for_so_long < PATIENCE {
-            return None;
-        }
+        let Some(for_so_long) = since.map(|since| since.elapsed()).filter(|long| *long >= PATIENCE) else {
+            return Suspicion::None;
+        };
         let by = self.holder();
-        // That somebody waits may be our own doing: only who is found, or what the database said, speaks of others.
-        (refused || by.is_some()).then(|| Held { path: self.path.clone(), for_so_long, by })
+        let is_known = by.is_some();
+        let held = Held { path: self.path.clone(), for_so_long, by };
+        match (is_known, refused) {
+            (true, _) => Suspicion::Known(held),
+            // It was so. Whoever it was may be of another container, or may have let go.
+            (false, true) => Suspicion::Strong(held),
+            // That somebody waits may be our own doing.
+            (false, false) => Suspicion::None,
+        }
     }
 
     fn holder(&self) -> Option<(u32, String)> {
@@ -179,7 +195,7 @@ what is this
         let refused = since().expect("it was refused, and comes again");
         drop(waits.begin());
         assert_eq!(since(), Some(refused), "one that gave up does not change it");
-        assert!(waits.held().is_none(), "it has only just begun");
+        assert_eq!(waits.suspicion(), Suspicion::None, "it has only just begun");
         waits.begin().begun();
         assert!(since().is_none());
     }

@@ -42,10 +42,12 @@ use std::{
 pub(crate) use held::Held;
 use packhorse_domain::Digest;
 use sqlx::{
-    Sqlite, SqlitePool, Transaction,
+    ConnectOptions as _, Connection as _, Sqlite, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::Notify;
+
+use held::Suspicion;
 
 /// What a caller of the store can do about a failure.
 #[derive(Debug, thiserror::Error)]
@@ -137,8 +139,24 @@ impl Store {
     }
 
     /// Who else holds the database, so that nothing can be written.
-    pub(crate) fn held(&self) -> Option<Held> {
-        self.waits.held()
+    pub(crate) async fn held(&self) -> Option<Held> {
+        let waits = self.waits.clone();
+        // Who cannot look, knows nothing against anybody.
+        match tokio::task::spawn_blocking(move || waits.suspicion()).await.ok()? {
+            Suspicion::None => None,
+            Suspicion::Known(held) => Some(held),
+            Suspicion::Strong(held) => self.is_locked(&held.path).await.then_some(held),
+        }
+    }
+
+    /// Whether nobody of this process could begin to write now. Whoever can, ends at once.
+    async fn is_locked(&self, path: &Path) -> bool {
+        let options = SqliteConnectOptions::new().filename(path).busy_timeout(Duration::ZERO);
+        let Ok(mut connection) = options.connect().await else { return false };
+        let begun = sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await;
+        // What was begun ends with the connection.
+        drop(connection.close().await);
+        begun.is_err_and(|error| is_locked(&error))
     }
 
     /// Begins a transaction that sees one state and changes nothing.

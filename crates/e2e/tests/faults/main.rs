@@ -30,7 +30,7 @@ use world::World;
 
 /// Until a fault shows, and until a remedy has worked.
 const SHOWS_WITHIN: Duration = Duration::from_secs(40);
-const MENDS_WITHIN: Duration = Duration::from_secs(60);
+const MENDS_WITHIN: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Without a word, one of so many rows is run.
 const SAMPLED: usize = 4;
