@@ -6,6 +6,7 @@
 mod check;
 mod client;
 mod hop;
+mod line;
 mod offer;
 mod package;
 mod parcel;
@@ -16,7 +17,8 @@ mod tests;
 
 pub use check::{Check, Station};
 pub use client::{Advertised, CapFacts, ClientFacts, Heard, caps, client, clients};
-pub use hop::{Courier, HopFacts, Job, LineFacts, Pace, Shut, Waiting, custody, hop, line};
+pub use hop::{Courier, HopFacts, Job, Waiting, custody, hop};
+pub use line::{LineFacts, Pace, Shut, line};
 pub use offer::{AskedClient, InstructionFacts, OfferFacts, offer};
 pub use package::{ArrivalFacts, OriginFacts, PlaceFacts, PointFacts, arrival, origin, place};
 pub use parcel::{ParcelFacts, parcel, parcel_received};

@@ -60,7 +60,7 @@ pub fn site(facts: &SiteFacts) -> Vec<Finding> {
             "site {at} cannot use its directory {path}: {why}; put it right, and then have the site server begin anew"
         );
         let check = Check::DirectoriesThere;
-        found.push(Finding::fails(at, check, text).mended_at(at, super::hop::RESTART));
+        found.push(Finding::fails(at, check, text).mended_at(at, super::line::RESTART));
     }
     found.extend(facts.locked.as_ref().map(|one| locked(at, one)));
     let failing: Vec<&ComponentFacts> =
@@ -180,7 +180,7 @@ pub fn silent(facts: &Neighbour) -> Finding {
             );
             Finding::fails(at, Check::SiteAnswers, text)
                 .since(facts.seen_at)
-                .mended_at(to, super::hop::RESTART)
+                .mended_at(to, super::line::RESTART)
         }
         Silence::Slow => {
             let text =

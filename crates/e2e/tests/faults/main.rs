@@ -11,6 +11,7 @@ mod answers;
 mod certificates;
 mod clocks;
 mod holders;
+mod names;
 mod remedies;
 mod row;
 mod steps;
