@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use packhorse_domain::{
-    Digest,
+    Digest, Timestamp,
     id::{ClientId, SiteCode},
     instruction::FileName,
 };
@@ -26,7 +26,7 @@ use tracing::Instrument as _;
 use crate::{
     blocking::off_thread,
     client_report,
-    presence::Presence,
+    presence::{Poll, Presence},
     store::{Store, StoreError},
 };
 
@@ -64,14 +64,15 @@ impl ClientAccessService for Access {
 
     async fn poll(&self, request: Request<PollRequest>) -> Result<Response<PollResponse>, Status> {
         let client = client(&request)?;
-        let PollRequest { instruction_digest: held, interval_s } = request.into_inner();
+        let PollRequest { instruction_digest: held, interval_s, clock_us } = request.into_inner();
         if !held.is_empty() {
             Digest::try_from(held.as_ref())
                 .map_err(|error| Status::invalid_argument(format!("instruction_digest: {error}")))?;
         }
         let digest = self.store.instruction_digest(&client);
         let news = digest.is_none_or(|digest| digest.as_bytes() != held.as_ref());
-        self.presence.polled(&client, !news, interval_s, self.clock.now());
+        let poll = Poll { is_current: !news, interval_s, clock: Timestamp(clock_us) };
+        self.presence.polled(&client, poll, self.clock.now());
         if digest.is_none() {
             self.polls.unknown.fetch_add(1, Ordering::Relaxed);
             return Ok(Response::new(PollResponse::default()));

@@ -108,6 +108,7 @@ pub async fn start(
         store: parts.store.clone(),
         site: parts.site.clone(),
         presence: presence.clone(),
+        clock: lifecycle.clock(),
         hello: Hello {
             endpoints: parts.settings.endpoints.clone(),
             distribution_point: parts.settings.distribution_point,

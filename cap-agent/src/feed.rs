@@ -21,7 +21,7 @@ use packhorse_proto::{
     },
     object::v1 as wire,
 };
-use packhorse_runtime::{Waker, error_chain, telemetry::within};
+use packhorse_runtime::{Clock, Waker, error_chain, telemetry::within};
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -50,6 +50,7 @@ pub(crate) struct Feed {
     pub(crate) store: Arc<Store>,
     pub(crate) site: Arc<Site>,
     pub(crate) presence: Arc<Presence>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) hello: Hello,
     pub(crate) news: News,
 }
@@ -150,7 +151,7 @@ impl Feed {
 
         while let Some(response) = batches.message().await.map_err(FeedError::Broken)? {
             if let Some(inquiry) = response.inquiry {
-                let presence = Body::Presence(self.presence.answer(inquiry));
+                let presence = Body::Presence(self.presence.answer(inquiry, self.clock.now()));
                 answers.send(said(presence)).await.map_err(|_| FeedError::Ended)?;
                 continue;
             }

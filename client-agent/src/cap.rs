@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use packhorse_domain::{Digest, id::SiteCode, status::AdvertisementStatus};
+use packhorse_domain::{Digest, Timestamp, id::SiteCode, status::AdvertisementStatus};
 use packhorse_proto::{
     client::v1::{
         GetFilesRequest, PollRequest, PollResponse, ReportRequest,
@@ -74,10 +74,15 @@ impl CapClient {
         CapClient { credentials, ways: Mutex::new(ways.collect()), channel: Mutex::new(None) }
     }
 
-    /// "Is there anything new for me?", to be asked again after so long.
-    pub async fn poll(&self, held: Option<&Digest>, interval_s: u32) -> Result<PollResponse, CapError> {
+    /// "Is there anything new for me?", to be asked again after so long. It says what time it is here.
+    pub async fn poll(
+        &self,
+        held: Option<&Digest>,
+        interval_s: u32,
+        now: Timestamp,
+    ) -> Result<PollResponse, CapError> {
         let digest = held.map(|digest| digest.as_bytes().to_vec()).unwrap_or_default();
-        let request = PollRequest { instruction_digest: digest.into(), interval_s };
+        let request = PollRequest { instruction_digest: digest.into(), interval_s, clock_us: now.0 };
         let answer = self.client().await?.poll(timed(request, CALL_TIME)).await;
         self.judge("poll", answer).await
     }

@@ -72,7 +72,8 @@ impl Poller {
         let shared = self.shared.clone();
         let held = off_thread(move || shared.believed()).await?;
         let interval_s = self.shared.config.poll_interval_s;
-        let answer = self.shared.cap.poll(held.as_ref().map(|held| &held.digest), interval_s).await?;
+        let (digest, now) = (held.as_ref().map(|held| &held.digest), self.shared.clock.now());
+        let answer = self.shared.cap.poll(digest, interval_s, now).await?;
         if !answer.instruction.is_empty() {
             let adopted = self.adopt(answer.instruction.to_vec()).await?;
             let serial = adopted.instruction.serial;

@@ -17,7 +17,7 @@ use crate::setting::{CLIENT, OTHER_CLIENT, Setting};
 type Client = ClientAccessServiceClient<Channel>;
 
 async fn poll(client: &mut Client, held: &[u8]) -> Result<PollResponse, Code> {
-    let request = PollRequest { instruction_digest: held.to_vec().into(), interval_s: 60 };
+    let request = PollRequest { instruction_digest: held.to_vec().into(), interval_s: 60, clock_us: 0 };
     client.poll(request).await.map(tonic::Response::into_inner).map_err(|status| status.code())
 }
 

@@ -207,6 +207,13 @@ impl Hierarchy {
         self.root.join(format!("client-{hostname}"))
     }
 
+    /// Another program on the machine, which is killed when this process ends; it is not one of those that must go on.
+    pub fn stranger(&self, name: &str, program: &Path, arguments: &[&Path]) -> Process {
+        let log = self.root.join("log").join(format!("{name}.log"));
+        let arguments = arguments.iter().map(OsString::from).collect();
+        Process::new(name.to_owned(), program, arguments, log, Arc::clone(&self.reaper))
+    }
+
     /// Kills what a client runs, and what looks after it, as a power cut would.
     pub fn kill_programs(&self, hostname: &str) {
         kill_programs(&self.client_directory(hostname));

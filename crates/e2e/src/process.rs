@@ -1,6 +1,7 @@
 //! One process of the hierarchy: started, stopped, killed and started again, with all its output in one log file.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs::{self, File},
     os::unix::process::{CommandExt as _, ExitStatusExt as _},
@@ -26,6 +27,7 @@ pub struct Process {
     program: PathBuf,
     arguments: Vec<OsString>,
     log: PathBuf,
+    environment: Mutex<BTreeMap<OsString, OsString>>,
     child: Mutex<Option<Child>>,
     reaper: Arc<Reaper>,
 }
@@ -38,7 +40,15 @@ impl Process {
         log: PathBuf,
         reaper: Arc<Reaper>,
     ) -> Self {
-        Process { name, program: program.to_owned(), arguments, log, child: Mutex::new(None), reaper }
+        Process {
+            name,
+            program: program.to_owned(),
+            arguments,
+            log,
+            environment: Mutex::default(),
+            child: Mutex::new(None),
+            reaper,
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -47,6 +57,17 @@ impl Process {
 
     pub fn log(&self) -> &Path {
         &self.log
+    }
+
+    /// A variable of its environment, from its next start on. False: it had that already.
+    pub fn set_variable(&self, name: &str, value: &Path) -> bool {
+        let mut environment = self.environment.lock().unwrap_or_else(PoisonError::into_inner);
+        environment.insert(name.into(), value.into()).is_none_or(|before| before != value.as_os_str())
+    }
+
+    /// Of the process that was started last; `None`: it was ended, or never started.
+    pub fn id(&self) -> Option<u32> {
+        self.child().as_ref().map(Child::id)
     }
 
     pub fn start(&self) -> Result<()> {
@@ -58,6 +79,7 @@ impl Process {
         };
         let started = Command::new(&self.program)
             .args(&self.arguments)
+            .envs(&*self.environment.lock().unwrap_or_else(PoisonError::into_inner))
             .stdin(Stdio::null())
             .stdout(open()?)
             .stderr(open()?)

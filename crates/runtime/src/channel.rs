@@ -81,12 +81,16 @@ pub enum ConnectError {
 pub enum Refusal {
     #[error("its certificate is from another authority")]
     WrongAuthority,
-    #[error("its certificate is expired or not valid yet; compare the clocks")]
+    #[error("its certificate has expired; compare the clocks")]
     Expired,
+    #[error("its certificate is not valid yet; compare the clocks")]
+    NotYetValid,
     #[error("its certificate is for another name")]
     WrongName,
     #[error("it refuses our certificate")]
     ByServer,
+    #[error("by its clock our certificate is out of date; compare the clocks")]
+    OutOfDate,
     #[error("it does not speak TLS as we do")]
     Protocol,
 }
@@ -213,10 +217,10 @@ impl Dialler {
 fn refusal(error: &rustls::Error) -> Refusal {
     match error {
         rustls::Error::InvalidCertificate(error) => match error {
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. } => Refusal::Expired,
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Refusal::Expired,
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                Refusal::NotYetValid
+            }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 Refusal::WrongName
             }
@@ -226,13 +230,14 @@ fn refusal(error: &rustls::Error) -> Refusal {
             AlertDescription::BadCertificate
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
             | AlertDescription::UnknownCA
             | AlertDescription::AccessDenied
             | AlertDescription::DecryptError
             | AlertDescription::CertificateRequired,
         ) => Refusal::ByServer,
+        // Also of one that is not valid yet: TLS has one word for both.
+        rustls::Error::AlertReceived(AlertDescription::CertificateExpired) => Refusal::OutOfDate,
         _ => Refusal::Protocol,
     }
 }

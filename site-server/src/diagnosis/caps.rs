@@ -15,7 +15,7 @@ use packhorse_domain::{
     diagnosis::{CapFacts, ClientFacts, Finding, Verdict, caps},
     id::{ClientId, PointName},
 };
-use packhorse_proto::cap::v1::{ClientPresence, PresenceInquiry};
+use packhorse_proto::cap::v1::{ClientPresence, PresenceInquiry, client_presence::Seen};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Asker;
@@ -51,6 +51,27 @@ struct Presence {
     polled_at: Timestamp,
     interval: Option<Duration>,
     is_current: bool,
+    clock_ahead_us: i64,
+}
+
+/// An answer with how far the clock of the CAP that gave it is ahead of this site's.
+#[derive(Debug)]
+struct Timed {
+    answer: ClientPresence,
+    ahead_us: i64,
+}
+
+impl Presence {
+    /// By this site's clock, of which that of the CAP is so far ahead.
+    fn of(seen: &Seen, cap_ahead_us: i64) -> Presence {
+        let says_so = seen.clock_ahead_us != 0;
+        Presence {
+            polled_at: Timestamp(seen.polled_at_us.saturating_sub(cap_ahead_us)),
+            interval: (seen.interval_s > 0).then(|| Duration::from_secs(seen.interval_s.into())),
+            is_current: seen.is_current,
+            clock_ahead_us: if says_so { seen.clock_ahead_us.saturating_add(cap_ahead_us) } else { 0 },
+        }
+    }
 }
 
 impl CapInquiries {
@@ -137,24 +158,30 @@ pub(super) async fn findings(asker: &Asker, only_bad: bool) -> Result<Vec<Findin
     Ok(found)
 }
 
+async fn ask_timed(asker: &Asker, cap: &PointName, clients: Vec<String>) -> Option<Timed> {
+    let began = asker.site.now();
+    let answer = asker.site.cap_inquiries.ask(cap, clients).await?;
+    let middle = began.0.midpoint(asker.site.now().0);
+    let ahead_us = if answer.at_us > 0 { answer.at_us.saturating_sub(middle) } else { 0 };
+    Some(Timed { answer, ahead_us })
+}
+
 /// Asks every access point that is connected when it last saw these clients.
 pub(super) async fn hear(asker: &Asker, clients: &mut [ClientFacts]) {
     let inquiries = &asker.site.cap_inquiries;
     let able = inquiries.able();
     for part in clients.chunks_mut(CLIENTS_MAX) {
         let names: Vec<String> = part.iter().map(|facts| facts.client.to_string()).collect();
-        let answers = join_all(able.iter().map(|cap| inquiries.ask(cap, names.clone()))).await;
+        let answers = join_all(able.iter().map(|cap| ask_timed(asker, cap, names.clone()))).await;
         let mut seen: BTreeMap<ClientId, Presence> = BTreeMap::new();
-        for one in answers.iter().flatten().flat_map(|answer| &answer.clients) {
-            let Ok(client) = one.client.parse::<ClientId>() else { continue };
-            let presence = Presence {
-                polled_at: Timestamp(one.polled_at_us),
-                interval: (one.interval_s > 0).then(|| Duration::from_secs(one.interval_s.into())),
-                is_current: one.is_current,
-            };
-            let known = seen.entry(client).or_insert(presence);
-            if presence.polled_at > known.polled_at {
-                *known = presence;
+        for Timed { answer, ahead_us } in answers.iter().flatten() {
+            for one in &answer.clients {
+                let Ok(client) = one.client.parse::<ClientId>() else { continue };
+                let presence = Presence::of(one, *ahead_us);
+                let known = seen.entry(client).or_insert(presence);
+                if presence.polled_at > known.polled_at {
+                    *known = presence;
+                }
             }
         }
         let asked = answers.iter().any(Option::is_some);
@@ -164,7 +191,32 @@ pub(super) async fn hear(asker: &Asker, clients: &mut [ClientFacts]) {
                 facts.heard.polled_at = Some(presence.polled_at);
                 facts.heard.interval = presence.interval;
                 facts.heard.is_current = Some(presence.is_current);
+                facts.heard.clock_ahead_us = presence.clock_ahead_us;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_an_access_point_are_read_by_the_clock_of_the_site() {
+        let seen = |clock_ahead_us| Seen { polled_at_us: 1_000, clock_ahead_us, ..Seen::default() };
+        for (client, cap, polled_at, ahead) in [
+            (0, 0, 1_000, 0),
+            // The access point is ahead, and the client by 40 more.
+            (40, 300, 700, 340),
+            (-40, 300, 700, 260),
+            (40, -300, 1_300, -260),
+            // One that does not say anything agrees, whatever the access point's clock is.
+            (0, 300, 700, 0),
+            (i64::MAX, 1, 999, i64::MAX),
+            (i64::MIN, i64::MIN, i64::MAX, i64::MIN),
+        ] {
+            let found = Presence::of(&seen(client), cap);
+            assert_eq!((found.polled_at.0, found.clock_ahead_us), (polled_at, ahead), "{client} {cap}");
         }
     }
 }

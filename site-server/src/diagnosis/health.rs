@@ -1,8 +1,11 @@
 //! How this site server is: its components, its disk, its certificates.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
-use packhorse_domain::diagnosis::{ComponentFacts, Finding, SiteFacts, Subject, site};
+use packhorse_domain::{
+    Timestamp,
+    diagnosis::{ComponentFacts, Finding, Locked, SiteFacts, Subject, site},
+};
 use packhorse_runtime::WorkerStatus;
 use rustix::fs::{Access, access};
 
@@ -27,10 +30,20 @@ pub(super) async fn findings(asker: &Asker, subject: &Subject) -> Result<Vec<Fin
         at: asker.site.code().clone(),
         components: components.filter(counts).map(component).collect(),
         unusable,
+        locked: found.held.map(|held| Locked {
+            path: held.path.display().to_string(),
+            since: before(asker.site.now(), held.for_so_long),
+            by: held.by,
+        }),
         disk: found.disk,
         certificate: found.certificate.map(|(name, ends)| (name.to_owned(), ends)),
+        begins: found.begins.map(|(name, begins)| (name.to_owned(), begins)),
         now: asker.site.now(),
     }))
+}
+
+fn before(now: Timestamp, so_long: Duration) -> Timestamp {
+    Timestamp(now.0.saturating_sub(i64::try_from(so_long.as_micros()).unwrap_or(i64::MAX)))
 }
 
 /// Why a directory is of no use; nothing is written to find out.

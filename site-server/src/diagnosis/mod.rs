@@ -98,15 +98,15 @@ impl Asker {
     pub(crate) async fn above(&self, question: &Question, deadline: Instant) -> Result<Vec<Report>, Error> {
         let Some(parent) = self.site.path().parent().cloned() else { return Ok(Vec::new()) };
         let within = deadline.saturating_duration_since(Instant::now()).saturating_sub(ANSWER_WITHIN);
+        let carried = self.heard_bytes(&parent);
         match self.site.inquiries.ask_parent(question, within).await {
             Some(reports) => Ok(reports),
             None => {
-                let view = self.site.links(|links| links.get(&parent).cloned()).unwrap_or_default();
+                let state = self.silence(&parent, carried, deadline);
                 let line = hops::line_of(self, &parent, None).await?;
                 let link = packhorse_domain::diagnosis::line(self.site.code(), &parent, &line);
-                let link_state = if view.up { Silence::Slow } else { Silence::Down };
                 let (at, to) = (self.site.code().clone(), parent);
-                let facts = Neighbour { at, to, link: link_state, seen_at: None, waited: within };
+                let facts = Neighbour { at, to, link: state, seen_at: None, waited: within };
                 // What is wrong with this site may be why nobody is reached.
                 let mut found = health::findings(self, &Subject::Site).await?;
                 found.retain(|finding| finding.verdict == Verdict::Fails);
@@ -202,14 +202,8 @@ impl Asker {
             }
             return Ok(reports);
         }
+        let link = self.silence(&way.child, carried, deadline);
         let view = self.site.links(|links| links.get(&way.child).cloned()).unwrap_or_default();
-        // One from which something came meanwhile is busy, or behind a slow line; one that does not attend, too old.
-        let waited = deadline <= Instant::now() + ANSWER_WITHIN * 2;
-        let link = match (view.up, waited && self.heard_bytes(&way.child) == carried) {
-            (false, _) => Silence::Down,
-            (true, true) => Silence::Dead,
-            (true, false) => Silence::Slow,
-        };
         let facts = Neighbour {
             at: self.site.code().clone(),
             to: way.child.clone(),
@@ -220,6 +214,18 @@ impl Asker {
         let mut reports = vec![self.report(vec![silent(&facts)])];
         reports.extend(heard::reports(self, &question, facts.seen_at).await?);
         Ok(reports)
+    }
+
+    /// Of a neighbour that gave no answer, and from which so much had come when it was asked. One from which something came
+    /// meanwhile is busy, or behind a slow line; one that was not waited for does not attend, or is too old to be asked.
+    fn silence(&self, peer: &SiteCode, carried: u64, deadline: Instant) -> Silence {
+        let is_up = self.site.links(|links| links.get(peer).is_some_and(|view| view.up));
+        let waited = deadline <= Instant::now() + ANSWER_WITHIN * 2;
+        match (is_up, waited && self.heard_bytes(peer) == carried) {
+            (false, _) => Silence::Down,
+            (true, true) => Silence::Dead,
+            (true, false) => Silence::Slow,
+        }
     }
 
     fn heard_bytes(&self, peer: &SiteCode) -> u64 {

@@ -32,8 +32,9 @@ use crate::{
 
 /// Sites that are walked to at once.
 const SITES_SHOWN: usize = 50;
-/// For the answer as a whole: a site that is there and does not answer costs this much.
-const WITHIN: Duration = Duration::from_secs(8);
+/// For the answer as a whole: a site that is there and does not answer costs this much. One behind a slow line has to get
+/// through meanwhile.
+const WITHIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Diagnoses {
@@ -84,16 +85,23 @@ impl Diagnoses {
         let up = question.subject == Subject::Site
             && question.sites.iter().any(|site| site != path.site() && path.is_under(site));
         let begins_here = diagnosis::begins_here(&self.asker, question).await?;
-        let above = match up || !begins_here {
-            true => self.asker.above(question, deadline).await?,
-            false => Vec::new(),
-        };
         if up {
-            return Ok(above);
+            return self.asker.above(question, deadline).await;
         }
-        let part = if above.is_empty() { Part::First } else { Part::Below };
-        let mut reports = above;
-        reports.extend(self.asker.answer(question, part, deadline).await?);
+        if begins_here {
+            return self.asker.answer(question, Part::First, deadline).await;
+        }
+        // Side by side: one that does not answer above leaves the sites below their time.
+        let (above, below) = tokio::join!(
+            self.asker.above(question, deadline),
+            self.asker.answer(question, Part::Below, deadline)
+        );
+        let (mut reports, below) = (above?, below?);
+        if reports.is_empty() {
+            // Nobody above says anything of it: it is said here.
+            return self.asker.answer(question, Part::First, deadline).await;
+        }
+        reports.extend(below);
         Ok(reports)
     }
 

@@ -16,6 +16,7 @@ pub(crate) mod couriers;
 pub(crate) mod delegations;
 pub(crate) mod diagnosis;
 pub(crate) mod events;
+mod held;
 pub(crate) mod neighbours;
 pub(crate) mod objects;
 pub(crate) mod offers;
@@ -38,12 +39,15 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use held::Held;
 use packhorse_domain::Digest;
 use sqlx::{
-    Sqlite, SqlitePool, Transaction,
+    ConnectOptions as _, Connection as _, Sqlite, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::Notify;
+
+use held::Suspicion;
 
 /// What a caller of the store can do about a failure.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +70,7 @@ pub(crate) struct Store {
     writer: SqlitePool,
     readers: SqlitePool,
     committed: Arc<Notify>,
+    waits: Arc<held::Waits>,
 }
 
 /// A transaction; what it holds is gone unless [`Tx::commit`] answers.
@@ -91,7 +96,8 @@ impl Store {
             SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(open)?;
         schema::migrate(&writer, path).await?;
         let readers = SqlitePoolOptions::new().max_connections(4).connect_lazy_with(options.read_only(true));
-        let store = Store { writer, readers, committed: Arc::new(Notify::new()) };
+        let waits = Arc::new(held::Waits::new(path));
+        let store = Store { writer, readers, committed: Arc::new(Notify::new()), waits };
         let mut tx = store.begin().await?;
         tallies::fill(&mut tx).await?;
         events::fill(&mut tx).await?;
@@ -112,17 +118,45 @@ impl Store {
             .busy_timeout(Duration::from_secs(2));
         let readers = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
         let readers = readers.map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
-        Ok(Store { writer: readers.clone(), readers, committed: Arc::new(Notify::new()) })
+        let waits = Arc::new(held::Waits::new(path));
+        Ok(Store { writer: readers.clone(), readers, committed: Arc::new(Notify::new()), waits })
     }
 
     /// Begins a transaction that may write. There is one at a time; others wait for it.
     pub(crate) async fn begin(&self) -> Result<Tx, StoreError> {
-        let inner = self
-            .writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(|source| StoreError::Query { operation: "begin a transaction", source })?;
+        let waiting = self.waits.begin();
+        let inner = match self.writer.begin_with("BEGIN IMMEDIATE").await {
+            Ok(inner) => inner,
+            Err(source) => {
+                if is_locked(&source) {
+                    waiting.refused();
+                }
+                return Err(StoreError::Query { operation: "begin a transaction", source });
+            }
+        };
+        waiting.begun();
         Ok(Tx { inner, committed: self.committed.clone(), writes: true })
+    }
+
+    /// Who else holds the database, so that nothing can be written.
+    pub(crate) async fn held(&self) -> Option<Held> {
+        let waits = self.waits.clone();
+        // Who cannot look, knows nothing against anybody.
+        match tokio::task::spawn_blocking(move || waits.suspicion()).await.ok()? {
+            Suspicion::None => None,
+            Suspicion::Known(held) => Some(held),
+            Suspicion::Strong(held) => self.is_locked(&held.path).await.then_some(held),
+        }
+    }
+
+    /// Whether nobody of this process could begin to write now. Whoever can, ends at once.
+    async fn is_locked(&self, path: &Path) -> bool {
+        let options = SqliteConnectOptions::new().filename(path).busy_timeout(Duration::ZERO);
+        let Ok(mut connection) = options.connect().await else { return false };
+        let begun = sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await;
+        // What was begun ends with the connection.
+        drop(connection.close().await);
+        begun.is_err_and(|error| is_locked(&error))
     }
 
     /// Begins a transaction that sees one state and changes nothing.
@@ -194,6 +228,13 @@ impl Tx {
         .map_err(failed("skip numbers"))?;
         Ok(())
     }
+}
+
+/// Somebody else held it for as long as one waits.
+fn is_locked(error: &sqlx::Error) -> bool {
+    // Extended codes have the plain one, SQLITE_BUSY, in their last byte.
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == 5)
 }
 
 fn failed(operation: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {

@@ -3,7 +3,7 @@
 mod kinds;
 mod tallies;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use packhorse_domain::{
     Digest, Timestamp,
@@ -51,6 +51,36 @@ async fn put(tx: &mut Tx, kind: ObjectKind, id: &str, version: u64) {
 async fn lacking(tx: &mut Tx, peer: &str, direction: Direction) -> Vec<String> {
     let found = objects::lacking(tx, &site(peer), direction, 100).await.unwrap();
     found.into_iter().map(|object| object.id).collect()
+}
+
+#[tokio::test]
+async fn a_database_is_held_by_others_for_just_as_long_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, other) = (open(directory.path()).await, open(directory.path()).await);
+    assert!(store.held().await.is_none());
+
+    let holds = other.begin().await.unwrap();
+    // What the database says to one that waited in vain for as long as one waits.
+    store.waits.begin().refused();
+    let held = tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            if let Some(held) = store.held().await {
+                return held;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let held = held.await.expect("it is held");
+    assert_eq!(
+        (held.path, held.by),
+        (directory.path().join("site.db"), None),
+        "this process is no other one"
+    );
+
+    holds.commit().await.unwrap();
+    assert!(store.held().await.is_none(), "though nobody has written since");
+    store.begin().await.unwrap().commit().await.unwrap();
+    assert!(store.held().await.is_none());
 }
 
 #[tokio::test]

@@ -68,6 +68,7 @@ checks! {
     SiteAnswers = "site-answers", SiteServer, "The site's server runs and answers";
     ClockAgrees = "clock-agrees", SiteServer, "The site's clock agrees with its parent's";
     CertificateValid = "certificate-valid", SiteServer, "The site's certificates are valid, and for some time yet";
+    DatabaseFree = "database-free", SiteServer, "No other program holds the site database locked";
     ComponentsWell = "components-well", SiteServer, "The components of the site server get on, and reach its database and disks";
     DirectoriesThere = "directories-there", SiteServer, "The directories of the site server are there and can be written to";
     DiskRoom = "disk-room", SiteServer, "The site's disk has room for package content beyond the reserve";
@@ -116,6 +117,7 @@ checks! {
 
     ClientKnown = "client-known", ClientAgent, "The client has enrolled at the site";
     ClientPolls = "client-polls", ClientAgent, "The client polls its client access point";
+    ClientClock = "client-clock", ClientAgent, "The client's clock agrees with the site's";
     ClientInstructed = "client-instructed", ClientAgent, "The client has taken the present instruction";
     ClientAccepts = "client-accepts", ClientAgent, "The client accepts the advertisement";
     ClientHasContent = "client-has-content", ClientAgent, "The client could fetch the content";

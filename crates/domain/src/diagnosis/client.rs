@@ -21,6 +21,9 @@ const INTERVALS: u32 = 3;
 /// No sooner than this.
 const PATIENCE_MIN: Duration = Duration::from_secs(10);
 
+/// Clocks that differ by more make a client refuse what is signed for it: certificates allow for as much.
+const CLOCK_PATIENCE: Duration = Duration::from_secs(300);
+
 /// A client access point of the site.
 #[derive(Debug, Clone)]
 pub struct CapFacts {
@@ -101,6 +104,9 @@ pub struct Heard {
     pub interval: Option<Duration>,
     /// At its last poll it held the present instruction.
     pub is_current: Option<bool>,
+    /// How far its clock was ahead of the site's at that poll, in microseconds; below zero it was behind. 0: it agreed, or
+    /// the client does not say.
+    pub clock_ahead_us: i64,
     /// An access point was asked.
     pub asked: bool,
 }
@@ -124,6 +130,10 @@ pub fn client(facts: &ClientFacts) -> Vec<Finding> {
         if stops {
             return found;
         }
+    }
+    // One that finds it expired, though it is offered, goes by another time.
+    if !is_through || current.is_some_and(|status| status.acceptance == Acceptance::Expired) {
+        found.extend(clock(facts));
     }
     match &facts.status {
         Some(status) => found.push(of_status(facts, status)),
@@ -156,6 +166,16 @@ fn polls(facts: &ClientFacts) -> Finding {
         }
         last => Finding::holds(at, Check::ClientPolls, format!("client {client} polls")).since(last),
     }
+}
+
+/// A client looks at its clock before it takes an instruction, and for the time of an advertisement.
+fn clock(facts: &ClientFacts) -> Option<Finding> {
+    let (at, client, ahead_us) = (&facts.at, &facts.client, facts.heard.clock_ahead_us);
+    let apart = Duration::from_micros(ahead_us.unsigned_abs());
+    let how = if ahead_us < 0 { "behind" } else { "ahead of" };
+    let text = format!("the clock of client {client} is {} s {how} that of site {at}", apart.as_secs());
+    let command = format!("{}  # on the machine of {client}", super::site::SET_CLOCK);
+    (apart > CLOCK_PATIENCE).then(|| Finding::fails(at, Check::ClientClock, text).mended_at(at, command))
 }
 
 fn not_taken(facts: &ClientFacts) -> Finding {

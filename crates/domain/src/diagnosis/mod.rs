@@ -6,6 +6,7 @@
 mod check;
 mod client;
 mod hop;
+mod line;
 mod offer;
 mod package;
 mod parcel;
@@ -16,11 +17,12 @@ mod tests;
 
 pub use check::{Check, Station};
 pub use client::{Advertised, CapFacts, ClientFacts, Heard, caps, client, clients};
-pub use hop::{Courier, HopFacts, Job, LineFacts, Pace, Shut, Waiting, custody, hop, line};
+pub use hop::{Courier, HopFacts, Job, Waiting, custody, hop};
+pub use line::{LineFacts, Pace, Shut, line};
 pub use offer::{AskedClient, InstructionFacts, OfferFacts, offer};
 pub use package::{ArrivalFacts, OriginFacts, PlaceFacts, PointFacts, arrival, origin, place};
 pub use parcel::{ParcelFacts, parcel, parcel_received};
-pub use site::{ComponentFacts, Neighbour, Silence, SiteFacts, clock, silent, site};
+pub use site::{ComponentFacts, Locked, Neighbour, Silence, SiteFacts, clock, silent, site};
 
 use crate::{Timestamp, id::SiteCode};
 
@@ -213,8 +215,14 @@ pub fn cause(reports: &[Report]) -> Option<&Finding> {
     if first.verdict != Verdict::Fails || first.check != Check::ItemTaken.name() {
         return Some(first);
     }
-    let health = [Check::DirectoriesThere, Check::ComponentsWell, Check::DiskRoom, Check::ClockAgrees]
-        .map(Check::name);
+    let health = [
+        Check::DirectoriesThere,
+        Check::DatabaseFree,
+        Check::ComponentsWell,
+        Check::DiskRoom,
+        Check::ClockAgrees,
+    ]
+    .map(Check::name);
     let says_why = |one: &&Finding| one.verdict == Verdict::Fails && health.contains(&one.check.as_str());
     Some(all().find(says_why).unwrap_or(first))
 }

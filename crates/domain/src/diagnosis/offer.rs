@@ -157,7 +157,7 @@ impl InstructionFacts {
             Some(true) if expired => {
                 let text =
                     format!("the instruction of client {client} is too old, and no new one was written");
-                Finding::fails(at, check, text).since(self.not_after).mended_at(at, super::hop::RESTART)
+                Finding::fails(at, check, text).since(self.not_after).mended_at(at, super::line::RESTART)
             }
             Some(true) => Finding::holds(
                 at,

@@ -9,6 +9,8 @@ use crate::{Timestamp, care::Disk, id::SiteCode};
 const ERRORS_MIN: u32 = 2;
 /// Certificates are looked at so long before they end.
 const CERTIFICATE_PATIENCE: Duration = Duration::from_secs(14 * 24 * 3600);
+/// What sets the clock of a machine.
+pub(super) const SET_CLOCK: &str = "systemctl restart systemd-timesyncd";
 /// Clocks that differ by more confuse calendars and expiries.
 const CLOCK_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -19,11 +21,25 @@ pub struct SiteFacts {
     pub components: Vec<ComponentFacts>,
     /// Directories of it that it cannot use, and why.
     pub unusable: Vec<(String, String)>,
+    /// Another program keeps it from writing.
+    pub locked: Option<Locked>,
     /// Where its content is, and how much room there must be beyond the reserve.
     pub disk: Option<(String, Disk, u64)>,
     /// When the first of its certificates ends, and which.
     pub certificate: Option<(String, Timestamp)>,
+    /// From when on the last of its certificates to begin holds, and which.
+    pub begins: Option<(String, Timestamp)>,
     pub now: Timestamp,
+}
+
+/// The site database is held by another program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Locked {
+    pub path: String,
+    /// Since when nothing could be written.
+    pub since: Timestamp,
+    /// The id and the name of the process, if the system tells it.
+    pub by: Option<(u32, String)>,
 }
 
 /// A component of it.
@@ -44,8 +60,9 @@ pub fn site(facts: &SiteFacts) -> Vec<Finding> {
             "site {at} cannot use its directory {path}: {why}; put it right, and then have the site server begin anew"
         );
         let check = Check::DirectoriesThere;
-        found.push(Finding::fails(at, check, text).mended_at(at, super::hop::RESTART));
+        found.push(Finding::fails(at, check, text).mended_at(at, super::line::RESTART));
     }
+    found.extend(facts.locked.as_ref().map(|one| locked(at, one)));
     let failing: Vec<&ComponentFacts> =
         facts.components.iter().filter(|one| one.consecutive_errors >= ERRORS_MIN).collect();
     for one in &failing {
@@ -59,10 +76,35 @@ pub fn site(facts: &SiteFacts) -> Vec<Finding> {
     if let Some((path, disk, reserve)) = &facts.disk {
         found.push(room(at, path, *disk, *reserve));
     }
-    if let Some((name, ends)) = &facts.certificate {
+    if let Some((name, begins)) = facts.begins.as_ref().filter(|(_, begins)| *begins > facts.now) {
+        found.push(too_early(facts, name, *begins));
+    } else if let Some((name, ends)) = &facts.certificate {
         found.push(certificate(facts, name, *ends));
     }
     found
+}
+
+fn locked(at: &SiteCode, facts: &Locked) -> Finding {
+    let path = &facts.path;
+    let (who, command) = match &facts.by {
+        Some((id, name)) => (format!("process {id} ({name})"), format!("kill {id}")),
+        None => ("another program".to_owned(), format!("fuser -v {path}")),
+    };
+    let text = format!(
+        "{who} holds the database of site {at} locked, {path}: until it lets go or is ended, nothing is written there"
+    );
+    Finding::fails(at, Check::DatabaseFree, text).since(facts.since).mended_at(at, command)
+}
+
+/// Nobody gives a certificate that begins later than that: it is the clock that is wrong.
+fn too_early(facts: &SiteFacts, name: &str, begins: Timestamp) -> Finding {
+    let at = &facts.at;
+    let apart = begins.since(facts.now).as_secs();
+    let text = format!(
+        "the clock of site {at} is at least {apart} s behind: the certificate {name} was given to it already, and begins \
+         later than now"
+    );
+    Finding::fails(at, Check::ClockAgrees, text).mended_at(at, SET_CLOCK)
 }
 
 fn room(at: &SiteCode, path: &str, disk: Disk, reserve: u64) -> Finding {
@@ -138,7 +180,7 @@ pub fn silent(facts: &Neighbour) -> Finding {
             );
             Finding::fails(at, Check::SiteAnswers, text)
                 .since(facts.seen_at)
-                .mended_at(to, super::hop::RESTART)
+                .mended_at(to, super::line::RESTART)
         }
         Silence::Slow => {
             let text =
@@ -163,10 +205,12 @@ pub fn clock(
     round_trip: Duration,
 ) -> Finding {
     let apart = here.since(there).max(there.since(here)).saturating_sub(round_trip);
-    let text = |how: &str| format!("the clock of site {of} is {} s {how} that of site {at}", apart.as_secs());
+    let text = |how: &str| {
+        format!("the clock of site {of} is {} s {how} that of site {at}; set the wrong one", apart.as_secs())
+    };
     if apart <= CLOCK_PATIENCE {
         return Finding::holds(of, Check::ClockAgrees, format!("the clocks of sites {at} and {of} agree"));
     }
     let how = if there < here { "behind" } else { "ahead of" };
-    Finding::fails(of, Check::ClockAgrees, text(how)).mended_at(of, "systemctl restart systemd-timesyncd")
+    Finding::fails(of, Check::ClockAgrees, text(how)).mended_at(of, SET_CLOCK)
 }

@@ -39,6 +39,11 @@ impl World {
             given.into_iter().map(|word| blanks.get(&word).cloned().unwrap_or(word)).collect();
         match given.first().map(String::as_str) {
             Some("packhorse") => self.printed(site, &given[1..])?,
+            Some("kill") => self.end_holder(site, given.last().context("a process")?)?,
+            Some("systemctl") if given.last().is_some_and(|last| last == "systemd-timesyncd") => {
+                let who = if machine.is_empty() { site.to_owned() } else { self.host(machine)? };
+                self.set_clock(&who, 0)?;
+            }
             Some("systemctl") => {
                 let who = match given.last().map(String::as_str) {
                     Some("packhorse-site-server") => site.to_owned(),

@@ -7,15 +7,11 @@ use std::{collections::BTreeMap, fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use packhorse_e2e::{Hierarchy, Process};
-use packhorse_runtime::{Clock as _, SystemClock};
 use serde_json::Value;
 
-use crate::{
-    certificates,
-    steps::{filled, words},
-};
+use crate::{certificates, clocks::Clocks, steps::words};
 
-const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct World {
     pub(crate) hierarchy: Hierarchy,
@@ -23,6 +19,9 @@ pub(crate) struct World {
     pub(crate) named: BTreeMap<String, String>,
     /// Clients by their host names.
     pub(crate) clients: BTreeMap<String, String>,
+    pub(crate) clocks: Clocks,
+    /// Programs that hold the databases of sites, by the codes of these.
+    pub(crate) holders: BTreeMap<String, Process>,
     made: u32,
 }
 
@@ -34,7 +33,14 @@ impl World {
         fs::create_dir_all(&share)?;
         hierarchy.console("LYO").done(&["dp", "add", "share", "--path", &share.display().to_string()])?;
         hierarchy.wait_for_points("CEN", &["LYO/share"])?;
-        let mut world = World { hierarchy, named: BTreeMap::new(), clients: BTreeMap::new(), made: 0 };
+        let mut world = World {
+            hierarchy,
+            named: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            clocks: Clocks::default(),
+            holders: BTreeMap::new(),
+            made: 0,
+        };
         world.learn_clients(2)?;
         Ok(world)
     }
@@ -56,17 +62,8 @@ impl World {
 
     /// A row names its own things.
     pub(crate) fn begin(&mut self) {
+        self.holders.clear();
         self.named.clear();
-    }
-
-    /// The exit code and the answer in JSON.
-    pub(crate) fn ask(&self, ask: &str) -> Result<(i32, Value)> {
-        let (site, typed) = ask.split_once("$ ").context("SITE$ why ... is expected")?;
-        let mut arguments = vec!["-o".to_owned(), "json".to_owned()];
-        arguments.extend(words(&self.fill(typed)?)?);
-        let answer = self.hierarchy.console(site).run(&arguments)?;
-        let parsed = serde_json::from_str(&answer.stdout);
-        Ok((answer.code, parsed.with_context(|| format!("{}{}", answer.stdout, answer.stderr))?))
     }
 
     /// One step:
@@ -83,7 +80,9 @@ impl World {
     /// - `killprograms CLIENT`, `runs FILE` (waits for it), `enrolled SITE/HOST` (a new client), `join SITE PARENT`,
     ///   `cap SITE NAME`.
     /// - `SITE$? COMMAND`: the same, and it may fail.
-    /// - `expire SITE PARENT`: the certificate that it shows its parent.
+    /// - `clock WHO SECONDS`: sets its clock ahead, or behind if that is below zero. The first time, it begins anew.
+    /// - `hold SITE`: another program holds its database locked.
+    /// - `expire SITE PARENT`: the certificate that it shows its parent; `age SITE`: that of its console begins days ago.
     /// - `sh COMMAND`.
     pub(crate) fn step(&mut self, step: &str) -> Result<()> {
         let step = self.fill(step)?;
@@ -113,6 +112,11 @@ impl World {
             "join" => {
                 let (site, parent) = rest.split_once(' ').context("SITE PARENT")?;
                 self.hierarchy.child(site, parent)
+            }
+            "hold" => self.hold(rest),
+            "clock" => {
+                let (who, seconds) = rest.split_once(' ').context("WHO SECONDS")?;
+                self.set_clock(who, seconds.parse()?)
             }
             "cap" => {
                 let (site, name) = rest.split_once(' ').context("SITE NAME")?;
@@ -149,6 +153,7 @@ impl World {
                 let directory = |site| self.hierarchy.site_directory(site);
                 certificates::expire(&directory(parent), &directory(child))?;
             }
+            "age" => certificates::age_console(&self.hierarchy.site_directory(rest))?,
             "up" => self.up(rest)?,
             // It was waited for while the words were filled in.
             "item" => {}
@@ -173,67 +178,6 @@ impl World {
         Ok(())
     }
 
-    pub(crate) fn fill(&self, text: &str) -> Result<String> {
-        filled(text, |name| {
-            if let Some(value) = self.named.get(name) {
-                return Ok(value.clone());
-            }
-            match name.split_once(' ').unwrap_or((name, "")) {
-                ("client", "") => Ok(self.clients["lyo-1"].clone()),
-                ("client", host) => {
-                    Ok(self.clients.get(host).with_context(|| format!("no client {host}"))?.clone())
-                }
-                ("line", site) => Ok(self.hierarchy.line(site).port().to_string()),
-                ("port", site) => Ok(self.hierarchy.port(site).to_string()),
-                ("parcel", site) => self.parcel(site),
-                ("definition", way) => self.definition(way),
-                ("otherday", _) => Ok(other_day().to_owned()),
-                ("root", _) => Ok(self.hierarchy.root().display().to_string()),
-                ("dir", site) => Ok(self.hierarchy.site_directory(site).display().to_string()),
-                ("clientdir", host) => Ok(self.hierarchy.client_directory(host).display().to_string()),
-                ("capdir", id) => Ok(self.hierarchy.cap_directory(id).display().to_string()),
-                ("item", way) => self.item(way),
-                _ => bail!("nothing is named {name}"),
-            }
-        })
-    }
-
-    /// `CEN PAR`: the bundle of the package on the way from one site to the other.
-    fn item(&self, way: &str) -> Result<String> {
-        let (from, to) = way.split_once(' ').context("FROM TO")?;
-        let package = self.named.get("package").context("no package yet")?;
-        self.queued(from, to, package)
-    }
-
-    /// `CEN PAR package`: a definition on its way.
-    fn definition(&self, way: &str) -> Result<String> {
-        let given: Vec<&str> = way.split(' ').collect();
-        let [from, to, kind] = given[..] else { bail!("FROM TO KIND is expected") };
-        let id = self.named.get(if kind == "distribution" { "package" } else { kind });
-        let id = id.with_context(|| format!("no {kind} yet"))?;
-        self.queued(from, to, &format!("{kind}/{id}"))
-    }
-
-    fn queued(&self, from: &str, to: &str, subject: &str) -> Result<String> {
-        self.hierarchy.wait_for(&format!("{subject} in the queue"), LIMIT, || {
-            let queue = self.hierarchy.console(from).json(&["queue", "list", "--peer", to])?;
-            let links = queue["links"].as_array().context("links")?;
-            let mut items = links.iter().filter_map(|link| link["items"].as_array()).flatten();
-            let ours = items.find(|item| item["subject"] == subject && item["direction"] == "to");
-            let seen = || format!("{queue:#}");
-            let ours = ours.with_context(seen)?;
-            Ok(ours["item"].as_str().map(str::to_owned))
-        })
-    }
-
-    /// The newest parcel that a site made.
-    fn parcel(&self, site: &str) -> Result<String> {
-        let listed = self.hierarchy.console(site).json(&["courier", "list"])?;
-        let first = listed["parcels"].as_array().and_then(|all| all.first());
-        let first = first.with_context(|| format!("no parcel at {site}: {listed}"))?;
-        Ok(first["id"].as_str().with_context(|| format!("{first}"))?.to_owned())
-    }
-
     /// Until the budget of the line from a site to a neighbour is spent.
     fn spent(&self, way: &str) -> Result<()> {
         let (from, to) = way.split_once(' ').context("FROM TO")?;
@@ -245,12 +189,12 @@ impl World {
         })
     }
 
-    fn start(&self, who: &str) -> Result<()> {
+    pub(crate) fn start(&self, who: &str) -> Result<()> {
         self.process(who)?.start()?;
         if who.len() == 3 { self.hierarchy.wait_until_ready(who) } else { Ok(()) }
     }
 
-    fn process(&self, who: &str) -> Result<&Process> {
+    pub(crate) fn process(&self, who: &str) -> Result<&Process> {
         Ok(match who {
             site if site.len() == 3 => self.hierarchy.site_process(site),
             cap if cap.contains('/') => self.hierarchy.cap_process(cap),
@@ -371,14 +315,6 @@ impl World {
         let advertisement = self.named.get("advertisement").context("no advertisement yet")?;
         self.hierarchy.wait_ran("CEN", advertisement, 1, 1).map(drop)
     }
-}
-
-/// The name of a day that it is in no zone now.
-fn other_day() -> &'static str {
-    const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-    // 1970 began on a Thursday; three days on.
-    let day = SystemClock.now().0.div_euclid(86_400_000_000) + 3 + 3;
-    DAYS[usize::try_from(day.rem_euclid(7)).unwrap_or_default()]
 }
 
 fn parent(site: &str) -> &str {

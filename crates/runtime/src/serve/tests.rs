@@ -212,18 +212,26 @@ async fn both_ends_refuse_what_they_do_not_trust_and_the_caller_learns_which() {
 
     assert_eq!(server.refusal(&site(), &of_par).await, Refusal::WrongAuthority);
     assert_eq!(server.refusal(&site(), &strange).await, Refusal::ByServer);
-    assert_eq!(server.refusal(&site(), &expired).await, Refusal::ByServer);
+    assert_eq!(server.refusal(&site(), &expired).await, Refusal::OutOfDate);
+    let later = Timestamp(SystemClock.now().0 + DAY.as_micros() as i64);
+    let early = credentials(&CEN, &name("CEN", Role::Cap, "cap1"), later);
+    assert_eq!(server.refusal(&site(), &early).await, Refusal::OutOfDate, "TLS has one word for both");
     assert_eq!(server.refusal(&name("CEN", Role::Site, "PAR"), &cap()).await, Refusal::WrongName);
 }
 
 #[tokio::test]
-async fn an_expired_server_is_refused() {
+async fn a_server_whose_certificate_is_not_of_this_time_is_refused() {
     let server = start(CAPS, ServerOptions::default()).await;
     let before = Timestamp(SystemClock.now().0 - 30 * DAY.as_micros() as i64);
 
     server.tls.replace(&CEN.own_credentials(DAY, before).unwrap()).unwrap();
 
     assert_eq!(server.refusal(&site(), &cap()).await, Refusal::Expired);
+
+    let later = Timestamp(SystemClock.now().0 + DAY.as_micros() as i64);
+    server.tls.replace(&CEN.own_credentials(DAY, later).unwrap()).unwrap();
+
+    assert_eq!(server.refusal(&site(), &cap()).await, Refusal::NotYetValid);
 }
 
 #[tokio::test]

@@ -236,6 +236,7 @@ fn facts(required: bool, status: Option<(Acceptance, Delivery, u64)>) -> ClientF
             polled_at: Some(ago(1)),
             interval: Some(Duration::from_secs(5)),
             is_current: Some(true),
+            clock_ahead_us: 0,
             asked: true,
         },
         source_version: 2,
@@ -372,6 +373,38 @@ fn a_client_that_does_not_poll_is_missed_after_three_of_its_intervals_and_not_be
     let gone = heard(10_000, 1);
     let done = facts(true, Some((Acceptance::Accepted, Delivery::Succeeded, 2)));
     assert_eq!(first(&client(&ClientFacts { heard: gone, ..done })), "holds");
+}
+
+#[test]
+fn the_clock_of_a_client_may_be_five_minutes_off_and_goes_before_what_follows_from_it() {
+    const MINUTES: i64 = 60 * 1_000_000;
+    use Acceptance::{Accepted, Expired, Rejected};
+    use Delivery::{Failed, Succeeded, Waiting};
+    let set = format!("LYO: systemctl restart systemd-timesyncd  # on the machine of {CLIENT}");
+    for (ahead, status, expected) in [
+        (5 * MINUTES, None, "waits client-instructed"),
+        (5 * MINUTES + 1, None, "fails client-clock"),
+        (-5 * MINUTES, None, "waits client-instructed"),
+        (-5 * MINUTES - 1, None, "fails client-clock"),
+        (i64::MIN, None, "fails client-clock"),
+        (6 * MINUTES, Some((Accepted, Waiting, 2)), "fails client-clock"),
+        (6 * MINUTES, Some((Expired, Waiting, 2)), "fails client-clock"),
+        (6 * MINUTES, Some((Rejected, Waiting, 2)), "fails client-accepts"),
+        (6 * MINUTES, Some((Accepted, Failed, 2)), "fails program-ran"),
+        (6 * MINUTES, Some((Accepted, Succeeded, 2)), "holds"),
+        // It has still to come to the present version.
+        (6 * MINUTES, Some((Accepted, Succeeded, 1)), "fails client-clock"),
+    ] {
+        let mut facts = facts(true, status);
+        facts.heard.clock_ahead_us = ahead;
+        let found = client(&facts);
+        assert_eq!(first(&found), expected, "{ahead} {status:?}");
+        if expected == "fails client-clock" {
+            assert_eq!(mends(&found), set);
+            let how = if ahead < 0 { "s behind that of site LYO" } else { "s ahead of that of site LYO" };
+            assert!(found.iter().any(|one| one.text.contains(how)), "{found:?}");
+        }
+    }
 }
 
 #[test]

@@ -159,6 +159,22 @@ fn whoever_dials_says_why_it_does_not_get_through() {
         let began = LineFacts { up: false, since: None, running_for: Duration::from_secs(seconds), ..up() };
         assert_eq!(first(&[line(&at("PAR"), &at("LYO"), &began)]), expected, "{seconds}");
     }
+    for (error, expected, site, command) in [
+        ("x: its certificate is not valid yet; compare the clocks: x", "fails clock-agrees", "LYO", "LYO"),
+        ("x: by its clock our certificate is out of date; compare", "fails clock-agrees", "PAR", "PAR"),
+        ("x: its certificate has expired; compare the clocks: x", "fails certificate-valid", "PAR", ""),
+    ] {
+        let facts = LineFacts { up: false, dials: true, last_error: error.to_owned(), ..up() };
+        let found = [line(&at("LYO"), &at("PAR"), &facts)];
+        let set = if command.is_empty() {
+            String::new()
+        } else {
+            format!("{command}: systemctl restart systemd-timesyncd")
+        };
+        assert_eq!((first(&found).as_str(), mends(&found)), (expected, set), "{error}");
+        assert_eq!(found[0].site, at(site), "whose clock or certificate it is");
+        assert!(found[0].text.contains(error), "{}", found[0].text);
+    }
     let error = "the link's certificate cannot be used: no such file".to_owned();
     let own = LineFacts { up: false, dials: true, last_error: error, ..up() };
     assert_eq!(first(&[line(&at("LYO"), &at("PAR"), &own)]), "fails certificate-valid");

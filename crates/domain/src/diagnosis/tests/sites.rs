@@ -7,7 +7,7 @@ use crate::{
     Timestamp,
     care::Disk,
     diagnosis::{
-        CapFacts, ComponentFacts, Neighbour, Silence, SiteFacts, Verdict, caps, clock, silent, site,
+        CapFacts, ComponentFacts, Locked, Neighbour, Silence, SiteFacts, Verdict, caps, clock, silent, site,
     },
 };
 
@@ -25,9 +25,29 @@ fn well() -> SiteFacts {
         at: at("PAR"),
         components: vec![component(0)],
         unusable: Vec::new(),
+        locked: None,
         disk: Some(("/srv/library".to_owned(), Disk { free_bytes: 100, total_bytes: 1000 }, 50)),
         certificate: Some(("of the site server".to_owned(), Timestamp(i64::MAX))),
+        begins: Some(("for its parent".to_owned(), ago(300))),
         now: NOW,
+    }
+}
+
+fn held(by: Option<(u32, String)>) -> Locked {
+    Locked { path: "/srv/site.db".to_owned(), since: ago(20), by }
+}
+
+#[test]
+fn who_holds_the_database_is_to_be_ended_or_found() {
+    let sqlite = || Some((4711, "sqlite3".to_owned()));
+    for (by, who, command) in [
+        (sqlite(), "process 4711 (sqlite3) holds", "PAR: kill 4711"),
+        (None, "another program holds", "PAR: fuser -v /srv/site.db"),
+    ] {
+        let found = site(&SiteFacts { locked: Some(held(by)), ..well() });
+        assert_eq!(mends(&found), command);
+        assert!(found[0].text.starts_with(who) && found[0].text.contains("/srv/site.db"), "{found:?}");
+        assert_eq!(found[0].since, Some(ago(20)));
     }
 }
 
@@ -35,7 +55,7 @@ fn well() -> SiteFacts {
 fn a_site_says_what_is_wrong_with_it() {
     const DAY: i64 = 24 * 3600;
     type Change = fn(&mut SiteFacts);
-    let cases: [(&str, Change, &str); 9] = [
+    let cases: [(&str, Change, &str); 12] = [
         ("all is well", |_| {}, "holds"),
         ("one failure is a collision", |facts| facts.components = vec![component(1)], "holds"),
         ("again and again", |facts| facts.components = vec![component(2)], "fails components-well"),
@@ -63,6 +83,20 @@ fn a_site_says_what_is_wrong_with_it() {
             |facts| facts.certificate = Some(("x".to_owned(), ago(-13 * DAY))),
             "waits certificate-valid",
         ),
+        (
+            "another program writes, and a component fails of it",
+            |facts| {
+                facts.components = vec![component(9)];
+                facts.locked = Some(held(None));
+            },
+            "fails database-free",
+        ),
+        (
+            "the clock is before all certificates",
+            |facts| facts.begins = Some(("x".to_owned(), ago(-1))),
+            "fails clock-agrees",
+        ),
+        ("a certificate begins now", |facts| facts.begins = Some(("x".to_owned(), ago(0))), "holds"),
         ("expires later", |facts| facts.certificate = Some(("x".to_owned(), ago(-15 * DAY))), "holds"),
     ];
     for (what, change, expected) in cases {
