@@ -94,9 +94,7 @@ fn one(world: &mut World, row: &Row, slowest: &mut Slowest) -> Result<()> {
     }
     let mut last = Value::Null;
     for (at, cause) in row.causes.iter().enumerate() {
-        let found = named(world, row, at, slowest)?;
-        world.mend(&found, row).with_context(|| format!("what mends {}", cause.check))?;
-        last = found;
+        last = mend(world, row, at, slowest).with_context(|| format!("what mends {}", cause.check))?;
     }
     let cause = row.causes.last().context("a row has a cause")?;
     mended(world, row, cause, (&last, slowest))?;
@@ -104,6 +102,18 @@ fn one(world: &mut World, row: &Row, slowest: &mut Slowest) -> Result<()> {
         world.step(step).with_context(|| format!("`{step}` afterwards"))?;
     }
     Ok(())
+}
+
+/// Does what is printed. What it names may have gone on between the answer and the command, as a definition that goes before
+/// its bundle: then the next answer names something else.
+fn mend(world: &mut World, row: &Row, at: usize, slowest: &mut Slowest) -> Result<Value> {
+    loop {
+        let found = named(world, row, at, slowest)?;
+        let Err(error) = world.mend(&found, row) else { return Ok(found) };
+        if world.ask(&row.ask)?.answer["cause"]["remedy"] == found["remedy"] {
+            return Err(error);
+        }
+    }
 }
 
 /// Asks until the fault shows. Until then it may wait or hold, and what was mended may take its time to go, but no other
