@@ -16,8 +16,5 @@ cargo test --quiet --manifest-path "$root/Cargo.toml" -p packhorse-site-server -
 figures=$(sed -n 's/^.*figures //p' "$log" | tail -1)
 test -n "$figures" || { echo "no figures: the test failed" >&2; exit 1; }
 
-# Up the line of a child with 100 packages that change twice a day and 200 clients that report three states of one
-# advertisement a day: each change is an object of so many bytes, and 12 bytes of frame and acknowledgement.
-jq -c --argjson packages "$PACKHORSE_BENCH_PACKAGES" '. + {
-  child_bytes_per_day: ((.bytes_per_change + 12) * (100 * 2 + 200 * 3))
-}' <<<"$figures"
+jq -c '{bench: "status", figures: ., goal: {packages_ms: "<= 100", package_by_site_ms: "<= 100", advertisements_ms: "<= 100"}}
+  | .holds = all(.figures.packages_ms, .figures.package_by_site_ms, .figures.advertisements_ms; . <= 100)' <<<"$figures"

@@ -28,7 +28,7 @@ use std::{
 
 use packhorse_domain::Digest;
 
-pub use self::source::{Coming, Source};
+pub use self::source::{Coming, Patience, Source};
 use crate::{
     error::LibraryError,
     library::Library,

@@ -11,7 +11,8 @@ use std::{
 use packhorse_domain::Digest;
 
 use super::{
-    BundleError, BundlePlan, Coming, Offered, Source, apply_bundle, apply_offered, read_header, write_bundle,
+    BundleError, BundlePlan, Coming, Offered, Patience, Source, apply_bundle, apply_offered, read_header,
+    write_bundle,
 };
 use crate::{
     CaseClashes, Library, Limits, Snapshot, SnapshotOptions, snapshot_with,
@@ -67,7 +68,7 @@ fn a_bundle_brings_a_whole_version() {
 /// The bundle of a version without bases, for which a reader waits that goes on without it after `patience`.
 fn coming(bytes: &[u8], patience: Duration) -> (fs::File, Arc<Coming>, Source, Offered) {
     let file = tempfile::tempfile().unwrap();
-    let coming = Coming::new(0, patience);
+    let coming = Coming::new(0, Patience { next: patience, all: Duration::from_secs(600) });
     let source = Source::coming(file.try_clone().unwrap(), bytes.len() as u64, coming.clone());
     let offered = Offered { digest: digest_of(bytes), target: read_header(&mut &bytes[..]).unwrap().target };
     (file, coming, source, offered)

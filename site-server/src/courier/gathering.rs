@@ -118,10 +118,14 @@ impl Gathering {
 
 #[cfg(test)]
 mod tests {
-    use packhorse_content::{Coming, Outliner, Source};
+    use std::time::Duration;
+
+    use packhorse_content::{Coming, Outliner, Patience, Source};
 
     use super::*;
     use crate::testing::noise;
+
+    const PATIENCE: Patience = Patience { next: Duration::from_secs(60), all: Duration::from_secs(600) };
 
     fn item(bytes: &[u8]) -> Item {
         let mut outliner = Outliner::new();
@@ -140,7 +144,7 @@ mod tests {
         let mut reader = None;
         let begin = |file: File, upto| {
             assert_eq!(upto, 0);
-            let coming = Coming::new(upto, std::time::Duration::from_secs(60));
+            let coming = Coming::new(upto, PATIENCE);
             let source = Source::coming(file, item.length, coming.clone());
             reader = Some(std::thread::spawn(move || {
                 let mut read = vec![0; 3_000_000];
@@ -165,7 +169,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let item = item(&noise(2_000_000, 1));
         let mut gathering = Gathering::beside(directory.path(), &item).unwrap();
-        let coming = Coming::new(0, std::time::Duration::from_secs(60));
+        let coming = Coming::new(0, PATIENCE);
         let source = Source::coming(tempfile::tempfile().unwrap(), item.length, coming.clone());
         gathering.unpack(|_, _| Ok(Some(Filling::of(coming)))).unwrap();
         gathering.write(0, &mut vec![7; 1000]).unwrap();

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use packhorse_content::{BundleError, Coming, Offered, Source, Staged};
+use packhorse_content::{BundleError, Coming, Offered, Patience, Source, Staged};
 use packhorse_domain::{Digest, id::PackageId, link::ItemId};
 use packhorse_runtime::error_chain;
 use tokio::{sync::OwnedRwLockReadGuard, task::JoinHandle};
@@ -22,8 +22,8 @@ use crate::{error::Error, site::Site};
 const WORTH_BYTES: u64 = 8 * 1024 * 1024;
 /// The rest should be here within this time: who waits for it keeps the clean-up waiting.
 const SOON: Duration = Duration::from_secs(5);
-/// Who waits without a byte that comes gives up.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Whoever waits longer gives up: the line, or the medium, has become slow.
+const PATIENCE: Patience = Patience { next: Duration::from_secs(10), all: Duration::from_secs(300) };
 
 /// The bundle that is being taken in, and those that Despooler has not asked for yet.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::{
     io,
     os::unix::fs::FileExt as _,
     sync::{Arc, Condvar, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::durable::lock;
@@ -23,7 +23,17 @@ pub struct Source {
 pub struct Coming {
     state: Mutex<State>,
     moved: Condvar,
-    patience: Duration,
+    patience: Patience,
+    began: Instant,
+}
+
+/// How long somebody waits for the bytes of a file that is being filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For the next of them.
+    pub next: Duration,
+    /// For any of them, from the begin on.
+    pub all: Duration,
 }
 
 #[derive(Debug)]
@@ -90,14 +100,10 @@ impl Source {
 }
 
 impl Coming {
-    /// A file of which the first `upto` bytes are there. Who waits for others does so no longer than `patience` without any
-    /// that come.
-    pub fn new(upto: u64, patience: Duration) -> Arc<Coming> {
-        Arc::new(Coming {
-            state: Mutex::new(State { upto, is_over: false, is_proved: false }),
-            moved: Condvar::new(),
-            patience,
-        })
+    /// A file of which the first `upto` bytes are there.
+    pub fn new(upto: u64, patience: Patience) -> Arc<Coming> {
+        let state = Mutex::new(State { upto, is_over: false, is_proved: false });
+        Arc::new(Coming { state, moved: Condvar::new(), patience, began: Instant::now() })
     }
 
     /// All bytes before `upto` are in the file now.
@@ -135,11 +141,15 @@ impl Coming {
             if state.is_over {
                 return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the rest does not come now"));
             }
-            let waited = self.moved.wait_timeout(state, self.patience);
+            let late = || io::Error::new(io::ErrorKind::TimedOut, "the rest is long in coming");
+            if self.began.elapsed() >= self.patience.all {
+                return Err(late());
+            }
+            let waited = self.moved.wait_timeout(state, self.patience.next);
             let (now, waited) = waited.unwrap_or_else(PoisonError::into_inner);
             state = now;
             if waited.timed_out() && state.upto == before {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the rest is long in coming"));
+                return Err(late());
             }
         }
         Ok(state.upto)
@@ -152,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Patience = Patience { next: Duration::from_secs(60), all: Duration::from_secs(600) };
 
     #[test]
     fn who_reads_waits_for_what_comes() {
@@ -204,9 +214,33 @@ mod tests {
         let reader = thread::spawn(move || source.read_at(&mut [0; 4], 1));
         coming.end();
         assert_eq!(reader.join().unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+    }
 
-        let stalled =
-            Source::coming(tempfile::tempfile().unwrap(), 4, Coming::new(1, Duration::from_millis(1)));
+    #[test]
+    fn nobody_waits_for_what_stalls_or_trickles() {
+        let stalls = Coming::new(1, Patience { next: Duration::from_millis(1), ..LONG });
+        let stalled = Source::coming(tempfile::tempfile().unwrap(), 4, stalls);
         assert_eq!(stalled.read_at(&mut [0; 4], 1).unwrap_err().kind(), io::ErrorKind::TimedOut);
+
+        let trickles = Coming::new(0, Patience { all: Duration::from_millis(20), ..LONG });
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 40).unwrap();
+        let source = Source::coming(file, 1 << 40, trickles.clone());
+        let reader = thread::spawn(move || {
+            let mut at = 0;
+            loop {
+                match source.read_at(&mut [0; 16], at) {
+                    Ok(read) => at += read as u64,
+                    Err(error) => return error,
+                }
+            }
+        });
+        let mut upto = 0;
+        while !reader.is_finished() {
+            upto += 1;
+            trickles.reach(upto);
+            thread::yield_now();
+        }
+        assert_eq!(reader.join().unwrap().kind(), io::ErrorKind::TimedOut);
     }
 }
