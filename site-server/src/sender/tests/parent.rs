@@ -133,6 +133,6 @@ async fn a_parent_that_fails_is_called_again_soon_and_is_no_matter_for_people() 
     let end = Status::unavailable("the site server stops");
     let (parent, _central, child) = child_of(vec![hello()], Some(end)).await;
 
-    assert!(comes_back_soon(&parent).await);
+    until("it is called again", || async { parent.calls.load(Ordering::SeqCst) > 1 }).await;
     assert!(child.events_about("CEN").await.is_empty());
 }
