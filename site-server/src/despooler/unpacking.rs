@@ -119,17 +119,12 @@ impl Unpacking {
     /// What came of a bundle that is whole now. `None`: it is still to be taken in.
     pub(super) async fn outcome(&self, item: &ItemId) -> Option<Unpacked> {
         let task = self.tasks(|tasks| tasks.remove(item))?;
-        match task.await {
-            Ok(Ok(unpacked)) => Some(unpacked),
-            Ok(Err(error)) => {
-                tracing::debug!(target: "despooler", %item, error = error_chain(&error), "it was begun with in vain");
-                None
-            }
-            Err(error) => {
-                tracing::debug!(target: "despooler", %item, error = error_chain(&error), "it was begun with in vain");
-                None
-            }
-        }
+        let unpacked = match task.await {
+            Ok(unpacked) => unpacked.map_err(|error| error_chain(&error)),
+            Err(error) => Err(error.to_string()),
+        };
+        let in_vain = |why: &String| tracing::debug!(target: "despooler", %item, error = why, "it was begun with in vain");
+        unpacked.inspect_err(in_vain).ok()
     }
 
     /// Forgets those that do not arrive any more.

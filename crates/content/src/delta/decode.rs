@@ -77,9 +77,7 @@ impl FileContent<'_, '_, '_> {
         (self.literals, self.copied) = (literals, copied as usize);
         Ok(())
     }
-}
 
-impl FileContent<'_, '_, '_> {
     fn fill(&mut self, into: &mut [u8]) -> Result<usize, BundleError> {
         if self.ready.is_empty() {
             if self.literals == 0 && self.copied == 0 {

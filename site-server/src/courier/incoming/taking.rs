@@ -59,14 +59,6 @@ pub(super) struct Read {
     pub(super) faults: Vec<String>,
 }
 
-/// The item that pieces are written to now. They come item by item.
-#[derive(Default)]
-struct Hand {
-    place: Option<usize>,
-    /// `None`: it is not to be had now.
-    gathering: Option<Gathering>,
-}
-
 impl Reader {
     /// Puts what is whole into files.
     pub(super) fn read(self, parcel: &FoundParcel) -> Result<Read, Error> {
@@ -127,31 +119,35 @@ impl Reader {
         let pieces: Vec<Piece> = reading.pieces().filter(|piece| self.wanted.contains(&piece.item)).collect();
         let total = pieces.iter().map(|piece| u64::from(piece.length)).sum();
         let (mut damaged, mut faults) = (0, Vec::new());
-        let (mut hand, mut buffer, mut done) = (Hand::default(), Vec::new(), 0);
-        for piece in &pieces {
-            if hand.place != Some(piece.item) {
-                self.put_down_and_take(&mut hand, piece.item, &mut faults)
-                    .map_err(|source| self.failed(source))?;
-                let on_volume = pieces.iter().filter(|other| other.item == piece.item);
-                self.unpack(&mut hand, on_volume.map(|piece| u64::from(piece.length)).sum())?;
-            }
-            let Some(gathering) = &mut hand.gathering else { continue };
-            if gathering.lacks(piece.offset, u64::from(piece.length)) {
-                match reading.read(piece, &mut buffer) {
-                    Ok(()) => {
-                        gathering.write(piece.offset, &mut buffer).map_err(|source| self.failed(source))?
+        let (mut buffer, mut done) = (Vec::new(), 0);
+        // They come item by item.
+        for run in pieces.chunk_by(|one, next| one.item == next.item) {
+            let mut gathering = match self.gather(run[0].item) {
+                Ok(Some(gathering)) => gathering,
+                Ok(None) => continue,
+                Err(fault) => {
+                    faults.push(fault);
+                    continue;
+                }
+            };
+            self.unpack(&mut gathering, run)?;
+            for piece in run {
+                if gathering.lacks(piece.offset, u64::from(piece.length)) {
+                    match reading.read(piece, &mut buffer) {
+                        Ok(()) => gathering
+                            .write(piece.offset, &mut buffer)
+                            .map_err(|source| self.failed(source))?,
+                        Err(_) => damaged += u64::from(piece.length),
                     }
-                    Err(_) => damaged += u64::from(piece.length),
+                }
+                done += u64::from(piece.length);
+                let step = format!("reading volume {}", found.head.number);
+                let progress =
+                    Progress { step, volume: found.head.number, bytes_done: done, bytes_total: total };
+                if self.listener.blocking_send(progress).is_err() {
+                    return Err(Error::Interrupted);
                 }
             }
-            done += u64::from(piece.length);
-            let step = format!("reading volume {}", found.head.number);
-            let progress = Progress { step, volume: found.head.number, bytes_done: done, bytes_total: total };
-            if self.listener.blocking_send(progress).is_err() {
-                return Err(Error::Interrupted);
-            }
-        }
-        if let Some(gathering) = hand.gathering {
             gathering.put_down().map_err(|source| self.failed(source))?;
         }
         if damaged > 0 {
@@ -160,22 +156,11 @@ impl Reader {
         Ok(faults)
     }
 
-    fn put_down_and_take(&self, hand: &mut Hand, place: usize, faults: &mut Vec<String>) -> io::Result<()> {
-        if let Some(gathering) = hand.gathering.take() {
-            gathering.put_down()?;
-        }
-        hand.place = Some(place);
-        match self.gather(place) {
-            Ok(gathering) => hand.gathering = gathering,
-            Err(fault) => faults.push(fault),
-        }
-        Ok(())
-    }
-
     /// Has a bundle taken in while it is read, if all that is lacking lies on this volume.
-    fn unpack(&self, hand: &mut Hand, on_volume: u64) -> Result<(), Error> {
-        let (Some(place), Some(gathering)) = (hand.place, &mut hand.gathering) else { return Ok(()) };
-        let Some(item) = self.contents.get(place).filter(|_| gathering.lacking() <= on_volume) else {
+    fn unpack(&self, gathering: &mut Gathering, pieces: &[Piece]) -> Result<(), Error> {
+        let on_volume: u64 = pieces.iter().map(|piece| u64::from(piece.length)).sum();
+        let Some(item) = self.contents.get(pieces[0].item).filter(|_| gathering.lacking() <= on_volume)
+        else {
             return Ok(());
         };
         let Some(ItemKind::Bundle(bundle)) = ItemKind::decode(&item.head) else { return Ok(()) };
