@@ -42,6 +42,8 @@ struct SiteHealth {
     lines: Vec<Line>,
     queues: Vec<Queue>,
     caps: Caps,
+    /// Beside the clock of its parent.
+    clock: Option<Clock>,
     #[serde(skip)]
     age_s: Option<i64>,
 }
@@ -93,6 +95,14 @@ struct Queue {
     peer: String,
     priority: String,
     oldest: Option<String>,
+    level: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Clock {
+    /// Negative: behind.
+    ahead_s: f64,
+    level: String,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -159,6 +169,9 @@ impl SiteHealth {
             }),
             lines: health.lines.into_iter().map(line).collect(),
             queues: health.queues.into_iter().map(queue).collect(),
+            clock: health
+                .clock
+                .map(|one| Clock { ahead_s: one.ahead_us as f64 / 1e6, level: level(one.level) }),
             caps: Caps {
                 agents: caps.agents,
                 connected: caps.connected,
@@ -190,6 +203,14 @@ impl SiteHealth {
         for line in &self.lines {
             let since = clock(line.since.as_deref());
             add(&line.level, format!("line to {}: down since {since}", line.peer));
+        }
+        for one in &self.queues {
+            let oldest = clock(one.oldest.as_deref());
+            add(&one.level, format!("queue to {}: {} priority waits since {oldest}", one.peer, one.priority));
+        }
+        if let Some(one) = &self.clock {
+            let how = if one.ahead_s < 0.0 { "behind" } else { "ahead of" };
+            add(&one.level, format!("clock: {} {how} its parent's", span(one.ahead_s.abs() as i64)));
         }
         let Caps { agents, connected, .. } = self.caps;
         add(&self.caps.level, format!("CAP agents: {connected} of {agents} connected"));
@@ -257,7 +278,12 @@ fn line(line: object::LineHealth) -> Line {
 }
 
 fn queue(queue: object::QueueHealth) -> Queue {
-    Queue { peer: queue.peer, priority: priority(queue.priority), oldest: time(queue.oldest_us) }
+    Queue {
+        peer: queue.peer,
+        priority: priority(queue.priority),
+        oldest: time(queue.oldest_us),
+        level: level(queue.level),
+    }
 }
 
 impl From<wire::ListSiteHealthResponse> for SiteHealths {

@@ -39,6 +39,8 @@ pub struct SiteHealth {
     pub lines: Vec<LineHealth>,
     pub queues: Vec<QueueHealth>,
     pub caps: CapsHealth,
+    /// `None`: it has no parent, or has not heard what time it is there.
+    pub clock: Option<ClockHealth>,
 }
 
 /// A component of a site server.
@@ -87,6 +89,15 @@ pub struct QueueHealth {
     pub priority: Priority,
     /// When the oldest came.
     pub oldest: Timestamp,
+    pub level: Level,
+}
+
+/// A site's clock beside that of its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockHealth {
+    /// How far it is ahead; negative: behind.
+    pub ahead_us: i64,
+    pub level: Level,
 }
 
 /// The CAP agents of a site.
@@ -148,10 +159,14 @@ impl SiteHealth {
         let lines = self.lines.iter().map(|one| one.level);
         let disk = self.disk.iter().map(|one| one.level);
         let certificate = self.certificate.iter().map(|one| one.level);
+        let queues = self.queues.iter().map(|one| one.level);
+        let clock = self.clock.iter().map(|one| one.level);
         components
             .chain(lines)
             .chain(disk)
             .chain(certificate)
+            .chain(queues)
+            .chain(clock)
             .chain([self.caps.level])
             .max()
             .unwrap_or_default()
@@ -213,19 +228,27 @@ pub(crate) mod tests {
                 since: Some(Timestamp(7)),
                 level: Level::Ok,
             }],
-            queues: vec![],
+            queues: vec![QueueHealth {
+                peer: "CEN".parse().expect("a code"),
+                priority: Priority::Low,
+                oldest: Timestamp(999_000_000_000),
+                level: Level::Ok,
+            }],
             caps: CapsHealth { agents: 2, connected: 2, behind: 0, level: Level::Ok },
+            clock: Some(ClockHealth { ahead_us: -20_000, level: Level::Ok }),
         }
     }
 
     #[test]
     fn a_site_is_as_its_worst_part() {
-        let made: [fn(&mut SiteHealth); 5] = [
+        let made: [fn(&mut SiteHealth); 7] = [
             |health| health.components[1].level = Level::Critical,
             |health| health.disk.iter_mut().for_each(|disk| disk.level = Level::Critical),
             |health| health.certificate.iter_mut().for_each(|one| one.level = Level::Critical),
             |health| health.lines[0].level = Level::Critical,
             |health| health.caps.level = Level::Critical,
+            |health| health.queues[0].level = Level::Critical,
+            |health| health.clock.iter_mut().for_each(|one| one.level = Level::Critical),
         ];
         assert_eq!(well().worst(), Level::Ok);
         for (at, make) in made.into_iter().enumerate() {

@@ -45,7 +45,7 @@ impl History {
             Frame::Refuse { item, .. } | Frame::Receipt { item } | Frame::Cancel { item } => {
                 (Some(*item), 0, 0)
             }
-            Frame::Ping { value } | Frame::Pong { value } => (None, *value, 0),
+            Frame::Ping { value } | Frame::Pong { value, .. } => (None, *value, 0),
             _ => (None, 0, 0),
         };
         let on_lane = way == Way::Lane;

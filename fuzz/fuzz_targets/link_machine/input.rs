@@ -145,7 +145,7 @@ pub fn frame(script: &mut Unstructured<'_>, side: &Side) -> Result<Frame> {
         7 => return Ok(Frame::Ping { value: script.arbitrary()? }),
         8 => {
             let due = side.pings.front().copied().unwrap_or_default();
-            return Ok(Frame::Pong { value: offset(script, due)? });
+            return Ok(Frame::Pong { value: offset(script, due)?, clock: None });
         }
         9 => return Ok(Frame::Got { bytes: offset(script, side.sent_bytes)? }),
         10 => return Ok(Frame::Compare(compare(script)?)),

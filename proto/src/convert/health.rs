@@ -6,8 +6,8 @@ use packhorse_domain::{
     Timestamp,
     care::Disk,
     health::{
-        COMPONENTS_MAX, CapsHealth, CertificateHealth, ComponentHealth, DiskHealth, ERROR_MAX, LINES_MAX,
-        Level, LineHealth, NAME_MAX, QUEUES_MAX, QueueHealth, SiteHealth, Standing,
+        COMPONENTS_MAX, CapsHealth, CertificateHealth, ClockHealth, ComponentHealth, DiskHealth, ERROR_MAX,
+        LINES_MAX, Level, LineHealth, NAME_MAX, QUEUES_MAX, QueueHealth, SiteHealth, Standing,
     },
     status::cut,
 };
@@ -63,6 +63,7 @@ impl From<&SiteHealth> for wire::SiteHealth {
             peer: queue.peer.to_string(),
             priority: wire::Priority::from(queue.priority).into(),
             oldest_us: queue.oldest.0,
+            level: short(queue.level),
         };
         wire::SiteHealth {
             site: health.site.to_string(),
@@ -90,6 +91,9 @@ impl From<&SiteHealth> for wire::SiteHealth {
                 behind: health.caps.behind,
                 level: short(health.caps.level),
             }),
+            clock: health
+                .clock
+                .map(|one| wire::ClockHealth { ahead_us: one.ahead_us, level: short(one.level) }),
         }
     }
 }
@@ -146,6 +150,7 @@ impl TryFrom<wire::SiteHealth> for SiteHealth {
                 behind: caps.behind,
                 level: level(caps.level),
             },
+            clock: health.clock.map(|one| ClockHealth { ahead_us: one.ahead_us, level: level(one.level) }),
         })
     }
 }
@@ -199,6 +204,7 @@ impl TryFrom<wire::QueueHealth> for QueueHealth {
             peer: parse("peer", &queue.peer)?,
             priority: priority("priority", queue.priority)?,
             oldest: Timestamp(queue.oldest_us),
+            level: level(queue.level),
         })
     }
 }

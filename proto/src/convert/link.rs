@@ -5,7 +5,7 @@ use packhorse_domain::{
     reconcile::{Compare, Listing},
 };
 
-use super::{ConvertError, digest, digest_bytes, invalid, limited, parse, priority};
+use super::{ConvertError, digest, digest_bytes, invalid, limited, parse, priority, time_or_none};
 use crate::link::v1 as wire;
 
 use wire::frame::Body;
@@ -61,7 +61,10 @@ impl From<Frame> for wire::Frame {
             Frame::Cancel { item } => Some(Body::Cancel(wire::Cancel { item: id(item) })),
             Frame::Goodbye { reason, at_fault } => Some(Body::Goodbye(wire::Goodbye { reason, at_fault })),
             Frame::Ping { value } => Some(Body::Ping(wire::Ping { value })),
-            Frame::Pong { value } => Some(Body::Pong(wire::Pong { value })),
+            Frame::Pong { value, clock } => {
+                let clock_us = clock.map_or(0, |at| at.0);
+                Some(Body::Pong(wire::Pong { value, clock_us }))
+            }
             Frame::Got { bytes } => Some(Body::Got(wire::Got { bytes })),
             Frame::Outline(outline) => Some(Body::Outline(wire::Outline {
                 item: id(outline.item),
@@ -142,7 +145,7 @@ impl TryFrom<wire::Frame> for Frame {
                 Frame::Goodbye { reason: goodbye.reason, at_fault: goodbye.at_fault }
             }
             Some(Body::Ping(ping)) => Frame::Ping { value: ping.value },
-            Some(Body::Pong(pong)) => Frame::Pong { value: pong.value },
+            Some(Body::Pong(pong)) => Frame::Pong { value: pong.value, clock: time_or_none(pong.clock_us) },
             Some(Body::Got(got)) => Frame::Got { bytes: got.bytes },
             Some(Body::Outline(outline)) => Frame::Outline(read_outline(&outline)?),
             // A set of a later revision is not compared; it ends nothing.

@@ -6,8 +6,8 @@ use packhorse_domain::{
     Priority, Timestamp,
     care::Disk,
     health::{
-        CapsHealth, CertificateHealth, ComponentHealth, DiskHealth, Level, LineHealth, QueueHealth,
-        SiteHealth,
+        CapsHealth, CertificateHealth, ClockHealth, ComponentHealth, DiskHealth, Level, LineHealth,
+        QueueHealth, SiteHealth,
     },
     id::SiteCode,
 };
@@ -44,11 +44,9 @@ fn line() -> impl Strategy<Value = LineHealth> {
 }
 
 fn queue() -> impl Strategy<Value = QueueHealth> {
-    (site(), select(Priority::ALL.to_vec()), any::<i64>()).prop_map(|(peer, priority, oldest)| QueueHealth {
-        peer,
-        priority,
-        oldest: Timestamp(oldest),
-    })
+    (site(), select(Priority::ALL.to_vec()), any::<i64>(), level()).prop_map(
+        |(peer, priority, oldest, level)| QueueHealth { peer, priority, oldest: Timestamp(oldest), level },
+    )
 }
 
 fn health() -> impl Strategy<Value = SiteHealth> {
@@ -62,6 +60,7 @@ fn health() -> impl Strategy<Value = SiteHealth> {
     });
     let caps = (any::<[u32; 2]>(), any::<u64>(), level())
         .prop_map(|([agents, connected], behind, level)| CapsHealth { agents, connected, behind, level });
+    let clock = (any::<i64>(), level()).prop_map(|(ahead_us, level)| ClockHealth { ahead_us, level });
     let said = (site(), any::<i64>(), 1..=86_400_u64, level(), any::<u64>());
     let parts = (
         vec(component(), 0..5),
@@ -70,9 +69,10 @@ fn health() -> impl Strategy<Value = SiteHealth> {
         vec(line(), 0..4),
         vec(queue(), 0..4),
         caps,
+        option::of(clock),
     );
     (said, parts).prop_map(|((site, at, every, level, library_bytes), parts)| {
-        let (components, disk, certificate, lines, queues, caps) = parts;
+        let (components, disk, certificate, lines, queues, caps, clock) = parts;
         let (at, every) = (Timestamp(at), Duration::from_secs(every));
         SiteHealth {
             site,
@@ -86,6 +86,7 @@ fn health() -> impl Strategy<Value = SiteHealth> {
             lines,
             queues,
             caps,
+            clock,
         }
     })
 }

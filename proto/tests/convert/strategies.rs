@@ -528,7 +528,8 @@ pub(super) fn frame() -> impl Strategy<Value = Frame> {
         item().prop_map(|item| Frame::Cancel { item }),
         (".{0,100}", any::<bool>()).prop_map(|(reason, at_fault)| Frame::Goodbye { reason, at_fault }),
         any::<u64>().prop_map(|value| Frame::Ping { value }),
-        any::<u64>().prop_map(|value| Frame::Pong { value }),
+        (any::<u64>(), option::of(1..i64::MAX))
+            .prop_map(|(value, clock)| Frame::Pong { value, clock: clock.map(Timestamp) }),
         any::<u64>().prop_map(|bytes| Frame::Got { bytes }),
         (item(), any::<u64>(), vec(digest(), 0..5))
             .prop_map(|(item, part_bytes, hashes)| Frame::Outline(Outline { item, part_bytes, hashes })),

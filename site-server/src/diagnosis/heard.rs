@@ -97,6 +97,12 @@ fn said(health: &SiteHealth, now: Timestamp) -> Vec<Finding> {
         let text = format!("site {at} said that {free} are free on its disk, and {reserve} are its reserve");
         found.push(was(disk.level, Check::DiskRoom, text));
     }
+    if let Some(one) = &health.clock {
+        let seconds = one.ahead_us.unsigned_abs() / 1_000_000;
+        let how = if one.ahead_us < 0 { "behind" } else { "ahead of" };
+        let text = format!("site {at} said that its clock is {seconds} s {how} its parent's");
+        found.push(was(one.level, Check::ClockAgrees, text));
+    }
     if let Some(one) = &health.certificate {
         let text = match one.ends <= now {
             true => format!("the certificate {} of site {at} has expired, by what it said", one.name),

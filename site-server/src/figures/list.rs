@@ -14,6 +14,8 @@ figures! {
         "Bytes received on the encrypted connections of the link since the process began";
     LINK_TRIP, "packhorse_link_round_trip_seconds", Gauge, ["peer"],
         "The way there and back; missing while it is not known";
+    LINK_CLOCK, "packhorse_link_clock_ahead_seconds", Gauge, ["peer"],
+        "How far this site's clock is ahead of this neighbour's, at least; missing while it is not known";
     LINK_RATE, "packhorse_link_rate_bytes_per_second", Gauge, ["peer"],
         "What the line was seen to carry to this neighbour; 0 while it is not known";
     LINK_IN_FLIGHT, "packhorse_link_in_flight_bytes", Gauge, ["peer"],

@@ -113,6 +113,9 @@ fn link(sheet: &mut Sheet, peer: &str, view: Option<&LinkView>) {
     if trip > 0.0 {
         sheet.put(&list::LINK_TRIP, &labels, trip);
     }
+    if let Some(ahead_us) = view.clock_ahead_us {
+        sheet.put(&list::LINK_CLOCK, &labels, ahead_us as f64 / 1e6);
+    }
     let gauges = if view.up { view.gauges } else { absent.gauges };
     sheet.count(&list::LINK_RATE, &labels, gauges.bytes_per_second);
     sheet.count(&list::LINK_IN_FLIGHT, &labels, gauges.under_way_bytes);

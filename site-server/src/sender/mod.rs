@@ -63,6 +63,8 @@ pub(crate) struct LinkView {
     pub(crate) sent_before: u64,
     pub(crate) received_before: u64,
     pub(crate) round_trip_us: u64,
+    /// How far this site's clock is ahead of the peer's, at least; `None`: the peer has not told.
+    pub(crate) clock_ahead_us: Option<i64>,
     /// When UDP last did not pass although TCP did.
     pub(crate) udp_failed_at: Option<Timestamp>,
     /// The address by which the peer was dialled, if this side dialled.

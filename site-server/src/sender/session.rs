@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use packhorse_domain::{
     Timestamp,
+    health::judge,
     id::{AddressName, SiteCode},
     link::{Event, Gauges, KnownLine, LaneOffer, Link, LinkConfig},
 };
@@ -280,9 +281,14 @@ impl Session {
                     self.met(&epoch).await?;
                     self.repair.begin(&mut self.link).await?;
                 }
-                Event::Pong { round_trip } => {
+                Event::Pong { round_trip, clock } => {
                     let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
-                    self.view(|view| view.round_trip_us = us);
+                    let now = self.site.now();
+                    let ahead_us = clock.map(|there| judge::ahead_us(now, there, round_trip));
+                    self.view(|view| {
+                        view.round_trip_us = us;
+                        view.clock_ahead_us = ahead_us;
+                    });
                 }
                 Event::PeerGoodbye { reason, at_fault: true } => return Err(SessionError::Accused(reason)),
                 Event::PeerGoodbye { reason, at_fault: false } => {

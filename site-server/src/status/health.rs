@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use packhorse_domain::{
     Timestamp,
     health::{
-        LINES_MAX, QueueHealth, SiteHealth,
-        assess::{Assessor, CapFacts, ComponentFacts, Facts, LineFacts},
+        LINES_MAX, SiteHealth,
+        assess::{Assessor, CapFacts, ComponentFacts, Facts, LineFacts, Waiting},
         judge::COUNTED,
         telling,
     },
@@ -23,7 +23,10 @@ use crate::{
     provider::CAP_PRESENT,
     record::{self, Body},
     site::Site,
-    store::{Tx, caps, events, neighbours},
+    store::{
+        Tx, caps, events,
+        neighbours::{self, Relation},
+    },
 };
 
 /// So often it looks within the shortest time between two reports.
@@ -54,7 +57,7 @@ impl HealthReporter {
         }
         let library = site.library.clone();
         health.library_bytes = tokio::task::spawn_blocking(move || library.disk_bytes()).await?;
-        health.queues = queues(&mut site.store.read().await?).await?;
+        assessor.queued(&mut health, &waiting(&mut site.store.read().await?).await?);
         let mut tx = site.store.begin().await?;
         let (id, body) = (site.code().as_str(), Body::of::<wire::SiteHealth, _>(&health));
         record::write(site, &mut tx, ObjectKind::SiteHealth, id, body).await?;
@@ -76,10 +79,14 @@ async fn told(site: &Site, tx: &mut Tx) -> Result<Option<SiteHealth>, Error> {
 async fn facts(site: &Site, lifecycle: &Lifecycle, tx: &mut Tx) -> Result<Facts, Error> {
     let (now, pace) = (site.now(), site.settings.health);
     let found = surroundings::look(site).await?;
-    let mut lines = Vec::new();
+    let (mut lines, mut ahead_us) = (Vec::new(), None);
     for neighbour in neighbours::list(tx).await?.into_iter().take(LINES_MAX) {
-        let view = site.links(|links| links.get(&neighbour.code).map(|view| (view.up, view.since)));
-        let (up, since) = view.unwrap_or_default();
+        let view = site
+            .links(|links| links.get(&neighbour.code).map(|view| (view.up, view.since, view.clock_ahead_us)));
+        let (up, since, ahead) = view.unwrap_or_default();
+        if neighbour.relation == Relation::Parent {
+            ahead_us = ahead;
+        }
         // Before this process it was up last when the neighbour was seen last.
         let since = [since, neighbour.seen_at].into_iter().find(|at| *at != Timestamp::default());
         lines.push(LineFacts { peer: neighbour.code, up, since });
@@ -102,6 +109,7 @@ async fn facts(site: &Site, lifecycle: &Lifecycle, tx: &mut Tx) -> Result<Facts,
         certificate: found.certificate.map(|(name, ends)| (name.to_owned(), ends)),
         lines,
         caps: agents,
+        ahead_us,
     })
 }
 
@@ -131,10 +139,10 @@ async fn components(
 }
 
 /// What waits longest in each class. Counting takes a moment, so it is done only for what is written.
-async fn queues(tx: &mut Tx) -> Result<Vec<QueueHealth>, Error> {
+async fn waiting(tx: &mut Tx) -> Result<Vec<Waiting>, Error> {
     let known = neighbours::list(tx).await?;
     let (waiting, _) = figures::waiting(tx, &known).await?;
-    let one = |((peer, priority), waiting): (_, figures::Waiting)| QueueHealth {
+    let one = |((peer, priority), waiting): (_, figures::Waiting)| Waiting {
         peer,
         priority,
         oldest: waiting.oldest,

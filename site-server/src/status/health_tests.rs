@@ -3,10 +3,10 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use packhorse_domain::{
-    Timestamp,
+    Priority, Timestamp,
     care::Reserve,
     health::{
-        SiteHealth,
+        Level, SiteHealth,
         telling::{Pace, is_due},
     },
     id::{PointName, SiteCode},
@@ -19,7 +19,7 @@ use packhorse_proto::{
         diagnosis_service_server::DiagnosisService as _, status_service_server::StatusService as _,
     },
 };
-use packhorse_runtime::{Clock as _, ManualClock, SystemClock, Worker as _};
+use packhorse_runtime::{Clock, ManualClock, SystemClock, Worker as _};
 use tonic::Code;
 
 use super::HealthReporter;
@@ -144,6 +144,75 @@ async fn a_site_that_says_nothing_is_silent_and_why_tells_what_it_said_last() {
     assert_eq!((report.live, report.at_us), (false, told.0));
     let checks: Vec<&str> = report.findings.iter().map(|found| found.check.as_str()).collect();
     assert_eq!(checks, ["components-well", "disk-room", "certificate-valid"], "{report:?}");
+}
+
+/// A clock that is so many microseconds behind.
+#[derive(Debug)]
+struct Behind(i64);
+
+impl Clock for Behind {
+    fn now(&self) -> Timestamp {
+        Timestamp(SystemClock.now().0 - self.0)
+    }
+}
+
+#[tokio::test]
+async fn a_site_whose_clock_is_wrong_says_how_far_it_is_off_its_parents() {
+    let central = Node::central_with(SystemClock::shared(), roomy).await;
+    let child = central.child_with("PAR", Arc::new(Behind(90_000_000)), fast).await;
+    central.start();
+    child.start();
+    dial(&child, &central);
+
+    until("the parent has said what time it is", || async {
+        seen(&central, &child).await.health.is_some_and(|health| health.clock.is_some())
+    })
+    .await;
+
+    let seen = seen(&central, &child).await;
+    let clock = seen.health.clone().unwrap().clock.unwrap();
+    assert!((-91_000_000..-80_000_000).contains(&clock.ahead_us), "{clock:?}");
+    assert_eq!(clock.level(), HealthLevel::Warning);
+    // It tells every 15 seconds, and is behind by twice that.
+    assert_eq!(seen.standing(), Standing::Silent);
+    let asker = Asker { site: central.site.clone(), lifecycle: central.lifecycle.clone() };
+    let asked = ExplainRequest { subject: "PAR".to_owned(), ..ExplainRequest::default() };
+    child.lifecycle.stop();
+    until("the link is down", || async { central.site.links(|links| !links[child.code()].up) }).await;
+    let answer = Diagnoses::new(asker).explain(central.asked(asked)).await.unwrap().into_inner();
+    let report = answer.reports.iter().find(|report| report.site == "PAR").expect("a report");
+    let found = report.findings.iter().find(|found| found.check == "clock-agrees").expect("a finding");
+    assert!(found.text.contains("s behind its parent's"), "{found:?}");
+    let ahead_us = central.site.links(|links| links[child.code()].clock_ahead_us);
+    assert!(ahead_us.is_some_and(|us| us > 60_000_000), "{ahead_us:?}");
+}
+
+#[tokio::test]
+async fn what_waits_too_long_on_a_line_that_was_up_is_told_by_how_urgent_it_is() {
+    let clock = ManualClock::new(SystemClock.now());
+    let central = Node::central_with(Arc::new(clock.clone()), roomy).await;
+    let child = central.child_with("PAR", Arc::new(clock.clone()), roomy).await;
+    let package = central.package(b"echo").await;
+    let mut reporter = HealthReporter::new(central.site.clone(), central.lifecycle.clone());
+    let peer = child.code().clone();
+
+    clock.advance(Duration::from_secs(25 * 3600));
+    reporter.step().await.unwrap();
+    let without_line = own(&central).await.1;
+    central.site.links(|links| {
+        let view = links.entry(peer).or_default();
+        (view.up, view.since) = (true, clock.now());
+    });
+    clock.advance(Duration::from_secs(15 * 60));
+    reporter.step().await.unwrap();
+    let (_, health) = own(&central).await;
+
+    assert!(!without_line.queues.is_empty(), "{package} waits");
+    assert!(without_line.queues.iter().all(|queue| queue.level == Level::Ok), "{without_line:?}");
+    let worst = health.queues.iter().map(|queue| queue.level).max();
+    assert_eq!((worst, health.level), (Some(Level::Critical), Level::Critical), "{health:?}");
+    let medium = health.queues.iter().find(|queue| queue.priority == Priority::Medium);
+    assert_eq!(medium.map(|queue| queue.level), Some(Level::Warning), "{health:?}");
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ pub(super) struct Link {
     features: Vec<String>,
     round_trip_us: Option<u64>,
     shortest_trip_us: Option<u64>,
+    clock_ahead_us: Option<i64>,
     line_bytes_per_s: u64,
     in_flight_bytes: u64,
     window_bytes: u64,
@@ -89,6 +90,7 @@ impl From<wire::LiveLink> for Link {
             features: link.features,
             round_trip_us: span_us(link.round_trip),
             shortest_trip_us: span_us(link.shortest_trip),
+            clock_ahead_us: link.clock_ahead_us,
             line_bytes_per_s: link.line_bytes_per_s,
             in_flight_bytes: link.in_flight_bytes,
             window_bytes: link.window_bytes,
@@ -216,6 +218,7 @@ pub(super) fn lines(links: &[Link], screen: Screen) -> String {
             link.peer.clone(),
             span_or_dash(link.round_trip_us),
             span_or_dash(link.shortest_trip_us),
+            link.clock_ahead_us.map_or_else(|| "-".to_owned(), |us| format!("{:+.3} s", us as f64 / 1e6)),
             format!("{}/s", amount(link.line_bytes_per_s)),
             format!("{} of {}", amount(link.in_flight_bytes), amount(link.window_bytes)),
             amount(link.frame_bytes),
@@ -226,8 +229,19 @@ pub(super) fn lines(links: &[Link], screen: Screen) -> String {
         ]
     };
     let rows: Vec<_> = links.iter().filter(|link| link.up).map(row).collect();
-    let header =
-        ["PEER", "TRIP", "SHORTEST", "LINE", "IN FLIGHT", "FRAME", "LANES", "SENDS", "RECEIVES", "REVISION"];
+    let header = [
+        "PEER",
+        "TRIP",
+        "SHORTEST",
+        "CLOCK",
+        "LINE",
+        "IN FLIGHT",
+        "FRAME",
+        "LANES",
+        "SENDS",
+        "RECEIVES",
+        "REVISION",
+    ];
     table(screen, header, &rows, "no link is up")
 }
 
@@ -290,6 +304,7 @@ mod tests {
             since: at(60),
             address: "main".to_owned(),
             round_trip: Some(duration(Duration::from_millis(42))),
+            clock_ahead_us: Some(-61_500_000),
             moving: vec![item],
             terms: Some(terms),
             ..wire::LiveLink::default()
@@ -306,6 +321,7 @@ mod tests {
         for part in ["up for 60.0 s", "high+medium", "8.00 KiB/s", "1.00 KiB left", "never up", "cut"] {
             assert!(shown.contains(part), "{part} is not in\n{shown}");
         }
+        assert!(lines(&links, PIPE).contains("-61.500 s"));
         assert!(lines(&links, PIPE).contains("42 ms") && !lines(&links, PIPE).contains("LYO"));
         let moving = moving(&links, PIPE);
         assert!(moving.contains("to PAR") && moving.contains("1.00 KiB of 4.00 KiB"), "{moving}");

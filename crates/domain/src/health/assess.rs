@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    CapsHealth, CertificateHealth, ComponentHealth, DiskHealth, ERROR_MAX, Level, LineHealth, SiteHealth,
+    CapsHealth, CertificateHealth, ClockHealth, ComponentHealth, DiskHealth, ERROR_MAX, Level, LineHealth,
+    QueueHealth, SiteHealth,
     judge::{self, Settled, Signs, settle},
 };
-use crate::{Timestamp, care::Disk, id::SiteCode, status::cut};
+use crate::{Priority, Timestamp, care::Disk, id::SiteCode, status::cut};
 
 /// What is known of a site without counting anything.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct Facts {
     pub certificate: Option<(String, Timestamp)>,
     pub lines: Vec<LineFacts>,
     pub caps: Vec<CapFacts>,
+    /// How far the site's clock is ahead of its parent's, if that is known.
+    pub ahead_us: Option<i64>,
 }
 
 /// A component, or somebody else who says messages.
@@ -42,6 +45,15 @@ pub struct LineFacts {
     pub since: Option<Timestamp>,
 }
 
+/// What waits for a neighbour in one class.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    pub peer: SiteCode,
+    pub priority: Priority,
+    /// When the oldest came.
+    pub oldest: Timestamp,
+}
+
 /// A CAP agent as its site knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CapFacts {
@@ -56,6 +68,7 @@ enum Part {
     Disk,
     Line(SiteCode),
     Caps,
+    Clock,
 }
 
 /// The levels of a site's parts, as they have settled.
@@ -64,6 +77,8 @@ pub struct Assessor {
     /// Of the process: what was away before is not held against it.
     began: Timestamp,
     settled: BTreeMap<Part, Settled>,
+    /// As they were told last.
+    queues: Vec<QueueHealth>,
 }
 
 impl Assessor {
@@ -78,10 +93,11 @@ impl Assessor {
                 settled.insert(Part::Disk, Settled::new(disk.level, None));
             }
         }
-        Assessor { began, settled }
+        Assessor { began, settled, queues: told.map(|told| told.queues.clone()).unwrap_or_default() }
     }
 
-    /// What the site says of itself now. Queues and the library are counted by whoever writes it.
+    /// What the site says of itself now. The library is counted by whoever writes it, and what waits is [`queued`]: until
+    /// then that is as it was told last.
     pub fn assess(&mut self, facts: &Facts) -> SiteHealth {
         let mut health = SiteHealth {
             site: facts.site.clone(),
@@ -97,11 +113,19 @@ impl Assessor {
                 level: judge::certificate(*ends, facts.now),
             }),
             lines: facts.lines.iter().map(|line| self.line(facts, line)).collect(),
-            queues: Vec::new(),
+            queues: self.queues.clone(),
             caps: self.caps(facts),
+            clock: facts.ahead_us.map(|ahead_us| self.clock(facts, ahead_us)),
         };
         health.level = health.worst();
         health
+    }
+
+    /// Takes in what waits, counted just now.
+    pub fn queued(&mut self, health: &mut SiteHealth, waiting: &[Waiting]) {
+        self.queues = waiting.iter().map(|one| queue(health, one)).collect();
+        health.queues.clone_from(&self.queues);
+        health.level = health.worst();
     }
 
     fn settle(&mut self, facts: &Facts, part: Part, seen: Level) -> Settled {
@@ -164,6 +188,10 @@ impl Assessor {
         }
     }
 
+    fn clock(&mut self, facts: &Facts, ahead_us: i64) -> ClockHealth {
+        ClockHealth { ahead_us, level: self.settle(facts, Part::Clock, judge::clock(ahead_us)).level }
+    }
+
     fn caps(&mut self, facts: &Facts) -> CapsHealth {
         let away = |cap: &CapFacts| match cap.connected {
             true => Duration::ZERO,
@@ -177,6 +205,18 @@ impl Assessor {
             behind: facts.caps.iter().map(|cap| cap.behind).max().unwrap_or_default(),
             level: self.settle(facts, Part::Caps, seen).level,
         }
+    }
+}
+
+/// What waits on a line that was never up waits for a courier, and nobody can say how long that takes.
+fn queue(health: &SiteHealth, waiting: &Waiting) -> QueueHealth {
+    let is_line = health.lines.iter().any(|line| line.peer == waiting.peer && line.since.is_some());
+    let age = health.at.since(waiting.oldest);
+    QueueHealth {
+        peer: waiting.peer.clone(),
+        priority: waiting.priority,
+        oldest: waiting.oldest,
+        level: if is_line { judge::queue(waiting.priority, age) } else { Level::Ok },
     }
 }
 
@@ -212,6 +252,7 @@ mod tests {
             certificate: Some(("for its parent".to_owned(), Timestamp(i64::MAX))),
             lines: vec![LineFacts { peer: code("CEN"), up: true, since: Some(Timestamp(1)) }],
             caps: vec![],
+            ahead_us: None,
         }
     }
 
@@ -278,6 +319,46 @@ mod tests {
         assert_eq!((first.caps.level, first.lines[0].level), (Level::Ok, Level::Ok));
         assert_eq!((later.caps.level, later.lines[0].level), (Level::Critical, Level::Warning));
         assert_eq!((later.caps.agents, later.caps.connected, later.caps.behind), (1, 0, 3));
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_is_told_and_forgiven_after_a_while() {
+        let mut assessor = Assessor::new(Timestamp(0), None);
+        let at = |seconds: i64, ahead_us| Facts { ahead_us, ..facts(seconds) };
+
+        let bad = assessor.assess(&at(10, Some(-61_000_000)));
+        let set = assessor.assess(&at(20, Some(5)));
+        let good = assessor.assess(&at(80, Some(5)));
+
+        let clock = ClockHealth { ahead_us: -61_000_000, level: Level::Warning };
+        assert_eq!((bad.clock, bad.level), (Some(clock), Level::Warning));
+        assert_eq!(set.clock, Some(ClockHealth { ahead_us: 5, level: Level::Warning }));
+        assert_eq!((good.clock.map(|one| one.level), good.level), (Some(Level::Ok), Level::Ok));
+        assert_eq!(assessor.assess(&at(90, None)).clock, None);
+    }
+
+    #[test]
+    fn what_waits_too_long_is_told_until_it_is_counted_anew() {
+        let mut assessor = Assessor::new(Timestamp(0), None);
+        let waiting = |peer: &str, oldest| Waiting {
+            peer: code(peer),
+            priority: Priority::High,
+            oldest: Timestamp(oldest),
+        };
+        let mut health = assessor.assess(&facts(100_000));
+        assert_eq!(health.level, Level::Ok);
+
+        // It has no line to the second, which waits for a parcel.
+        assessor.queued(&mut health, &[waiting("CEN", 0), waiting("OSL", 0)]);
+        let levels: Vec<Level> = health.queues.iter().map(|one| one.level).collect();
+        assert_eq!((levels.as_slice(), health.level), (&[Level::Critical, Level::Ok][..], Level::Critical));
+        let mut next = assessor.assess(&facts(100_010));
+        assert_eq!((&next.queues, next.level), (&health.queues, Level::Critical), "nobody counted");
+        let after_restart = Assessor::new(Timestamp(0), Some(&next)).assess(&facts(100_010));
+        assert_eq!(after_restart.level, Level::Critical);
+
+        assessor.queued(&mut next, &[]);
+        assert_eq!((next.queues.len(), next.level), (0, Level::Ok));
     }
 
     #[test]

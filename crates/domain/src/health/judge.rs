@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Level;
-use crate::{Timestamp, care::Disk};
+use crate::{Priority, Timestamp, care::Disk};
 
 /// What a component's level follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +31,15 @@ const CERTIFICATE: (Duration, Duration) =
 
 /// A line is cut now and then; after this time somebody should know.
 const LINE_PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// What waits longer did not just wait for its turn. What is not urgent may wait for an hour of the night, or for the
+/// weekend.
+const QUEUE_PATIENCE: [(Duration, Duration); 3] = [
+    (Duration::from_secs(15 * 60), Duration::from_secs(4 * 3600)),
+    (Duration::from_secs(24 * 3600), Duration::from_secs(7 * 24 * 3600)),
+    (Duration::from_secs(7 * 24 * 3600), Duration::from_secs(30 * 24 * 3600)),
+];
+/// Calendars and expiries are confused first; certificates that are new allow for the second.
+const CLOCK_PATIENCE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(5 * 60));
 /// Without any CAP agent clients hear nothing; one that starts anew is back by then.
 const CAPS_PATIENCE: (Duration, Duration) = (Duration::from_secs(3 * 60), Duration::from_secs(15 * 60));
 
@@ -86,6 +95,33 @@ pub fn line(down: Option<Duration>) -> Level {
     match down {
         Some(down) if down >= LINE_PATIENCE => Level::Warning,
         _ => Level::Ok,
+    }
+}
+
+/// What waits for a neighbour in one class, by how long the oldest of it has.
+pub fn queue(priority: Priority, age: Duration) -> Level {
+    let [high, medium, low] = QUEUE_PATIENCE;
+    let patience = match priority {
+        Priority::High => high,
+        Priority::Medium => medium,
+        Priority::Low => low,
+    };
+    after(age, patience)
+}
+
+/// A clock that is so far ahead of another; negative: behind.
+pub fn clock(ahead_us: i64) -> Level {
+    after(Duration::from_micros(ahead_us.unsigned_abs()), CLOCK_PATIENCE)
+}
+
+/// How far a clock is ahead, at least, of one that was read `there` on the way of a question and its answer, which came
+/// `here` after `round_trip`: the answer may have taken any part of that.
+pub fn ahead_us(here: Timestamp, there: Timestamp, round_trip: Duration) -> i64 {
+    let half_us = i64::try_from(round_trip.as_micros() / 2).unwrap_or(i64::MAX);
+    let ahead_us = here.0.saturating_sub(half_us).saturating_sub(there.0);
+    match ahead_us {
+        0.. => ahead_us.saturating_sub(half_us).max(0),
+        _ => ahead_us.saturating_add(half_us).min(0),
     }
 }
 
@@ -215,6 +251,48 @@ mod tests {
         ] {
             let away: Vec<_> = away.iter().copied().map(Duration::from_secs).collect();
             assert_eq!(caps(&away), expected, "{away:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_less_urgent_may_wait_longer() {
+        const HOUR: u64 = 3600;
+        for (age_s, high, medium, low) in [
+            (0, Ok, Ok, Ok),
+            (HOUR / 4 - 1, Ok, Ok, Ok),
+            (HOUR / 4, Warning, Ok, Ok),
+            (4 * HOUR, Critical, Ok, Ok),
+            (24 * HOUR, Critical, Warning, Ok),
+            (7 * 24 * HOUR, Critical, Critical, Warning),
+            (30 * 24 * HOUR, Critical, Critical, Critical),
+        ] {
+            let seen = Priority::ALL.map(|priority| queue(priority, Duration::from_secs(age_s)));
+            assert_eq!(seen, [high, medium, low], "{age_s} s");
+        }
+    }
+
+    #[test]
+    fn a_clock_may_be_a_minute_off_and_the_way_of_the_answer_is_not_held_against_it() {
+        for (apart_s, expected) in [(0, Ok), (59, Ok), (60, Warning), (299, Warning), (300, Critical)] {
+            for ahead_us in [apart_s * 1_000_000, apart_s * -1_000_000] {
+                assert_eq!(clock(ahead_us), expected, "{ahead_us}");
+            }
+        }
+        assert_eq!(clock(i64::MIN), Critical);
+        for (here, there, trip_us, expected) in [
+            (1_000, 1_000, 0, 0),
+            (1_000, 900, 0, 100),
+            (1_000, 1_100, 0, -100),
+            (1_000, 900, 200, 0),
+            (1_000, 899, 200, 0),
+            (1_000, 700, 200, 100),
+            (1_000, 1_000, 200, 0),
+            (1_000, 1_100, 200, -100),
+            (i64::MIN, i64::MAX, 200, i64::MIN + 100),
+            (i64::MAX, i64::MIN, 200, i64::MAX - 100),
+        ] {
+            let ahead = ahead_us(Timestamp(here), Timestamp(there), Duration::from_micros(trip_us));
+            assert_eq!(ahead, expected, "{here} {there} {trip_us}");
         }
     }
 

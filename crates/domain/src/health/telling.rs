@@ -43,6 +43,7 @@ pub fn is_due(told: Option<&SiteHealth>, now: &SiteHealth, pace: Pace) -> bool {
 pub fn is_news(told: &SiteHealth, now: &SiteHealth) -> bool {
     told.level != now.level
         || levels(told) != levels(now)
+        || told.clock.map(|one| one.level) != now.clock.map(|one| one.level)
         || lines(told) != lines(now)
         || is_disk_news(told.disk.as_ref(), now.disk.as_ref())
         || told.certificate.as_ref().map(|one| (one.ends, one.level))
@@ -126,7 +127,7 @@ mod tests {
     #[test]
     fn what_is_news_and_what_is_not() {
         type Change = fn(&mut SiteHealth);
-        let news: [(&str, Change); 8] = [
+        let news: [(&str, Change); 10] = [
             ("a line is down", |now| now.lines[0].up = false),
             ("a line is new", |now| now.lines[0].peer = "LYO".parse().expect("a code")),
             ("much room was taken", |now| disk(now, 44 * GB)),
@@ -134,24 +135,27 @@ mod tests {
             ("no disk any more", |now| now.disk = None),
             ("a new certificate", |now| now.certificate.iter_mut().for_each(|one| one.ends.0 += 1)),
             ("an agent went", |now| now.caps.connected = 1),
+            ("a clock is known", |now| now.clock = None),
+            ("a clock is wrong", |now| now.clock.iter_mut().for_each(|one| one.level = Level::Warning)),
             ("a component is not well", |now| now.components[0].level = Level::Warning),
         ];
         for (what, change) in news {
             assert!(due(&well(), 60, change), "{what}");
             assert!(!due(&well(), 59, change), "{what}, within the minute");
         }
-        let nothing: [(&str, Change); 6] = [
+        let nothing: [(&str, Change); 7] = [
             ("a little room", |now| disk(now, 45 * GB)),
             ("the library grew", |now| now.library_bytes *= 2),
             ("a line was cut and is back", |now| now.lines[0].since = Some(Timestamp(99))),
             ("agents lag", |now| now.caps.behind = 12),
+            ("a clock runs", |now| now.clock.iter_mut().for_each(|one| one.ahead_us += 1)),
             ("a new component that is well", |now| {
                 let new = ComponentHealth { name: "prestager".to_owned(), ..now.components[0].clone() };
                 now.components.push(new);
             }),
             ("something waits", |now| {
                 let (peer, oldest) = (now.lines[0].peer.clone(), now.at);
-                now.queues.push(QueueHealth { peer, priority: Priority::High, oldest });
+                now.queues.push(QueueHealth { peer, priority: Priority::High, oldest, level: Level::Ok });
             }),
         ];
         for (what, change) in nothing {

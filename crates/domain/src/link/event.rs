@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
+    Timestamp,
     id::SiteCode,
     link::{Frame, ItemId, LaneOffer, Offer, Outline, RefuseReason},
     reconcile::{Compare, Listing},
@@ -79,6 +80,8 @@ pub enum Event {
     },
     Pong {
         round_trip: Duration,
+        /// The time of day at the peer when it answered, if it told.
+        clock: Option<Timestamp>,
     },
     /// The hashes of the item's parts; they lead to its digest or to nothing, which the caller checks.
     Outlined(Outline),

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::{
-    Digest, Priority,
+    Digest, Priority, Timestamp,
     id::SiteCode,
     link::{ItemId, ItemKind, LaneOffer, Ranges},
     reconcile::{Compare, Entry, Listing},
@@ -75,6 +75,8 @@ pub enum Frame {
     },
     Pong {
         value: u64,
+        /// The time of day where it left; whoever hands it to the line puts it in. `None`: an older peer.
+        clock: Option<Timestamp>,
     },
     /// How many bytes of data came so far on this stream, durable or not: what the sender measures the line by.
     Got {

@@ -421,15 +421,15 @@ impl Link {
                 Ok(Some(Event::PeerGoodbye { reason, at_fault }))
             }
             Frame::Ping { value } => {
-                self.control.push(Frame::Pong { value });
+                self.control.push(Frame::Pong { value, clock: None });
                 Ok(None)
             }
-            Frame::Pong { value } => {
+            Frame::Pong { value, clock } => {
                 let round_trip = self.pings.pong(value, now)?;
                 self.round_trip = Some(round_trip);
                 self.outgoing.pong(value, &mut self.pings, &mut self.control);
                 self.incoming.pong(value, &mut self.pings, &mut self.control);
-                Ok(Some(Event::Pong { round_trip }))
+                Ok(Some(Event::Pong { round_trip, clock }))
             }
             Frame::Compare(compare) => Ok(Some(Event::Compared(compare))),
             Frame::Listing(listing) => Ok(Some(Event::Listed(listing))),

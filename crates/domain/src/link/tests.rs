@@ -165,7 +165,7 @@ fn a_cancelled_item_is_offered_again_only_when_nothing_old_can_come() {
     assert_eq!(frames(&mut link), [cancel, ping]);
     assert_eq!(link.receive(Frame::Want { item, offset: 0 }, NOW), Ok(vec![]), "it crossed the cancel");
     assert_eq!(frames(&mut link), []);
-    link.receive(Frame::Pong { value: 0 }, NOW).expect("the pong of the ping");
+    link.receive(Frame::Pong { value: 0, clock: None }, NOW).expect("the pong of the ping");
     assert!(matches!(&frames(&mut link)[..], [Send::Frame(Frame::Offer(offer))] if offer.item == item));
 }
 
@@ -185,7 +185,7 @@ fn data_under_way_to_a_refused_item_are_dropped_until_the_peer_knows() {
     );
     assert_eq!(sent[2], Send::Frame(Frame::Ping { value: 0 }));
     assert_eq!(link.receive(data(1, 1000, 1000), NOW), Ok(vec![]));
-    link.receive(Frame::Pong { value: 0 }, NOW).expect("the pong of the ping");
+    link.receive(Frame::Pong { value: 0, clock: None }, NOW).expect("the pong of the ping");
     assert_eq!(link.receive(data(1, 2000, 10), NOW), Err(Violation::UnknownItem { frame: "data", item }));
 }
 
@@ -486,8 +486,8 @@ fn a_silent_peer_is_asked_and_then_given_up() {
     assert_eq!(link.next_wake(at(15)), Some(at(60)));
     assert!(link.wake(at(60)).is_err());
 
-    let pong = link.receive(Frame::Pong { value: 0 }, at(16)).expect("the pong of the ping");
-    assert_eq!(pong, [Event::Pong { round_trip: Duration::from_secs(1) }]);
+    let pong = link.receive(Frame::Pong { value: 0, clock: None }, at(16)).expect("the pong of the ping");
+    assert_eq!(pong, [Event::Pong { round_trip: Duration::from_secs(1), clock: None }]);
     assert_eq!(link.wake(at(70)), Ok(()));
 }
 

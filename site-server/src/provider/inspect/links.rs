@@ -52,6 +52,7 @@ fn link(neighbour: &Neighbour, view: &LinkView, terms: &Terms) -> LiveLink {
         revision: view.revision,
         features: view.features.clone(),
         round_trip: micros(view.round_trip_us),
+        clock_ahead_us: view.clock_ahead_us,
         shortest_trip: (!gauges.shortest_trip.is_zero()).then(|| duration(gauges.shortest_trip)),
         line_bytes_per_s: gauges.bytes_per_second,
         in_flight_bytes: now(gauges.under_way_bytes),

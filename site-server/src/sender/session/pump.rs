@@ -41,6 +41,10 @@ impl Session {
                     outs.main().rests();
                     break;
                 }
+                // The time at which it leaves, since it may have waited for its turn.
+                Some(Send::Frame(Frame::Pong { value, .. })) => {
+                    Frame::Pong { value, clock: Some(self.site.now()) }
+                }
                 Some(Send::Frame(frame)) => frame,
                 Some(Send::Data { item, offset, length }) => match self.read(item, offset, length).await? {
                     Some(bytes) => Frame::Data { item, offset, bytes },

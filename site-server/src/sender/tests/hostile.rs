@@ -94,7 +94,7 @@ const DEEDS: [(&str, &str, Deed); 15] = [
     (
         "UnknownPong",
         "a pong with value 5, which no waiting ping has",
-        Deed::Says { met: true, bodies: |_| vec![Body::Pong(wire::Pong { value: 5 })] },
+        Deed::Says { met: true, bodies: |_| vec![Body::Pong(wire::Pong { value: 5, clock_us: 0 })] },
     ),
     (
         "InlineLength",

@@ -105,7 +105,7 @@ impl Peer {
             let body = tokio::time::timeout(PATIENCE, self.next()).await.expect("a frame or the end")?;
             self.names.push(name(&body));
             match body {
-                Body::Ping(ping) => self.say(Body::Pong(wire::Pong { value: ping.value })).await,
+                Body::Ping(ping) => self.say(Body::Pong(wire::Pong { value: ping.value, clock_us: 0 })).await,
                 Body::Goodbye(goodbye) => self.goodbye = Some((goodbye.reason, goodbye.at_fault)),
                 Body::Hello(hello) => self.hello = Some(hello),
                 Body::Pong(_) | Body::Got(_) => {}

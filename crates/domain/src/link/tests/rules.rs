@@ -130,7 +130,7 @@ fn each_rule_for_answers_has_its_own_name() {
             Frame::Want { item, offset: 501 },
             Violation::WantBeyondLength { item, offset: 501, length: 500 },
         ),
-        (open_link(), Frame::Pong { value: 3 }, Violation::UnknownPong { value: 3 }),
+        (open_link(), Frame::Pong { value: 3, clock: None }, Violation::UnknownPong { value: 3 }),
     ]);
     let mut inline = open_link();
     inline.offer(object(1, 1)).expect("room");
@@ -173,7 +173,7 @@ fn any_frame() -> impl Strategy<Value = Frame> {
         item().prop_map(|item| Frame::Receipt { item }),
         item().prop_map(|item| Frame::Cancel { item }),
         (0_u64..5).prop_map(|value| Frame::Ping { value }),
-        (0_u64..5).prop_map(|value| Frame::Pong { value }),
+        (0_u64..5).prop_map(|value| Frame::Pong { value, clock: None }),
         Just(Frame::Unknown),
     ]
 }
