@@ -46,10 +46,11 @@ again for one that broke.")]
     #[command(after_help = "\
 Examples:
   packhorse courier verify 3fa2bc91 /media/usb
+  packhorse courier verify 3fa2bc91 /media/usb --here
   packhorse -o json courier verify 3fa2bc91 /media/usb
 
-DIR is a directory on the site server where the medium is mounted. Nothing on the medium changes, \
-and Ctrl-C does no harm.")]
+DIR is a directory on the site server where the medium is mounted, with --here on this machine. Nothing \
+on the medium changes, and Ctrl-C does no harm.")]
     Verify(OnMedium),
     /// Say that a parcel is on its way
     #[command(after_help = "\
@@ -174,15 +175,15 @@ pub(crate) struct OnMedium {
     /// A directory on the site server where the medium is mounted
     #[arg(value_name = "DIR", value_parser = parse::server_directory)]
     pub(crate) dir: String,
+    /// The medium is in this machine
+    #[arg(long)]
+    pub(crate) here: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Write {
     #[command(flatten)]
     pub(crate) on: OnMedium,
-    /// The medium is in this machine: volumes come over the network
-    #[arg(long)]
-    pub(crate) here: bool,
     /// Only this volume, also if it was written before [default: those that are not written yet]
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) volume: Vec<u32>,

@@ -125,7 +125,7 @@ async fn to_medium(
 }
 
 async fn write(session: &Session, asked: Write) -> Result<(), ConsoleError> {
-    if asked.here {
+    if asked.on.here {
         let request = wire::GetParcelRequest { parcel: asked.on.named.parcel };
         let parcel = whole(session.courier().get_parcel(request).await?.into_inner().parcel)?;
         let parcel = medium::write(session, &parcel, Path::new(&asked.on.dir), &asked.volume).await?;
@@ -153,21 +153,30 @@ fn writing(message: &wire::WriteParcelResponse) -> Step {
 }
 
 async fn verify(session: &Session, on: OnMedium) -> Result<(), ConsoleError> {
-    let request = wire::VerifyParcelRequest { parcel: on.named.parcel.clone(), path: on.dir };
-    let messages = session.courier().verify_parcel(request).await?.into_inner();
-    let last = follow(messages, |message| Step {
-        text: format!("volume {}: reading", message.volume),
-        bytes_done: message.bytes_done,
-        bytes_total: message.bytes_total,
-    })
-    .await?;
-    let verified = Verified::new(on.named.parcel, last);
+    let parcel = on.named.parcel.clone();
+    let last = match on.here {
+        true => medium::verify(session, on.named.parcel, Path::new(&on.dir)).await?,
+        false => read_again(session, on).await?,
+    };
+    let verified = Verified::new(parcel, last);
     show(&verified, session.format)?;
     match verified.faults() {
         0 if verified.has_whole() => Ok(()),
         0 => Err(ConsoleError::NoVolume),
         faults => Err(ConsoleError::Medium(faults)),
     }
+}
+
+/// What lies on a medium in the site server's machine.
+async fn read_again(session: &Session, on: OnMedium) -> Result<wire::VerifyParcelResponse, ConsoleError> {
+    let request = wire::VerifyParcelRequest { parcel: on.named.parcel, path: on.dir };
+    let messages = session.courier().verify_parcel(request).await?.into_inner();
+    follow(messages, |message| Step {
+        text: format!("volume {}: reading", message.volume),
+        bytes_done: message.bytes_done,
+        bytes_total: message.bytes_total,
+    })
+    .await
 }
 
 async fn sent(session: &Session, asked: Sent) -> Result<(), ConsoleError> {

@@ -9,8 +9,11 @@ use std::{
 use bytes::Bytes;
 use indicatif::ProgressBar;
 use packhorse_domain::Digest;
-use packhorse_parcel::{FoundVolume, Medium, MediumError, ParcelId, VolumeCopy, WriteError, Written, scan};
+use packhorse_parcel::{
+    Checked, FoundVolume, Medium, MediumError, ParcelId, VolumeCopy, WriteError, Written, check_written, scan,
+};
 use packhorse_proto::provider::v1::{self as wire, ReadVolumeResponse, TakeVolumeRequest};
+use packhorse_runtime::error_chain;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
@@ -166,6 +169,53 @@ fn put(
         ControlFlow::Continue(())
     });
     finished.map_err(failed)
+}
+
+/// Reads the volumes of a parcel again that lie on a medium in this machine, and compares them with what the site server says
+/// was written.
+pub(crate) async fn verify(
+    session: &Session,
+    parcel: String,
+    medium: &Path,
+) -> Result<wire::VerifyParcelResponse, ConsoleError> {
+    let fault = |source| ConsoleError::MediumHere { path: medium.to_owned(), source: Box::new(source) };
+    let request = wire::ListVolumesRequest { parcel };
+    let listed = session.courier_volumes().list_volumes(request).await?.into_inner();
+    let id: ParcelId = listed.parcel.parse().map_err(|_| ConsoleError::Incomplete("parcel"))?;
+    let written: Vec<Option<Written>> = listed.volumes.iter().map(was_written).collect::<Result<_, _>>()?;
+    // Where no medium is there is none of its volumes, and that is not what was asked.
+    Medium::at(medium).map_err(|error| fault(MediumFault::Medium(error)))?;
+    let (root, bar) = (medium.to_owned(), bar());
+    let shown = bar.clone();
+    let reader = tokio::task::spawn_blocking(move || {
+        check_written(&id, &written, &root, &mut |volume, now| {
+            shown.set_length(now.total);
+            shown.set_message(format!("volume {volume}: reading"));
+            shown.set_position(now.done);
+            ControlFlow::Continue(())
+        })
+    });
+    let checked = match reader.await {
+        Ok(checked) => checked,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    };
+    bar.finish_and_clear();
+    let cancelled = |source| fault(MediumFault::Volume { volume: 0, source });
+    let Checked { whole, faults } = checked.map_err(cancelled)?;
+    Ok(wire::VerifyParcelResponse {
+        whole: whole.into_iter().map(u32::from).collect(),
+        faults: faults.iter().map(|fault| error_chain(fault)).collect(),
+        ..wire::VerifyParcelResponse::default()
+    })
+}
+
+fn was_written(volume: &wire::list_volumes_response::Volume) -> Result<Option<Written>, ConsoleError> {
+    if volume.digest.is_empty() {
+        return Ok(None);
+    }
+    let digest = volume.digest.as_ref().try_into().map(Digest);
+    let digest = digest.map_err(|_| ConsoleError::Incomplete("digest"))?;
+    Ok(Some(Written { length: volume.length, digest }))
 }
 
 /// Brings the volumes that lie below a path in this machine, and are for this site, to the site server. Gives what came of

@@ -124,6 +124,18 @@ fn a_site_that_never_had_a_line_joins_and_is_served_by_courier() -> Result<()> {
     ensure!(made["state"] == "created" && made["volumes"].as_u64() > Some(1), "{made}");
     let verified = central.done(&["courier", "verify", id, &path])?;
     ensure!(verified.contains("whole volume(s): 1"), "{verified}");
+    ensure!(
+        central.done(&["courier", "verify", id, &path, "--here"])? == verified,
+        "not what the server reads"
+    );
+    let second = medium.join("PARCELS").join(id[..8].to_uppercase()).join("002.PHV");
+    let sound = fs::read(&second)?;
+    let mut damaged = sound.clone();
+    damaged[sound.len() / 2] ^= 1;
+    fs::write(&second, &damaged)?;
+    let found = central.run(&["courier", "verify", id, &path, "--here"])?;
+    ensure!(found.code == 1 && found.stdout.contains("volume 2 is damaged"), "{found:?}");
+    fs::write(&second, &sound)?;
 
     // A volume that another medium brings is asked for, and comes.
     let first = medium.join("PARCELS").join(id[..8].to_uppercase()).join("001.PHV");

@@ -19,6 +19,7 @@
 //!
 //! Everything here is synchronous, streams, and holds a few MiB besides the packing list.
 
+mod checking;
 mod contents;
 mod copying;
 mod envelope;
@@ -39,6 +40,7 @@ mod volume;
 mod wire;
 mod write;
 
+pub use checking::{Checked, VolumeFault, check_written};
 pub use contents::{Contents, ContentsError};
 pub use copying::VolumeCopy;
 pub use envelope::{Failure, Open, Sign};

@@ -53,6 +53,12 @@ fn written(site: &Site, plan: &mut Plan, volume: u16, listener: &Listener) -> Re
     outgoing::write_one(plan, &outgoing::sources(site, plan), &medium, (volume, listener))
 }
 
+/// What each volume was when it was written last.
+pub(crate) async fn list(site: &Arc<Site>, id: ParcelId) -> Result<Vec<Option<Written>>, Error> {
+    let site = site.clone();
+    tokio::task::spawn_blocking(move || Ok(outgoing::plan(&site, &id)?.written().to_vec())).await?
+}
+
 /// A volume that was read lies on a medium: it counts as written, and is not kept here.
 pub(crate) async fn keep(
     site: &Arc<Site>,

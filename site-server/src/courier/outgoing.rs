@@ -20,7 +20,9 @@ use packhorse_domain::{
     message,
     parcel::ParcelState,
 };
-use packhorse_parcel::{Draft, Medium, ParcelId, Plan, PlanError, Source, WriteError, Written};
+use packhorse_parcel::{
+    Checked, Draft, Medium, ParcelId, Plan, PlanError, Source, WriteError, Written, check_written,
+};
 use packhorse_runtime::{
     durable::{sync_directory, write_file_durable},
     error_chain,
@@ -344,28 +346,11 @@ pub(crate) async fn verify(
     let _alone = site.courier.at_work.lock().await;
     let site = site.clone();
     let verified = tokio::task::spawn_blocking(move || -> Result<_, Error> {
-        let plan = plan(&site, &id)?;
-        let (mut whole, mut faults) = (Vec::new(), Vec::new());
-        for (volume, written) in (1..).zip(plan.written()) {
-            let path = root.join(id.volume(volume));
-            match (written, path.exists()) {
-                (_, false) => {}
-                (None, true) => {
-                    faults.push(format!("volume {volume} is there and was not written from here"))
-                }
-                (Some(written), true) => {
-                    match written.verify(&path, &mut teller(&listener, volume, "reading")) {
-                        Ok(()) => whole.push(volume),
-                        Err(WriteError::Cancelled) => return Err(Error::Interrupted),
-                        Err(WriteError::Misread { .. }) => faults.push(format!(
-                            "volume {volume} is damaged, or not the copy that was written last"
-                        )),
-                        Err(error) => faults.push(format!("volume {volume}: {}", error_chain(&error))),
-                    }
-                }
-            }
-        }
-        Ok((whole, faults))
+        let written = plan(&site, &id)?.written().to_vec();
+        let mut progress = |volume, now| teller(&listener, volume, "reading")(now);
+        let checked = check_written(&id, &written, &root, &mut progress);
+        let Checked { whole, faults } = checked.map_err(|_| Error::Interrupted)?;
+        Ok((whole, faults.iter().map(|fault| error_chain(fault)).collect()))
     });
     verified.await?
 }

@@ -7,8 +7,9 @@ use futures::Stream;
 use packhorse_domain::Digest;
 use packhorse_parcel::{VOLUME_BYTES_MAX, Written};
 use packhorse_proto::provider::v1::{
-    KeepVolumeRequest, KeepVolumeResponse, ReadVolumeRequest, ReadVolumeResponse, TakeVolumeRequest,
-    TakeVolumeResponse, courier_volume_service_server::CourierVolumeService,
+    KeepVolumeRequest, KeepVolumeResponse, ListVolumesRequest, ListVolumesResponse, ReadVolumeRequest,
+    ReadVolumeResponse, TakeVolumeRequest, TakeVolumeResponse,
+    courier_volume_service_server::CourierVolumeService, list_volumes_response::Volume,
 };
 use packhorse_runtime::{Lifecycle, peer};
 use tokio::{
@@ -182,6 +183,22 @@ impl CourierVolumeService for CourierVolumes {
             }
         });
         Ok(Response::new(Box::pin(open.over(ReceiverStream::new(heard)))))
+    }
+
+    async fn list_volumes(
+        &self,
+        request: Request<ListVolumesRequest>,
+    ) -> Result<Response<ListVolumesResponse>, Status> {
+        let id = find(&self.site, &request.into_inner().parcel).await?;
+        let shown = |written: Option<Written>| {
+            let told = |one: Written| Volume {
+                length: one.length,
+                digest: Bytes::copy_from_slice(one.digest.as_bytes()),
+            };
+            written.map(told).unwrap_or_default()
+        };
+        let volumes = elsewhere::list(&self.site, id).await?.into_iter().map(shown).collect();
+        Ok(Response::new(ListVolumesResponse { parcel: id.to_string(), volumes }))
     }
 
     async fn keep_volume(
