@@ -87,7 +87,8 @@ impl Ticks {
 }
 
 fn known_line(gauges: &Gauges) -> KnownLine {
-    KnownLine { bytes_per_second: gauges.bytes_per_second, shortest_trip: gauges.shortest_trip }
+    let Gauges { bytes_per_second, is_filled, shortest_trip, .. } = *gauges;
+    KnownLine { bytes_per_second, is_filled, shortest_trip }
 }
 
 impl Session {
