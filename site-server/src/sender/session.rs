@@ -282,8 +282,7 @@ impl Session {
                     self.repair.begin(&mut self.link).await?;
                 }
                 Event::Pong { round_trip } => {
-                    let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
-                    self.view(|view| view.round_trip_us = us);
+                    self.view(|view| view.came_back(round_trip));
                 }
                 Event::PeerGoodbye { reason, at_fault: true } => return Err(SessionError::Accused(reason)),
                 Event::PeerGoodbye { reason, at_fault: false } => {
@@ -335,6 +334,7 @@ impl Session {
             view.received_before += view.received();
             view.counter = counter;
             view.lanes.clear();
+            view.round_trips.clear();
             view.door = self.lane_offer.map(|offer| self.lanes.door(offer));
             view.address = self.terms.name();
             view.up = true;
