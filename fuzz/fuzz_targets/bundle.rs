@@ -7,7 +7,7 @@ use std::{cell::RefCell, fs, io::Write as _, ops::ControlFlow, path::Path};
 
 use libfuzzer_sys::fuzz_target;
 use packhorse_content::{
-    BundlePlan, Library, Limits, Snapshot, apply_bundle, read_header, snapshot, write_bundle,
+    BundlePlan, Library, Limits, Making, Snapshot, apply_bundle, read_header, snapshot, write_bundle,
 };
 
 #[path = "../../crates/content/tests/apart/mod.rs"]
@@ -68,7 +68,7 @@ impl World {
         take(&library, 1);
         let mut bytes = Vec::new();
         let plan = BundlePlan { target: target.digest, bases: vec![base.digest] };
-        write_bundle(&sender, &plan, &mut bytes, 3).expect("it can be bundled");
+        write_bundle(&sender, &plan, &mut bytes, Making::small(3)).expect("it can be bundled");
         World { _directory: directory, library, base, target, good: Apart::of(&bytes), runs: 0 }
     }
 

@@ -29,6 +29,10 @@ pub struct Config {
     /// The zstd level of bundles, 1 to 19.
     #[serde(default = "bundle_level")]
     pub bundle_level: i32,
+    /// The same for children on fast lines, where a bundle is sent sooner than it is made. From `bundle_level` on no line
+    /// counts as fast.
+    #[serde(default = "bundle_level_on_fast_lines")]
+    pub bundle_level_on_fast_lines: i32,
     /// How long a client may act on an instruction without a newer one.
     #[serde(default = "instruction_validity_h")]
     pub instruction_validity_h: u32,
@@ -103,6 +107,7 @@ pub struct Settings {
     pub listen: SocketAddr,
     pub endpoints: Vec<String>,
     pub bundle_level: i32,
+    pub bundle_level_on_fast_lines: i32,
     pub instruction_validity: Duration,
     pub parent: Option<(SiteCode, Vec<String>)>,
     pub content: ContentSettings,
@@ -180,6 +185,10 @@ fn lanes() -> String {
 
 fn bundle_level() -> i32 {
     8
+}
+
+fn bundle_level_on_fast_lines() -> i32 {
+    1
 }
 
 fn instruction_validity_h() -> u32 {
@@ -316,7 +325,12 @@ impl Config {
             packhorse_domain::package::check_name(&self.name).is_ok(),
             "1 to 128 characters are expected",
         );
-        problems.require("bundle_level", (1..=19).contains(&self.bundle_level), "1 to 19 is expected");
+        for (setting, level) in [
+            ("bundle_level", self.bundle_level),
+            ("bundle_level_on_fast_lines", self.bundle_level_on_fast_lines),
+        ] {
+            problems.require(setting, (1..=19).contains(&level), "1 to 19 is expected");
+        }
         problems.require(
             "instruction_validity_h",
             (1..=24 * 366).contains(&self.instruction_validity_h),
@@ -340,6 +354,7 @@ impl Config {
             listen: listen?,
             endpoints: self.endpoints,
             bundle_level: self.bundle_level,
+            bundle_level_on_fast_lines: self.bundle_level_on_fast_lines,
             instruction_validity: Duration::from_secs(u64::from(self.instruction_validity_h) * 3600),
             parent,
         })
@@ -371,7 +386,7 @@ mod tests {
 
     #[test]
     fn every_problem_is_reported_at_once() {
-        let error = load("code = 'cen'\nname = ''\nlisten = 'here'\nendpoints = []\nbundle_level = 99\n[link]\ncompare_every_s = 1\n[content]\nreserve = 'much'\nverify_every_d = 999\nverify_rate = '5'\ncase_clashes = 'maybe'\n[telemetry]\nmetrics_listen = '9464'\nmetrics_every_s = 0\n")
+        let error = load("code = 'cen'\nname = ''\nlisten = 'here'\nendpoints = []\nbundle_level = 99\nbundle_level_on_fast_lines = 0\n[link]\ncompare_every_s = 1\n[content]\nreserve = 'much'\nverify_every_d = 999\nverify_rate = '5'\ncase_clashes = 'maybe'\n[telemetry]\nmetrics_listen = '9464'\nmetrics_every_s = 0\n")
             .expect_err("bad");
 
         let text = error.to_string();
@@ -380,7 +395,8 @@ mod tests {
             "name",
             "listen",
             "endpoints",
-            "bundle_level",
+            "bundle_level: ",
+            "bundle_level_on_fast_lines",
             "link.compare_every_s",
             "content.reserve",
             "content.verify_every_d",
@@ -407,7 +423,7 @@ mod tests {
         let settings =
             load("code = 'CEN'\nname = 'x'\nlisten = '127.0.0.1:1'\nendpoints = ['a:1']\n").expect("good");
 
-        assert_eq!(settings.bundle_level, 8);
+        assert_eq!((settings.bundle_level, settings.bundle_level_on_fast_lines), (8, 1));
         assert_eq!(settings.instruction_validity, Duration::from_secs(72 * 3600));
         assert_eq!(settings.link.compare_every, Duration::from_secs(600));
         assert_eq!(settings.content.reserve, Reserve::Auto);

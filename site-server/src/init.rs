@@ -122,6 +122,7 @@ pub async fn init(plan: &Plan, clock: &dyn Clock) -> Result<Made, InitError> {
         listen: plan.listen.to_string(),
         endpoints: plan.endpoints.clone(),
         bundle_level: 8,
+        bundle_level_on_fast_lines: 1,
         instruction_validity_h: 72,
         parent,
         content: Content::default(),

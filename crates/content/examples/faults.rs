@@ -15,8 +15,8 @@ use std::{
 };
 
 use packhorse_content::{
-    BundlePlan, Library, Limits, Look, Manifest, PublishTo, SnapshotOptions, apply_bundle, check, lay_out,
-    publish, snapshot_with, withdraw, write_bundle,
+    BundlePlan, Library, Limits, Look, Making, Manifest, PublishTo, SnapshotOptions, apply_bundle, check,
+    lay_out, publish, snapshot_with, withdraw, write_bundle,
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -73,7 +73,7 @@ impl Place {
                 let bases = base.map(digest).transpose()?.into_iter().collect();
                 let plan = BundlePlan { target: digest(target)?, bases };
                 let mut file = tempfile::NamedTempFile::new_in(self.dir.join("bundles"))?;
-                write_bundle(&libraries.here, &plan, &mut file, 3)?;
+                write_bundle(&libraries.here, &plan, &mut file, Making::small(3))?;
                 file.as_file().sync_all()?;
                 file.persist(self.bundle(name))?;
                 File::open(self.dir.join("bundles"))?.sync_all()?;

@@ -1,7 +1,7 @@
 //! Makes the bundle from one directory to another, or with `-` from nothing, and takes it in elsewhere. Prints `name value` lines: bytes, seconds of
 //! CPU and the peak of memory of each of the two.
 //!
-//!     cargo run --release -p packhorse-content --example step -- OLD NEW [LEVEL]
+//!     cargo run --release -p packhorse-content --example step -- OLD NEW [LEVEL [quick]]
 
 use std::{
     env,
@@ -10,10 +10,11 @@ use std::{
     io::{self, Write as _},
     ops::ControlFlow,
     path::Path,
+    time::Instant,
 };
 
 use packhorse_content::{
-    BundlePlan, CaseClashes, Library, Limits, Snapshot, SnapshotError, SnapshotOptions, apply_bundle,
+    BundlePlan, CaseClashes, Library, Limits, Making, Snapshot, SnapshotError, SnapshotOptions, apply_bundle,
     snapshot_with, write_bundle,
 };
 
@@ -35,8 +36,9 @@ fn peak_mib() -> Result<u64, Box<dyn Error>> {
 fn measured<T>(name: &str, work: impl FnOnce() -> Result<T, Box<dyn Error>>) -> Result<T, Box<dyn Error>> {
     // From here on the peak is counted anew.
     fs::write("/proc/self/clear_refs", "5")?;
-    let before = cpu_seconds()?;
+    let (before, began) = (cpu_seconds()?, Instant::now());
     let result = work()?;
+    writeln!(io::stdout(), "{name}_s {:.2}", began.elapsed().as_secs_f64())?;
     writeln!(io::stdout(), "{name}_cpu_s {:.2}", cpu_seconds()? - before)?;
     writeln!(io::stdout(), "{name}_peak_mib {}", peak_mib()?)?;
     Ok(result)
@@ -50,8 +52,11 @@ fn take(directory: &str, library: &Library) -> Result<Snapshot, SnapshotError> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().collect();
-    let [_, old, new, rest @ ..] = &arguments[..] else { return Err("OLD NEW [LEVEL] is expected".into()) };
+    let [_, old, new, rest @ ..] = &arguments[..] else {
+        return Err("OLD NEW [LEVEL [quick]] is expected".into());
+    };
     let level = rest.first().map_or(Ok(3), |level| level.parse())?;
+    let making = if rest.len() > 1 { Making::quick(level) } else { Making::small(level) };
     let directory = tempfile::tempdir()?;
     let (here, there) =
         (Library::open(&directory.path().join("here"))?, Library::open(&directory.path().join("there"))?);
@@ -59,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if old != "-" {
         let old = take(old, &here)?.digest;
         let mut whole = tempfile::tempfile_in(directory.path())?;
-        write_bundle(&here, &BundlePlan { target: old, bases: Vec::new() }, &mut whole, 1)?;
+        write_bundle(&here, &BundlePlan { target: old, bases: Vec::new() }, &mut whole, Making::small(1))?;
         apply_bundle(&there, &whole, &Limits::default())?;
         bases.push(old);
     }
@@ -67,7 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut step = tempfile::tempfile_in(directory.path())?;
     let plan = BundlePlan { target: new, bases };
-    let info = measured("make", || Ok(write_bundle(&here, &plan, &mut step, level)?))?;
+    let info = measured("make", || Ok(write_bundle(&here, &plan, &mut step, making)?))?;
     writeln!(io::stdout(), "bytes {}", info.length)?;
     let made = measured("apply", || Ok(apply_bundle(&there, &step, &Limits::default())?))?;
     if made.digest() != new {

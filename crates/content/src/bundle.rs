@@ -53,6 +53,34 @@ pub struct BundlePlan {
     pub bases: Vec<Digest>,
 }
 
+/// How hard a bundle is made. Whoever receives one cannot tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Making {
+    /// Of zstd, 1 to 19.
+    level: i32,
+    is_quick: bool,
+}
+
+impl Making {
+    /// As few bytes as the level brings.
+    pub fn small(level: i32) -> Self {
+        Making { level, is_quick: false }
+    }
+
+    /// What takes long and saves little is left out.
+    pub fn quick(level: i32) -> Self {
+        Making { level, is_quick: true }
+    }
+
+    pub(crate) fn level(self) -> i32 {
+        self.level
+    }
+
+    pub(crate) fn is_quick(self) -> bool {
+        self.is_quick
+    }
+}
+
 /// A bundle that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BundleInfo {
@@ -117,7 +145,7 @@ pub fn write_bundle(
     library: &Library,
     plan: &BundlePlan,
     out: &mut dyn Write,
-    level: i32,
+    making: Making,
 ) -> Result<BundleInfo, BundleError> {
     if plan.bases.len() > BASES_MAX {
         return Err(BundleError::TooManyBases(plan.bases.len()));
@@ -125,7 +153,7 @@ pub fn write_bundle(
     let bytes = library.manifest_bytes(&plan.target).map_err(BundleError::Library)?;
     let bytes = bytes.ok_or(BundleError::TargetLacking { target: plan.target })?;
     let mut out = HashingWriter { out, outliner: Outliner::new(), length: 0 };
-    let plain_length = making::write(library, plan, &bytes, &mut out, level)?;
+    let plain_length = making::write(library, plan, &bytes, &mut out, making)?;
     let checksum = out.outliner.digest();
     out.write_all(checksum.as_bytes()).and_then(|()| out.flush()).map_err(BundleError::Write)?;
     let (digest, outline) = out.outliner.finish();

@@ -11,8 +11,8 @@ use std::{
 use packhorse_domain::Digest;
 
 use super::{
-    BundleError, BundlePlan, Coming, Offered, Patience, Source, apply_bundle, apply_offered, read_header,
-    write_bundle,
+    BundleError, BundlePlan, Coming, Making, Offered, Patience, Source, apply_bundle, apply_offered,
+    read_header, write_bundle,
 };
 use crate::{
     CaseClashes, Library, Limits, Snapshot, SnapshotOptions, snapshot_with,
@@ -22,7 +22,9 @@ use crate::{
 
 pub(super) fn bundle(library: &Library, target: Digest, bases: &[Digest]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let info = write_bundle(library, &BundlePlan { target, bases: bases.to_vec() }, &mut bytes, 3).unwrap();
+    let info =
+        write_bundle(library, &BundlePlan { target, bases: bases.to_vec() }, &mut bytes, Making::small(3))
+            .unwrap();
     assert_eq!((info.length, info.digest), (bytes.len() as u64, digest_of(&bytes)));
     bytes
 }
@@ -63,6 +65,40 @@ fn a_bundle_brings_a_whole_version() {
         assert!(receiver.has_manifest(&sent.digest));
         assert!(receiver.verify(&sent.digest).unwrap().is_empty());
     }
+}
+
+/// Long enough for more than one thread, text and noise.
+fn long(nth: u64) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = (0..900_000).map(|line| format!("line {} of {nth}\n", line * 7919 % 100_003));
+    fs::write(dir.path().join("a"), lines.collect::<String>()).unwrap();
+    fs::write(dir.path().join("b"), noise(3_000_000, 7)).unwrap();
+    fs::write(dir.path().join("c"), noise(1000, nth)).unwrap();
+    dir
+}
+
+#[test]
+fn a_bundle_that_was_made_quickly_brings_the_same_and_is_the_same_each_time() {
+    let (_here, sender) = library();
+    let (old, new) = (take(long(1).path(), &sender), take(long(2).path(), &sender));
+    let made = |target: &Snapshot, bases: &[Digest], making| {
+        let (plan, mut bytes) = (BundlePlan { target: target.digest, bases: bases.to_vec() }, Vec::new());
+        let info = write_bundle(&sender, &plan, &mut bytes, making).unwrap();
+        assert_eq!((info.length, info.digest), (bytes.len() as u64, digest_of(&bytes)));
+        bytes
+    };
+
+    for level in [1, 19] {
+        let (_there, receiver) = library();
+        let whole = made(&old, &[], Making::quick(level));
+        let step = made(&new, &[old.digest], Making::quick(level));
+        assert!(whole == made(&old, &[], Making::quick(level)), "level {level}");
+        assert!(step.len() < whole.len() - 3_000_000, "what is held is not sent again: {}", step.len());
+        assert_eq!(apply(&receiver, &whole).unwrap(), old.manifest);
+        assert_eq!(apply(&receiver, &step).unwrap(), new.manifest);
+        assert!(receiver.verify(&new.digest).unwrap().is_empty());
+    }
+    assert!(made(&old, &[], Making::small(8)).len() < made(&old, &[], Making::quick(1)).len());
 }
 
 /// The bundle of a version without bases, for which a reader waits that goes on without it after `patience`.
@@ -305,9 +341,9 @@ fn what_is_not_held_is_not_bundled() {
     let absent = digest_of(b"absent");
     let plan = |target, base| BundlePlan { target, bases: vec![base] };
     let mut out = Vec::new();
-    let refused = write_bundle(&sender, &plan(absent, sent.digest), &mut out, 3);
+    let refused = write_bundle(&sender, &plan(absent, sent.digest), &mut out, Making::small(3));
     assert!(matches!(refused, Err(BundleError::TargetLacking { .. })));
-    let refused = write_bundle(&sender, &plan(sent.digest, absent), &mut out, 3);
+    let refused = write_bundle(&sender, &plan(sent.digest, absent), &mut out, Making::small(3));
     assert!(matches!(refused, Err(BundleError::BaseLacking { base }) if base == absent));
     drop(sender);
     for name in ["0000000000000001.pack", "0000000000000001.index"] {
@@ -315,5 +351,8 @@ fn what_is_not_held_is_not_bundled() {
     }
     let emptied = Library::open(dir.path()).unwrap();
     let plan = BundlePlan { target: sent.digest, bases: Vec::new() };
-    assert!(matches!(write_bundle(&emptied, &plan, &mut out, 3), Err(BundleError::Library(_))));
+    assert!(matches!(
+        write_bundle(&emptied, &plan, &mut out, Making::small(3)),
+        Err(BundleError::Library(_))
+    ));
 }

@@ -40,8 +40,8 @@ mod writer;
 
 pub use block::{Block, BlockError};
 pub use bundle::{
-    BundleError, BundleHeader, BundleInfo, BundlePlan, Coming, Offered, Patience, Source, apply_bundle,
-    apply_offered, header_of, read_header, write_bundle,
+    BundleError, BundleHeader, BundleInfo, BundlePlan, Coming, Making, Offered, Patience, Source,
+    apply_bundle, apply_offered, header_of, read_header, write_bundle,
 };
 pub use case::CaseClashes;
 pub use collect::Collected;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use packhorse_content::{
-    Block, BundleError, BundlePlan, ChunkRef, Library, Limits, apply_bundle, snapshot, write_bundle,
+    Block, BundleError, BundlePlan, ChunkRef, Library, Limits, Making, apply_bundle, snapshot, write_bundle,
 };
 
 mod apart;
@@ -89,7 +89,8 @@ fn step() -> (tempfile::TempDir, Library, Apart) {
     taken(&receiver, &old);
     let target = taken(&sender, &[("a.gz", gzip(&text(90)))]).digest;
     let mut bytes = Vec::new();
-    write_bundle(&sender, &BundlePlan { target, bases: vec![base.digest] }, &mut bytes, 3).unwrap();
+    write_bundle(&sender, &BundlePlan { target, bases: vec![base.digest] }, &mut bytes, Making::small(3))
+        .unwrap();
     let bundle = Apart::of(&bytes);
     assert!(bundle.plain(DEFLATED).len() > 4, "the archive is told inflated");
     applied(&receiver, &bundle, &Limits::default()).unwrap();

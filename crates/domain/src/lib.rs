@@ -12,6 +12,7 @@ pub mod courier;
 pub mod diagnosis;
 pub mod digest;
 pub mod distribution;
+pub mod effort;
 pub mod health;
 pub mod id;
 pub mod instruction;

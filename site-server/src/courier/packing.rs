@@ -123,7 +123,7 @@ pub(super) async fn in_the_making(site: &Site, to: &[SiteCode]) -> Result<Vec<Pa
     let made = bundles::list(&mut tx).await?;
     let mut making = Vec::new();
     for need in needs.into_iter().filter(makes) {
-        let bundle = made.iter().find(|one| one.target == need.plan.target && one.bases == need.plan.bases);
+        let bundle = need.served_by(&made);
         // One that the line has delivered, of which the child has not said so yet, is not made again.
         let is_made = match bundle {
             Some(bundle) => !is_due(&mut tx, need.child, bundle).await?,

@@ -13,7 +13,7 @@ use std::{
 };
 
 use packhorse_content::{BundleError, Library, LibraryError, Limits, Offered, Source, Staged, apply_offered};
-use packhorse_domain::{message, package::PackageState, status::PackageStatus};
+use packhorse_domain::{effort::Effort, message, package::PackageState, status::PackageStatus};
 use packhorse_runtime::{Next, Worker, durable::sync_directory, error_chain};
 use tracing::Instrument as _;
 
@@ -143,6 +143,7 @@ impl Despooler {
             target: arrival.target,
             bases: arrival.bases.clone(),
             length: arrival.length,
+            effort: Effort::LeastBytes,
         };
         if is_kept {
             bundles::put(&mut tx, &bundle, self.site.now()).await?;

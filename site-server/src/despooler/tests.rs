@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
 };
 
-use packhorse_content::{BundlePlan, write_bundle};
+use packhorse_content::{BundlePlan, Making, write_bundle};
 use packhorse_domain::{Priority, distribution::Distribution, link::ItemId, object::ObjectKind};
 use packhorse_proto::object::v1 as wire;
 use packhorse_runtime::{Next, SystemClock, Worker as _};
@@ -61,8 +61,13 @@ impl World {
         let target = contents::of(&mut tx, &package).await.unwrap()[0].manifest;
         let part = self.child.path("part");
         let plan = BundlePlan { target, bases: Vec::new() };
-        let info =
-            write_bundle(&self.central.site.library, &plan, &mut File::create(&part).unwrap(), 3).unwrap();
+        let info = write_bundle(
+            &self.central.site.library,
+            &plan,
+            &mut File::create(&part).unwrap(),
+            Making::small(3),
+        )
+        .unwrap();
         let arrival = Arrival {
             item: ItemId::of(&info.digest),
             peer: self.central.code().clone(),

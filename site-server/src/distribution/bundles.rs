@@ -1,4 +1,5 @@
-//! Bundles for the children: one for each (target, bases), made once, used for all who need the same.
+//! Bundles for the children: one for each (target, bases), made once, used for all who need the same. Where time counts and
+//! not bytes there may be a second one.
 
 use std::{
     collections::HashMap,
@@ -7,14 +8,14 @@ use std::{
     time::Instant,
 };
 
-use packhorse_content::{BundleError, BundleInfo, BundlePlan, write_bundle};
-use packhorse_domain::Digest;
+use packhorse_content::{BundleError, BundleInfo, BundlePlan, Making, write_bundle};
+use packhorse_domain::{Digest, effort::Effort};
 use packhorse_runtime::{durable::sync_directory, error_chain};
 use tracing::Instrument as _;
 
 use crate::{
     care::room,
-    distribution::{Need, RETRY, View, ahead, heal, needs},
+    distribution::{RETRY, View, ahead, heal, needs, needs::serves},
     error::Error,
     record::PackageRecord,
     site::Site,
@@ -43,24 +44,22 @@ pub(super) async fn make_one(site: &Site, view: &View, failed: &mut Failed) -> R
     let needs = needs(site, &mut tx, view).await?;
     let known = bundles::list(&mut tx).await?;
     drop(tx);
-    let is_known = |plan: &BundlePlan| {
-        known.iter().any(|bundle| bundle.target == plan.target && bundle.bases == plan.bases)
-    };
-    let urgent = needs.into_iter().find(|Need { package, plan, has_job, .. }| {
-        !has_job
-            && !failed.contains_key(&plan.target)
-            && !is_known(plan)
-            && view.holds(&package.definition.id, &plan.target)
+    let urgent = needs.into_iter().find(|need| {
+        !need.has_job
+            && !failed.contains_key(&need.plan.target)
+            && need.served_by(&known).is_none()
+            && view.holds(&need.package.definition.id, &need.plan.target)
     });
-    let urgent = urgent.map(|need| (need.child.as_str(), need.package, need.plan));
+    let urgent = urgent.map(|need| (need.child.as_str(), need.package, need.plan, need.effort));
+    let is_known = |plan: &BundlePlan| known.iter().any(|bundle| serves(bundle, plan, Effort::LeastBytes));
     // Only when no child waits for one.
     let next = urgent.or_else(|| {
         let mut plans = ahead(site, view).into_iter();
         let (package, plan) =
             plans.find(|(_, plan)| !failed.contains_key(&plan.target) && !is_known(plan))?;
-        Some(("none yet", package, plan))
+        Some(("none yet", package, plan, Effort::LeastBytes))
     });
-    let Some((child, package, plan)) = next else {
+    let Some((child, package, plan, effort)) = next else {
         return Ok(if failed.is_empty() { Made::Nothing } else { Made::Failed });
     };
     let span = tracing::info_span!(
@@ -70,7 +69,7 @@ pub(super) async fn make_one(site: &Site, view: &View, failed: &mut Failed) -> R
         child = %child,
     );
     let target = plan.target;
-    if let Err(error) = make(site, package, plan).instrument(trace::of(&package.object, span)).await {
+    if let Err(error) = make(site, package, plan, effort).instrument(trace::of(&package.object, span)).await {
         tracing::warn!(
             target: "distribution-manager",
             package = %package.definition.id,
@@ -85,13 +84,17 @@ pub(super) async fn make_one(site: &Site, view: &View, failed: &mut Failed) -> R
     Ok(Made::One)
 }
 
-async fn make(site: &Site, package: &PackageRecord, plan: BundlePlan) -> Result<(), Error> {
+async fn make(site: &Site, package: &PackageRecord, plan: BundlePlan, effort: Effort) -> Result<(), Error> {
     room::check(site.settings.content.reserve, &site.directories.outgoing(), 0)?;
-    let (library, level) = (site.library.clone(), site.settings.bundle_level);
+    let library = site.library.clone();
+    let making = match effort {
+        Effort::LeastBytes => Making::small(site.settings.bundle_level),
+        Effort::LeastTime => Making::quick(site.settings.bundle_level_on_fast_lines),
+    };
     let directory = site.directories.outgoing();
     let made = tokio::task::spawn_blocking({
         let plan = plan.clone();
-        move || write(&library, &plan, &directory, level)
+        move || write(&library, &plan, &directory, making)
     })
     .await?;
     let info = match made {
@@ -113,6 +116,7 @@ async fn make(site: &Site, package: &PackageRecord, plan: BundlePlan) -> Result<
         target: plan.target,
         bases: plan.bases,
         length: info.length,
+        effort,
     };
     let mut tx = site.store.begin().await?;
     bundles::put(&mut tx, &bundle, site.now()).await?;
@@ -124,6 +128,7 @@ async fn make(site: &Site, package: &PackageRecord, plan: BundlePlan) -> Result<
         bytes = info.length,
         plain_bytes = info.plain_length,
         bases = bundle.bases.len(),
+        made_for = effort.as_str(),
         "a bundle was made"
     );
     Ok(())
@@ -143,7 +148,7 @@ fn write(
     library: &packhorse_content::Library,
     plan: &BundlePlan,
     directory: &std::path::Path,
-    level: i32,
+    making: Making,
 ) -> Result<BundleInfo, Error> {
     let file = |what: &str| {
         let what = what.to_owned();
@@ -151,7 +156,7 @@ fn write(
     };
     let part = tempfile::NamedTempFile::new_in(directory).map_err(file("make a bundle file"))?;
     let mut out = BufWriter::with_capacity(256 * 1024, part.as_file());
-    let info = write_bundle(library, plan, &mut out, level)?;
+    let info = write_bundle(library, plan, &mut out, making)?;
     out.flush().map_err(file("write a bundle"))?;
     drop(out);
     File::sync_all(part.as_file()).map_err(file("make a bundle durable"))?;

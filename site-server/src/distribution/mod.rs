@@ -7,6 +7,7 @@
 mod adopt;
 mod bundles;
 mod cleanup;
+mod effort;
 mod heal;
 pub(crate) mod intake;
 mod needs;

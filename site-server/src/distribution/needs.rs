@@ -6,6 +6,7 @@ use packhorse_content::BundlePlan;
 use packhorse_domain::{
     Digest,
     distribution::{ChildNeed, Held, child_need},
+    effort::Effort,
     id::{PackageId, SiteCode},
     object::ObjectKind,
     status::PackageStatus,
@@ -13,14 +14,15 @@ use packhorse_domain::{
 use packhorse_proto::object::v1 as wire;
 
 use crate::{
-    distribution::View,
+    distribution::{View, effort::Efforts},
     error::Error,
     record::{self, PackageRecord},
+    replication::child_spoke_after,
     scheduler,
     site::Site,
     store::{
         Tx,
-        bundles::{self, SendingState},
+        bundles::{self, BundleRow, SendingState},
     },
 };
 
@@ -29,9 +31,26 @@ pub(crate) struct Need<'a> {
     pub(crate) child: &'a SiteCode,
     pub(crate) package: &'a PackageRecord,
     pub(crate) plan: BundlePlan,
-    /// There is a mini-job that leads to the same, whatever its bundle builds on: it waits, or an administrator
-    /// cancelled it. No other bundle is made or queued beside it.
+    pub(crate) effort: Effort,
+    /// There is a mini-job that leads to the same, whatever its bundle builds on and was made for: it waits, an
+    /// administrator cancelled it, or the child has not said yet what it holds since. No other bundle is made or queued
+    /// beside it.
     pub(crate) has_job: bool,
+}
+
+impl Need<'_> {
+    /// The bundle for it, of those that are there. The smallest goes, and none is made while another will do.
+    pub(crate) fn served_by<'b>(&self, bundles: &'b [BundleRow]) -> Option<&'b BundleRow> {
+        bundles
+            .iter()
+            .filter(|bundle| serves(bundle, &self.plan, self.effort))
+            .min_by_key(|bundle| bundle.length)
+    }
+}
+
+/// Whether a bundle is what a plan says, made for this or for everybody.
+pub(super) fn serves(bundle: &BundleRow, plan: &BundlePlan, need: Effort) -> bool {
+    bundle.target == plan.target && bundle.bases == plan.bases && bundle.effort.serves(need)
 }
 
 /// What each child reported to hold, by package.
@@ -50,8 +69,9 @@ pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Resul
         return Ok(Vec::new());
     }
     let reported = reported(tx, view).await?;
-    let refused = targets_in(tx, |state| state == SendingState::BaseMissing).await?;
-    let jobs = targets_in(tx, |state| state.is_waiting() || state == SendingState::Cancelled).await?;
+    let refused = refused(tx).await?;
+    let jobs = jobs(tx).await?;
+    let efforts = Efforts::load(site, tx, &view.served).await?;
     let mut needs = Vec::new();
     for (package, distribution) in view.packages.iter().filter(|(package, _)| !view.is_killed(package)) {
         let Some(target) = package.version.manifest else {
@@ -68,7 +88,8 @@ pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Resul
             let shared = |base: &Digest| site.library.likeness(&target, base);
             if let ChildNeed::Bundle { target, bases } = child_need(&target, &held, here, shared) {
                 let has_job = jobs.contains(&(child.clone(), target));
-                needs.push(Need { child, package, plan: BundlePlan { target, bases }, has_job });
+                let effort = efforts.of(child, below, distribution);
+                needs.push(Need { child, package, plan: BundlePlan { target, bases }, effort, has_job });
             }
         }
     }
@@ -135,14 +156,28 @@ fn holds(reported: &Reported, child: &SiteCode, package: &PackageId) -> Held {
     held
 }
 
-/// Children with a mini-job in such a state, and the target that its bundle leads to.
-async fn targets_in(
-    tx: &mut Tx,
-    is_such: impl Fn(SendingState) -> bool,
-) -> Result<HashSet<(SiteCode, Digest)>, Error> {
+/// Children with a mini-job beside which there is to be no other, and the target that its bundle leads to.
+async fn jobs(tx: &mut Tx) -> Result<HashSet<(SiteCode, Digest)>, Error> {
     let mut found = HashSet::new();
     for sending in bundles::sendings(tx).await? {
-        if is_such(sending.state)
+        let Some(bundle) = scheduler::bundle_of(tx, &sending.digest).await? else { continue };
+        let is_one = match sending.state {
+            SendingState::Queued | SendingState::Failed | SendingState::Cancelled => true,
+            SendingState::Done => !child_spoke_after(tx, &sending.peer, &bundle, sending.changed_at).await?,
+            SendingState::BaseMissing => false,
+        };
+        if is_one {
+            found.insert((sending.peer, bundle.target));
+        }
+    }
+    Ok(found)
+}
+
+/// Children that refused a bundle because they lack what it builds on, and the target that it leads to.
+async fn refused(tx: &mut Tx) -> Result<HashSet<(SiteCode, Digest)>, Error> {
+    let mut found = HashSet::new();
+    for sending in bundles::sendings(tx).await? {
+        if sending.state == SendingState::BaseMissing
             && let Some(bundle) = scheduler::bundle_of(tx, &sending.digest).await?
         {
             found.insert((sending.peer, bundle.target));

@@ -10,7 +10,7 @@ use packhorse_runtime::{Next, Worker};
 
 use crate::{
     courier,
-    distribution::{Need, View, needs},
+    distribution::{View, needs},
     error::Error,
     scheduler,
     site::Site,
@@ -47,12 +47,11 @@ impl Worker for ReplicationManager {
         let coming = arrivals::list(&mut tx).await?.into_iter().filter(Arrival::may_go_on);
         ready.extend(coming.map(Arrival::into_bundle));
         let mut queued = Vec::new();
-        for Need { child, plan, .. } in needs.iter().filter(|need| !need.has_job) {
-            if let Some(bundle) =
-                ready.iter().find(|bundle| bundle.target == plan.target && bundle.bases == plan.bases)
-                && is_due(&mut tx, child, bundle).await?
+        for need in needs.iter().filter(|need| !need.has_job) {
+            if let Some(bundle) = need.served_by(&ready)
+                && is_due(&mut tx, need.child, bundle).await?
             {
-                queued.push((*child, bundle));
+                queued.push((need.child, bundle));
             }
         }
         drop(tx);
@@ -106,7 +105,7 @@ async fn queue(site: &Site, tx: &mut Tx, child: &SiteCode, bundle: &BundleRow) -
 }
 
 /// Whether the child's status of the package is newer than the delivery: the receipt comes before the status.
-async fn child_spoke_after(
+pub(crate) async fn child_spoke_after(
     tx: &mut Tx,
     child: &SiteCode,
     bundle: &BundleRow,

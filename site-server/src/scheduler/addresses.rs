@@ -153,7 +153,12 @@ pub(crate) async fn dialling(
     Ok(endpoints.collect())
 }
 
-async fn by_name(tx: &mut Tx, peer: &SiteCode, name: Option<&AddressName>) -> Result<Option<Address>, Error> {
+/// The address whose terms a link has.
+pub(crate) async fn by_name(
+    tx: &mut Tx,
+    peer: &SiteCode,
+    name: Option<&AddressName>,
+) -> Result<Option<Address>, Error> {
     let mut held = addresses::list(tx, Some(peer)).await?;
     if held.is_empty() {
         return Ok(None);

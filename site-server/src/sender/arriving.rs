@@ -302,7 +302,7 @@ pub(super) fn check_parts(
 
 #[cfg(test)]
 mod tests {
-    use packhorse_content::{BundlePlan, write_bundle};
+    use packhorse_content::{BundlePlan, Making, write_bundle};
     use packhorse_domain::Priority;
     use packhorse_runtime::{SystemClock, Worker as _};
 
@@ -320,7 +320,7 @@ mod tests {
             contents::of(&mut central.site.store.read().await.unwrap(), &package).await.unwrap()[0].manifest;
         let mut bytes = Vec::new();
         let plan = BundlePlan { target, bases: Vec::new() };
-        let info = write_bundle(&central.site.library, &plan, &mut bytes, 3).unwrap();
+        let info = write_bundle(&central.site.library, &plan, &mut bytes, Making::small(3)).unwrap();
         let item = ItemId::of(&info.digest);
         let spool = Spool::of(&child.site.directories, &item);
         let opened = spool.open(info.length, &info.digest).unwrap();

@@ -28,10 +28,15 @@ mod terms;
 pub(crate) mod tests;
 mod written;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use packhorse_domain::{
     Priority, Timestamp,
+    effort::KnownWay,
     id::AddressName,
     link::{Gauges, ItemId, Stage},
 };
@@ -65,6 +70,8 @@ pub(crate) struct LinkView {
     pub(crate) round_trip_us: u64,
     /// How far this site's clock is ahead of the peer's, at least; `None`: the peer has not told.
     pub(crate) clock_ahead_us: Option<i64>,
+    /// The last of them over the present connection.
+    pub(crate) round_trips: VecDeque<Duration>,
     /// When UDP last did not pass although TCP did.
     pub(crate) udp_failed_at: Option<Timestamp>,
     /// The address by which the peer was dialled, if this side dialled.
@@ -88,7 +95,30 @@ pub(crate) struct LinkView {
     pub(crate) session: CancellationToken,
 }
 
+/// A way that has become longer is known to be so when so many pings came back over it.
+const ROUND_TRIPS_MAX: usize = 8;
+
 impl LinkView {
+    /// A ping has come back; with it came, or did not, how far this site's clock is ahead.
+    fn came_back(&mut self, round_trip: Duration, clock_ahead_us: Option<i64>) {
+        self.clock_ahead_us = clock_ahead_us;
+        self.round_trip_us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+        if self.round_trips.len() == ROUND_TRIPS_MAX {
+            self.round_trips.pop_front();
+        }
+        self.round_trips.push_back(round_trip);
+    }
+
+    /// What is known of the line. What a busy site at the other end adds to a round trip is none of its length.
+    pub(crate) fn known_way(&self) -> KnownWay {
+        KnownWay {
+            is_up: self.up,
+            bytes_per_second: self.gauges.is_filled.then_some(self.gauges.bytes_per_second),
+            trip: self.round_trips.iter().min().copied(),
+            is_limited: false,
+        }
+    }
+
     /// Bytes that the present connections have sent.
     pub(crate) fn sent(&self) -> u64 {
         self.wires().map(|wire| wire.sent()).sum()

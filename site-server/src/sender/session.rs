@@ -88,7 +88,8 @@ impl Ticks {
 }
 
 fn known_line(gauges: &Gauges) -> KnownLine {
-    KnownLine { bytes_per_second: gauges.bytes_per_second, shortest_trip: gauges.shortest_trip }
+    let Gauges { bytes_per_second, is_filled, shortest_trip, .. } = *gauges;
+    KnownLine { bytes_per_second, is_filled, shortest_trip }
 }
 
 impl Session {
@@ -282,13 +283,9 @@ impl Session {
                     self.repair.begin(&mut self.link).await?;
                 }
                 Event::Pong { round_trip, clock } => {
-                    let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
                     let now = self.site.now();
                     let ahead_us = clock.map(|there| judge::ahead_us(now, there, round_trip));
-                    self.view(|view| {
-                        view.round_trip_us = us;
-                        view.clock_ahead_us = ahead_us;
-                    });
+                    self.view(|view| view.came_back(round_trip, ahead_us));
                 }
                 Event::PeerGoodbye { reason, at_fault: true } => return Err(SessionError::Accused(reason)),
                 Event::PeerGoodbye { reason, at_fault: false } => {
@@ -340,6 +337,7 @@ impl Session {
             view.received_before += view.received();
             view.counter = counter;
             view.lanes.clear();
+            view.round_trips.clear();
             view.door = self.lane_offer.map(|offer| self.lanes.door(offer));
             view.address = self.terms.name();
             view.up = true;

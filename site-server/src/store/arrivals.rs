@@ -2,6 +2,7 @@
 
 use packhorse_domain::{
     Digest, Priority, Timestamp,
+    effort::Effort,
     id::{PackageId, SiteCode},
     link::ItemId,
 };
@@ -46,7 +47,7 @@ impl Arrival {
         self.outlined && matches!(self.state, ArrivalState::Receiving | ArrivalState::Complete)
     }
 
-    /// The bundle that it will be; its number is not known before it is taken in.
+    /// The bundle that it will be; its number is not known before it is taken in. What is to go on was made for few bytes.
     pub(crate) fn into_bundle(self) -> BundleRow {
         BundleRow {
             digest: self.digest,
@@ -55,6 +56,7 @@ impl Arrival {
             target: self.target,
             bases: self.bases,
             length: self.length,
+            effort: Effort::LeastBytes,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use packhorse_domain::{
     Digest, Timestamp,
+    effort::Effort,
     id::{PackageId, SiteCode},
 };
 
@@ -16,6 +17,8 @@ pub(crate) struct BundleRow {
     pub(crate) target: Digest,
     pub(crate) bases: Vec<Digest>,
     pub(crate) length: u64,
+    /// What it was made for.
+    pub(crate) effort: Effort,
 }
 
 /// How a mini-job stands.
@@ -59,10 +62,11 @@ impl SendingState {
     }
 }
 
-type BundleTuple = (Vec<u8>, String, i64, Vec<u8>, Vec<u8>, i64);
+/// digest, package, source_version, target, bases, length, effort
+type BundleTuple = (Vec<u8>, String, i64, Vec<u8>, Vec<u8>, i64, String);
 
 fn bundle(
-    (digest, package, source_version, target, bases, length): BundleTuple,
+    (digest, package, source_version, target, bases, length, effort): BundleTuple,
 ) -> Result<BundleRow, StoreError> {
     Ok(BundleRow {
         digest: digest_of("bundle", "digest", &digest)?,
@@ -71,12 +75,13 @@ fn bundle(
         target: digest_of("bundle", "target", &target)?,
         bases: digests_from_bytes("bundle", "bases", &bases)?,
         length: uncount(length),
+        effort: name("bundle", "effort", &effort)?,
     })
 }
 
 pub(crate) async fn list(tx: &mut Tx) -> Result<Vec<BundleRow>, StoreError> {
     let rows: Vec<BundleTuple> = sqlx::query_as(
-        "SELECT digest, package, source_version, target, bases, length FROM bundle ORDER BY made_at, digest",
+        "SELECT digest, package, source_version, target, bases, length, effort FROM bundle ORDER BY made_at, digest",
     )
     .fetch_all(tx.connection())
     .await
@@ -86,7 +91,7 @@ pub(crate) async fn list(tx: &mut Tx) -> Result<Vec<BundleRow>, StoreError> {
 
 pub(crate) async fn get(tx: &mut Tx, digest: &Digest) -> Result<Option<BundleRow>, StoreError> {
     let row: Option<BundleTuple> = sqlx::query_as(
-        "SELECT digest, package, source_version, target, bases, length FROM bundle WHERE digest = $1",
+        "SELECT digest, package, source_version, target, bases, length, effort FROM bundle WHERE digest = $1",
     )
     .bind(digest.as_bytes().as_slice())
     .fetch_optional(tx.connection())
@@ -95,10 +100,12 @@ pub(crate) async fn get(tx: &mut Tx, digest: &Digest) -> Result<Option<BundleRow
     row.map(bundle).transpose()
 }
 
+/// What does not compress is the same whatever it was made for: then it counts as made for everybody.
 pub(crate) async fn put(tx: &mut Tx, bundle: &BundleRow, now: Timestamp) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO bundle (digest, package, source_version, target, bases, length, made_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (digest) DO NOTHING",
+        "INSERT INTO bundle (digest, package, source_version, target, bases, length, made_at, effort)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT (digest) DO UPDATE SET effort = excluded.effort WHERE excluded.effort = $9",
     )
     .bind(bundle.digest.as_bytes().as_slice())
     .bind(bundle.package.as_str())
@@ -107,6 +114,8 @@ pub(crate) async fn put(tx: &mut Tx, bundle: &BundleRow, now: Timestamp) -> Resu
     .bind(digests_to_bytes(&bundle.bases))
     .bind(count(bundle.length))
     .bind(now.0)
+    .bind(bundle.effort.as_str())
+    .bind(Effort::LeastBytes.as_str())
     .execute(tx.connection())
     .await
     .map_err(failed("write a bundle"))?;

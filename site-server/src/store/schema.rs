@@ -9,7 +9,7 @@ use sqlx::{
 
 use super::StoreError;
 
-const MIGRATIONS: [(i64, &str, &str); 14] = [
+const MIGRATIONS: [(i64, &str, &str); 15] = [
     (1, "site", include_str!("../../migrations/0001_site.sql")),
     (2, "change log", include_str!("../../migrations/0002_change_log.sqlite.sql")),
     (3, "address", include_str!("../../migrations/0003_address.sql")),
@@ -24,6 +24,7 @@ const MIGRATIONS: [(i64, &str, &str); 14] = [
     (12, "courier route changes", include_str!("../../migrations/0012_courier_route_changes.sqlite.sql")),
     (13, "tally", include_str!("../../migrations/0013_tally.sqlite.sql")),
     (14, "event", include_str!("../../migrations/0014_event.sqlite.sql")),
+    (15, "bundle effort", include_str!("../../migrations/0015_bundle_effort.sql")),
 ];
 
 /// The newest schema that this program knows.

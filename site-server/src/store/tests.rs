@@ -9,6 +9,7 @@ use packhorse_domain::{
     Digest, Timestamp,
     address::{Address, Spent},
     distribution::PointKind,
+    effort::Effort,
     id::{PackageId, SiteCode},
     link::ItemId,
     object::{Direction, Held, Merge, Object, ObjectKind, merge},
@@ -325,6 +326,7 @@ async fn every_change_of_a_transfer_raises_its_topic() {
         target,
         bases: vec![],
         length: 1,
+        effort: Effort::LeastBytes,
     };
     let sending = Sending {
         peer: site("PAR"),
@@ -371,4 +373,37 @@ async fn every_change_of_a_transfer_raises_its_topic() {
     arrivals::put(&mut tx, &arrival).await.unwrap();
     arrivals::remove(&mut tx, &arrival.item).await.unwrap();
     assert_eq!(version(&mut tx, "arrival").await, 3);
+}
+
+#[tokio::test]
+async fn a_bundle_keeps_what_it_was_made_for_and_what_is_for_everybody_stays_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).await;
+    let mut tx = store.begin().await.unwrap();
+    let bundle = |effort| BundleRow {
+        digest: Digest([2; 32]),
+        package: "CEN00001".parse().unwrap(),
+        source_version: 1,
+        target: Digest([1; 32]),
+        bases: vec![Digest([3; 32])],
+        length: 1,
+        effort,
+    };
+
+    for (made, kept) in [
+        (Effort::LeastTime, Effort::LeastTime),
+        (Effort::LeastTime, Effort::LeastTime),
+        (Effort::LeastBytes, Effort::LeastBytes),
+        (Effort::LeastTime, Effort::LeastBytes),
+    ] {
+        bundles::put(&mut tx, &bundle(made), Timestamp(0)).await.unwrap();
+        assert_eq!(bundles::list(&mut tx).await.unwrap(), [bundle(kept)]);
+    }
+    sqlx::query("INSERT INTO bundle (digest, package, source_version, target, bases, length, made_at) VALUES ($1, 'CEN00001', 1, $1, X'', 1, 0)")
+        .bind([4_u8; 32].as_slice())
+        .execute(tx.connection())
+        .await
+        .unwrap();
+    let before = bundles::get(&mut tx, &Digest([4; 32])).await.unwrap().unwrap();
+    assert_eq!(before.effort, Effort::LeastBytes, "of a bundle that was made before there was a choice");
 }

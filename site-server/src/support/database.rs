@@ -200,6 +200,7 @@ async fn transfers(tx: &mut Tx) -> Result<Value, Error> {
             "source_version": one.source_version,
             "bases": one.bases.len(),
             "length_bytes": one.length,
+            "made_for": one.effort.as_str(),
         })
     });
     let bundles: Vec<Value> = bundles.collect();

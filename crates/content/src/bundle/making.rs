@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 
 use super::{
-    BundleError, BundleHeader, BundlePlan, HashingWriter,
+    BundleError, BundleHeader, BundlePlan, HashingWriter, Making,
     archives::{NewArchives, OldRuns},
     tree::{self, Base},
 };
@@ -22,7 +22,7 @@ pub(super) fn write(
     plan: &BundlePlan,
     bytes: &[u8],
     out: &mut HashingWriter<'_>,
-    level: i32,
+    making: Making,
 ) -> Result<u64, BundleError> {
     let manifest = Manifest::decode(bytes, &Limits::default()).map_err(BundleError::Manifest)?;
     let base = Base::of(library, &plan.bases)?;
@@ -30,8 +30,15 @@ pub(super) fn write(
     let mut old = base.content(library, |_| true)?;
     let mut spools = Spools::new(directory).map_err(BundleError::Write)?;
     let told = tree::tell(&manifest, &base, &mut spools).map_err(BundleError::Write)?;
-    // A bundle that builds on nothing is the last resort: it is as plain as can be.
-    let (archives, runs) = match told.is_empty() || plan.bases.is_empty() {
+    if making.is_quick && plan.bases.is_empty() {
+        // All of it is literals: they are compressed while the next are read.
+        let literals = told.iter().map(|file| file.length).sum();
+        spools.compress_literals(directory, making, literals).map_err(BundleError::Write)?;
+    }
+    // A bundle that builds on nothing is the last resort: it is as plain as can be. To inflate archives and deflate them again
+    // takes longer than sending them.
+    let is_plain = told.is_empty() || plan.bases.is_empty() || making.is_quick;
+    let (archives, runs) = match is_plain {
         true => (NewArchives::none().map_err(BundleError::Write)?, OldRuns::default()),
         false => {
             let mut archives = NewArchives::of(library, &told)?;
@@ -59,7 +66,7 @@ pub(super) fn write(
     runs.mark(&pieces, &mut used);
     tree::tell_used(&used, &mut spools).map_err(BundleError::Write)?;
     runs.tell(&pieces, &mut spools).map_err(BundleError::Write)?;
-    let sections = spools.finish(directory, level).map_err(BundleError::Write)?;
+    let sections = spools.finish(directory, making).map_err(BundleError::Write)?;
     let header = BundleHeader {
         target: plan.target,
         bases: plan.bases.clone(),

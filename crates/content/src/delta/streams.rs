@@ -11,7 +11,7 @@ use zstd::{
     zstd_safe::{CParameter, ParamSwitch},
 };
 
-use crate::bundle::{BundleError, Source};
+use crate::bundle::{BundleError, Making, Source};
 
 /// What a stream holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub(crate) const STREAMS: [Stream; 13] = [
 /// Decoders with such windows, and nothing else, are what a reader needs.
 const WINDOW_LOG_MAX: u32 = 22;
 const LITERALS_WINDOW_LOG_MAX: u32 = 25;
+/// What a processor's cache holds.
+const QUICK_WINDOW_LOG: u32 = 20;
 /// From this level on zstd needs more memory for a long window than a site has to have.
 const LEVEL_OF_SHORT_WINDOWS: i32 = 16;
 /// Of what is far away one place in two to the power of so many is known: to know more costs a tenth of the time and finds no
@@ -64,10 +66,15 @@ const THREADED_BYTES: u64 = 16 * 1024 * 1024;
 const THREADS: u32 = 2;
 /// What one thread compresses at a time. Longer takes memory, shorter finds less.
 const JOB_BYTES: u32 = 24 * 1024 * 1024;
+/// The same where it is to be quick: the threads begin sooner and end together.
+const QUICK_JOB_BYTES: u32 = 2 * 1024 * 1024;
 /// What is longer is cut where its kind changes, as zstd itself does at high levels: a large package is of many kinds, and a
 /// hundredth of the bytes is worth a tenth of the time.
 const BLOCKS_CUT_BYTES: u64 = 512 * 1024 * 1024;
 const BUFFER_BYTES: usize = 32 * 1024;
+/// Handing over to threads costs, and so does hashing what is short.
+const LITERALS_BUFFER_BYTES: usize = 1024 * 1024;
+const COPY_BUFFER_BYTES: usize = 256 * 1024;
 
 impl Stream {
     fn window_log_max(self) -> u32 {
@@ -89,13 +96,22 @@ pub(crate) struct Spools {
 }
 
 struct Spool {
-    file: BufWriter<File>,
+    to: To,
     length: u64,
+}
+
+/// Where a stream goes while it is made.
+enum To {
+    /// As it is.
+    File(BufWriter<File>),
+    /// Compressed already.
+    Section(BufWriter<Encoder<'static, File>>),
 }
 
 /// The compressed streams, ready to be written out.
 pub(crate) struct Sections {
-    file: File,
+    /// One after the other.
+    files: Vec<File>,
     /// Plain and compressed bytes of each.
     pub(crate) lengths: Vec<(u64, u64)>,
 }
@@ -104,15 +120,31 @@ impl Spools {
     pub(crate) fn new(directory: &Path) -> io::Result<Self> {
         let spool = |_| {
             let file = BufWriter::with_capacity(BUFFER_BYTES, tempfile::tempfile_in(directory)?);
-            Ok(Spool { file, length: 0 })
+            Ok(Spool { to: To::File(file), length: 0 })
         };
         Ok(Spools { files: STREAMS.iter().map(spool).collect::<io::Result<_>>()? })
+    }
+
+    /// Has the literals, of which there will be so many bytes, compressed as they come.
+    pub(crate) fn compress_literals(
+        &mut self,
+        directory: &Path,
+        making: Making,
+        bytes: u64,
+    ) -> io::Result<()> {
+        let encoder = encoder(tempfile::tempfile_in(directory)?, Stream::Literals, making, bytes)?;
+        self.files[Stream::Literals as usize].to =
+            To::Section(BufWriter::with_capacity(LITERALS_BUFFER_BYTES, encoder));
+        Ok(())
     }
 
     pub(crate) fn put(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
         let spool = &mut self.files[stream as usize];
         spool.length += bytes.len() as u64;
-        spool.file.write_all(bytes)
+        match &mut spool.to {
+            To::File(file) => file.write_all(bytes),
+            To::Section(encoder) => encoder.write_all(bytes),
+        }
     }
 
     pub(crate) fn number(&mut self, stream: Stream, mut number: u64) -> io::Result<()> {
@@ -129,40 +161,67 @@ impl Spools {
     }
 
     /// Compresses them, one after the other.
-    pub(crate) fn finish(self, directory: &Path, level: i32) -> io::Result<Sections> {
-        let mut sections = Sections { file: tempfile::tempfile_in(directory)?, lengths: Vec::new() };
+    pub(crate) fn finish(self, directory: &Path, making: Making) -> io::Result<Sections> {
+        let mut file = tempfile::tempfile_in(directory)?;
+        let (mut lengths, mut literals) = (Vec::new(), None);
         for (stream, spool) in STREAMS.into_iter().zip(self.files) {
-            let begin = sections.file.stream_position()?;
-            let mut plain = spool.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-            plain.seek(SeekFrom::Start(0))?;
-            let mut encoder = Encoder::new(&sections.file, level)?;
-            encoder.set_pledged_src_size(Some(spool.length))?;
-            let needed = spool.length.max(1).next_power_of_two().ilog2();
-            encoder.window_log(needed.clamp(10, stream.window_log(level)))?;
-            encoder.long_distance_matching(stream == Stream::Literals)?;
-            if level < LEVEL_OF_SHORT_WINDOWS {
-                encoder.set_parameter(CParameter::LdmHashRateLog(FAR_PLACES_LOG))?;
-            }
-            if spool.length >= THREADED_BYTES && level < LEVEL_OF_SHORT_WINDOWS {
-                encoder.multithread(THREADS)?;
-                encoder.set_parameter(CParameter::JobSize(JOB_BYTES))?;
-            }
-            if spool.length >= BLOCKS_CUT_BYTES {
-                encoder.set_parameter(CParameter::UseBlockSplitter(ParamSwitch::Enable))?;
-            }
-            io::copy(&mut plain, &mut encoder)?;
-            encoder.finish()?;
-            let length = sections.file.stream_position()? - begin;
-            sections.lengths.push((spool.length, length));
+            let compressed = match spool.to {
+                To::File(plain) => {
+                    let begin = file.stream_position()?;
+                    let mut plain = plain.into_inner().map_err(io::IntoInnerError::into_error)?;
+                    plain.seek(SeekFrom::Start(0))?;
+                    let mut encoder = encoder(&file, stream, making, spool.length)?;
+                    io::copy(&mut plain, &mut encoder)?;
+                    encoder.finish()?;
+                    file.stream_position()? - begin
+                }
+                To::Section(encoder) => {
+                    let encoder = encoder.into_inner().map_err(io::IntoInnerError::into_error)?;
+                    literals.insert(encoder.finish()?).stream_position()?
+                }
+            };
+            lengths.push((spool.length, compressed));
         }
-        sections.file.seek(SeekFrom::Start(0))?;
-        Ok(sections)
+        Ok(Sections { files: [Some(file), literals].into_iter().flatten().collect(), lengths })
     }
 }
 
+/// Compresses a stream of so many bytes.
+fn encoder<W: Write>(to: W, stream: Stream, making: Making, bytes: u64) -> io::Result<Encoder<'static, W>> {
+    let level = making.level();
+    let mut encoder = Encoder::new(to, level)?;
+    encoder.set_pledged_src_size(Some(bytes))?;
+    let needed = bytes.max(1).next_power_of_two().ilog2();
+    if making.is_quick() {
+        // To look for what is far away takes half as long again.
+        encoder.window_log(needed.clamp(10, QUICK_WINDOW_LOG))?;
+        if bytes >= THREADED_BYTES {
+            encoder.multithread(THREADS)?;
+            encoder.set_parameter(CParameter::JobSize(QUICK_JOB_BYTES))?;
+        }
+        return Ok(encoder);
+    }
+    encoder.window_log(needed.clamp(10, stream.window_log(level)))?;
+    encoder.long_distance_matching(stream == Stream::Literals)?;
+    if level < LEVEL_OF_SHORT_WINDOWS {
+        encoder.set_parameter(CParameter::LdmHashRateLog(FAR_PLACES_LOG))?;
+    }
+    if bytes >= THREADED_BYTES && level < LEVEL_OF_SHORT_WINDOWS {
+        encoder.multithread(THREADS)?;
+        encoder.set_parameter(CParameter::JobSize(JOB_BYTES))?;
+    }
+    if bytes >= BLOCKS_CUT_BYTES {
+        encoder.set_parameter(CParameter::UseBlockSplitter(ParamSwitch::Enable))?;
+    }
+    Ok(encoder)
+}
+
 impl Sections {
-    pub(crate) fn write(mut self, out: &mut dyn Write) -> io::Result<()> {
-        io::copy(&mut self.file, out)?;
+    pub(crate) fn write(self, out: &mut dyn Write) -> io::Result<()> {
+        for mut file in self.files {
+            file.seek(SeekFrom::Start(0))?;
+            io::copy(&mut BufReader::with_capacity(COPY_BUFFER_BYTES, file), out)?;
+        }
         Ok(())
     }
 }

@@ -11,7 +11,8 @@ use packhorse_domain::Digest;
 
 use super::{Look, PublishTo, Published, forget_staged, publish, stage};
 use crate::{
-    BundleError, BundlePlan, Library, Limits, Offered, Snapshot, Source, Staged, TreeError, apply_offered,
+    BundleError, BundlePlan, Library, Limits, Making, Offered, Snapshot, Source, Staged, TreeError,
+    apply_offered,
     testing::{library, noise, source, take},
     tree::check,
     write_bundle,
@@ -37,7 +38,7 @@ impl World {
     fn bundle(&self, target: Digest, bases: &[Digest]) -> (File, Offered) {
         let mut file = tempfile::tempfile().unwrap();
         let plan = BundlePlan { target, bases: bases.to_vec() };
-        let digest = write_bundle(&self.sender, &plan, &mut file, 3).unwrap().digest;
+        let digest = write_bundle(&self.sender, &plan, &mut file, Making::small(3)).unwrap().digest;
         (file, Offered { digest, target })
     }
 

@@ -112,6 +112,14 @@ impl Address {
         }
     }
 
+    /// Whether it holds anything back, in whichever hour.
+    pub fn is_limited(&self) -> bool {
+        self.rate.is_some()
+            || self.pulse.is_some()
+            || self.budget.is_some()
+            || self.calendar.hours().iter().any(|hour| hour.open != Open::All || hour.rate.is_some())
+    }
+
     /// Whether there is a zone of that name only the caller can know.
     pub fn check(&self) -> Result<(), AddressError> {
         let shown = |text: &str| text.chars().take(80).collect();
@@ -217,6 +225,24 @@ pub(crate) mod tests {
             let allowed = allowance(&address, at(2, 12), Spent::default());
 
             assert_eq!(allowed.bytes_per_second, expected, "{of_address:?} {of_hour}");
+        }
+    }
+
+    #[test]
+    fn what_holds_something_back_in_any_hour_is_a_limit() {
+        let budget = Budget { per_day_bytes: Some(1), per_month_bytes: None, when_spent: WhenSpent::Closed };
+        let pulse = Pulse { block_bytes: 1_000, pause: Duration::from_secs(1) };
+        let with_rules = |rules: &[&str]| Address { calendar: calendar(rules), ..address(MAIN) };
+        for (what, address, is_limited) in [
+            ("none", address(MAIN), false),
+            ("hours in which it stands in for others", with_rules(&["* all no-backup"]), false),
+            ("a rate", Address { rate: rate("1Gbit/s"), ..address(MAIN) }, true),
+            ("a pulse", Address { pulse: Some(pulse), ..address(MAIN) }, true),
+            ("a budget", Address { budget: Some(budget), ..address(MAIN) }, true),
+            ("an hour with a rate", with_rules(&["sun 03-04 all 128kB/s"]), true),
+            ("an hour that is closed", with_rules(&["sun 03-04 closed"]), true),
+        ] {
+            assert_eq!(address.is_limited(), is_limited, "{what}");
         }
     }
 

@@ -38,6 +38,8 @@ pub struct LinkConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownLine {
     pub bytes_per_second: u64,
+    /// As in [`Gauges`](crate::link::Gauges).
+    pub is_filled: bool,
     pub shortest_trip: Duration,
 }
 

@@ -107,6 +107,8 @@ pub enum Lost {
 pub struct Gauges {
     /// Bytes a second that the line was seen to carry to the peer; 0: not known yet.
     pub bytes_per_second: u64,
+    /// Somebody filled the line. Before, what it was seen to carry is what there was to send.
+    pub is_filled: bool,
     /// The shortest way there and back.
     pub shortest_trip: Duration,
     /// Bytes on their way to the peer, and how many may be.

@@ -52,6 +52,8 @@ pub(super) struct Flow {
     trip: Option<Trip>,
     probe: Option<Probe>,
     start: Start,
+    /// A rate was seen that is the line's own: nothing else held up what was sent.
+    is_filled: bool,
 }
 
 /// What was so when a frame left.
@@ -114,6 +116,7 @@ impl Flow {
             trip: known.map(|known| Trip { shortest: known.shortest_trip, seen_at: now }),
             probe: None,
             start: Start { over: known.is_some(), ..Start::default() },
+            is_filled: known.is_some_and(|known| known.is_filled),
         }
     }
 
@@ -206,6 +209,11 @@ impl Flow {
         self.rates.front().map(|(_, rate)| *rate)
     }
 
+    /// Whether that is what the line carries, and not what there was to send.
+    pub(super) fn is_filled(&self) -> bool {
+        self.is_filled
+    }
+
     pub(super) fn shortest_trip(&self) -> Option<Duration> {
         self.trip.map(|trip| trip.shortest)
     }
@@ -284,6 +292,7 @@ impl Flow {
             return;
         }
         let is_limited = sent < self.limited_upto;
+        self.is_filled |= !is_limited;
         self.anchor = Anchor { got: self.got, at: now, sent: self.sent };
         self.note_rate(self.got - got, time, is_limited);
     }
@@ -320,6 +329,7 @@ impl Flow {
         } else if self.sent > self.limited_upto {
             self.start.rounds_without_growth += 1;
             self.start.over = self.start.rounds_without_growth >= 3;
+            self.is_filled |= self.start.over;
         }
     }
 }
@@ -413,9 +423,14 @@ mod tests {
 
     #[test]
     fn losses_neither_starve_the_line_nor_make_it_seem_fast() {
-        for known in
-            [None, Some(KnownLine { bytes_per_second: 2_500_000, shortest_trip: Duration::from_millis(100) })]
-        {
+        for known in [
+            None,
+            Some(KnownLine {
+                bytes_per_second: 2_500_000,
+                is_filled: true,
+                shortest_trip: Duration::from_millis(100),
+            }),
+        ] {
             let (_, got, fastest) = run_with_losses(known, 60);
 
             assert!(got >= 2_500_000 * 60 * 9 / 10, "{got} bytes in a minute");
@@ -454,9 +469,34 @@ mod tests {
     }
 
     #[test]
+    fn what_little_there_was_to_send_says_nothing_of_what_the_line_carries() {
+        let (trip, mut now, mut flow, mut sent) =
+            (Duration::from_millis(1), Timestamp(0), Flow::new(None, Timestamp(0)), 0);
+        for _ in 0..1_000 {
+            flow.sent(500, now);
+            flow.limited();
+            sent += 500;
+            now = now.plus(trip);
+            assert!(flow.got(sent, now));
+        }
+
+        assert!(flow.rate().is_some_and(|rate| rate <= 500_000), "{:?}", flow.rate());
+        assert!(!flow.is_filled());
+        assert!(run(1_250_000, trip, 30_000, 10).0.is_filled());
+        for is_filled in [true, false] {
+            let known = KnownLine { bytes_per_second: 500_000, is_filled, shortest_trip: trip };
+            let mut flow = Flow::new(Some(known), Timestamp(0));
+            flow.sent(500, Timestamp(0));
+            flow.limited();
+            assert!(flow.got(500, Timestamp(5_000)));
+            assert_eq!(flow.is_filled(), is_filled, "as it was before the line was made anew");
+        }
+    }
+
+    #[test]
     fn a_line_that_is_known_is_filled_at_once_and_not_flooded() {
         let trip = Duration::from_millis(100);
-        let known = KnownLine { bytes_per_second: 2_500_000, shortest_trip: trip };
+        let known = KnownLine { bytes_per_second: 2_500_000, is_filled: true, shortest_trip: trip };
 
         let flow = Flow::new(Some(known), Timestamp(0));
 

@@ -25,6 +25,9 @@ use crate::{
 pub(super) const FEEDBACK_REVISION: u32 = 2;
 /// From this one on it leaves out what a want says to be held, and knows lanes.
 pub(super) const LANES_REVISION: u32 = 3;
+/// How long the way is should be known soon: the first ping goes after this time, and each next one after twice the time of
+/// the one before, until they are as far apart as they are to be.
+const PING_FIRST: Duration = Duration::from_secs(1);
 
 /// One stream with a neighbour, from the hello to its end.
 ///
@@ -53,6 +56,8 @@ pub struct Link {
     pub(super) waits: Waits,
     heard_at: Timestamp,
     ping_at: Timestamp,
+    /// How long after that the next one goes.
+    ping_after: Duration,
     round_trip: Option<Duration>,
     pub(super) ending: bool,
 }
@@ -69,8 +74,10 @@ impl Link {
         let mut control = Control::default();
         control.push(Frame::Hello(config.hello()));
         let flow = Flow::new(config.known, now);
+        let first = PING_FIRST.min(config.ping_every);
         Link {
-            ping_at: now.plus(config.ping_every),
+            ping_at: now.plus(first),
+            ping_after: 2 * first,
             config,
             peer: None,
             control,
@@ -322,7 +329,9 @@ impl Link {
         }
         if self.peer.is_some() && !self.pings.is_waiting() && now >= self.ping_at {
             self.pings.queue(&mut self.control);
-            self.ping_at = now.plus(self.config.ping_every);
+            let after = self.ping_after.min(self.config.ping_every);
+            self.ping_at = now.plus(after);
+            self.ping_after = 2 * after;
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ impl Link {
     pub fn gauges(&self) -> Gauges {
         Gauges {
             bytes_per_second: self.flow.rate().unwrap_or_default(),
+            is_filled: self.flow.is_filled(),
             shortest_trip: self.flow.shortest_trip().unwrap_or_default(),
             under_way_bytes: self.flow.in_flight(),
             window_bytes: self.flow.window(),

@@ -314,8 +314,11 @@ fn a_closed_class_pauses_where_it_is_and_a_rate_holds_back_the_next_frame() {
     let first = frames(&mut link);
 
     assert!(matches!(first[..], [Send::Data { offset: 0, .. }]), "one frame, and then a debt: {first:?}");
-    let at = link.next_wake(NOW).expect("when the debt is paid");
-    assert!(at > NOW && link.next_send(at).is_some());
+    let ping_at = link.next_wake(NOW).expect("a ping is due");
+    link.wake(ping_at).expect("it was heard lately");
+    assert_eq!(link.next_send(ping_at), Some(Send::Frame(Frame::Ping { value: 0 })));
+    let at = link.next_wake(ping_at).expect("when the debt is paid");
+    assert!(at > ping_at && matches!(link.next_send(at), Some(Send::Data { .. })));
 }
 
 #[test]
@@ -479,7 +482,7 @@ fn nothing_but_the_hello_leaves_before_the_peer_has_said_hello() {
 fn a_silent_peer_is_asked_and_then_given_up() {
     let mut link = open_link();
     let at = |seconds| NOW.plus(Duration::from_secs(seconds));
-    assert_eq!(link.next_wake(NOW), Some(at(15)));
+    assert_eq!(link.next_wake(NOW), Some(at(1)));
 
     link.wake(at(15)).expect("it was heard 15 s ago");
     assert_eq!(link.next_send(at(15)), Some(Send::Frame(Frame::Ping { value: 0 })));
@@ -489,6 +492,21 @@ fn a_silent_peer_is_asked_and_then_given_up() {
     let pong = link.receive(Frame::Pong { value: 0, clock: None }, at(16)).expect("the pong of the ping");
     assert_eq!(pong, [Event::Pong { round_trip: Duration::from_secs(1), clock: None }]);
     assert_eq!(link.wake(at(70)), Ok(()));
+}
+
+#[test]
+fn how_long_the_way_is_is_found_out_soon_and_looked_at_now_and_then() {
+    let mut link = open_link();
+    let (mut now, mut asked) = (NOW, Vec::new());
+    for value in 0..7 {
+        now = link.next_wake(now).expect("a ping is due");
+        link.wake(now).expect("it was heard lately");
+        assert_eq!(link.next_send(now), Some(Send::Frame(Frame::Ping { value })));
+        link.receive(Frame::Pong { value }, now).expect("the pong of the ping");
+        asked.push(now.since(NOW).as_secs());
+    }
+
+    assert_eq!(asked, [1, 3, 7, 15, 30, 45, 60]);
 }
 
 #[test]

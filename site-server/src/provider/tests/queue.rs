@@ -2,6 +2,7 @@
 
 use packhorse_domain::{
     Digest,
+    effort::Effort,
     link::{ItemId, Stage},
     object::ObjectKind,
 };
@@ -65,6 +66,7 @@ pub(super) async fn put(world: &World, peer: &str, package: &str, digest: Digest
         target: Digest([200; 32]),
         bases: vec![],
         length: 1000,
+        effort: Effort::LeastBytes,
     };
     let sending = Sending {
         peer: peer.parse().unwrap(),

@@ -2,6 +2,7 @@
 
 use packhorse_domain::{
     Digest, Priority,
+    effort::Effort,
     link::{ItemId, Stage},
     message,
 };
@@ -52,6 +53,7 @@ async fn queue(world: &World, package: &str, number: u8, state: SendingState) {
         target: digest(100),
         bases: vec![],
         length: 100,
+        effort: Effort::LeastBytes,
     };
     let sending = Sending {
         peer: "PAR".parse().unwrap(),

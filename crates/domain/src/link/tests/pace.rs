@@ -11,7 +11,7 @@ const ENOUGH: u64 = 200_000_000;
 /// How much comes within a few seconds over a line of which its sender knows another rate.
 fn carried(known_bytes_per_second: u64, trip_ms: u64, priority: Priority) -> u64 {
     let shortest_trip = Duration::from_millis(trip_ms);
-    let known = KnownLine { bytes_per_second: known_bytes_per_second, shortest_trip };
+    let known = KnownLine { bytes_per_second: known_bytes_per_second, is_filled: true, shortest_trip };
     let to_peer = LinkConfig { known: Some(known), ..LinkConfig::new(code("CEN"), code("PAR")) };
     let mut link = Link::new(to_peer, NOW);
     let mut peer = Link::new(LinkConfig::new(code("PAR"), code("CEN")), NOW);
