@@ -20,7 +20,7 @@ use crate::{
     site::Site,
     store::{
         Tx,
-        bundles::{self, SendingState},
+        bundles::{self, BundleRow, SendingState},
     },
 };
 
@@ -29,9 +29,18 @@ pub(crate) struct Need<'a> {
     pub(crate) child: &'a SiteCode,
     pub(crate) package: &'a PackageRecord,
     pub(crate) plan: BundlePlan,
-    /// There is a mini-job that leads to the same, whatever its bundle builds on: it waits, or an administrator
+    /// There is a mini-job that leads to the same, whatever else its bundle builds on: it waits, or an administrator
     /// cancelled it. No other bundle is made or queued beside it.
     pub(crate) has_job: bool,
+    /// What the child holds and loses when it hears what this site knows: a bundle that builds on it comes in vain.
+    goes: HashSet<Digest>,
+}
+
+impl Need<'_> {
+    /// Whether a bundle is of use there that builds on these.
+    pub(crate) fn may_build_on(&self, bases: &[Digest]) -> bool {
+        !bases.iter().any(|base| self.goes.contains(base))
+    }
 }
 
 /// What each child reported to hold, by package.
@@ -50,8 +59,8 @@ pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Resul
         return Ok(Vec::new());
     }
     let reported = reported(tx, view).await?;
-    let refused = targets_in(tx, |state| state == SendingState::BaseMissing).await?;
-    let jobs = targets_in(tx, |state| state.is_waiting() || state == SendingState::Cancelled).await?;
+    let jobs = jobs(tx).await?;
+    let leads = |job: &Job, child: &SiteCode, target: &Digest| job.child == *child && job.target == *target;
     let mut needs = Vec::new();
     for (package, distribution) in view.packages.iter().filter(|(package, _)| !view.is_killed(package)) {
         let Some(target) = package.version.manifest else {
@@ -63,12 +72,22 @@ pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Resul
             }
             let held = holds(&reported, child, &package.definition.id);
             // A child whose words and deeds differ gets the whole.
-            let is_refused = refused.contains(&(child.clone(), target));
+            let is_refused =
+                jobs.iter().any(|job| job.state == SendingState::BaseMissing && leads(job, child, &target));
             let here = |base: &Digest| !is_refused && site.library.has_manifest(base);
             let shared = |base: &Digest| site.library.likeness(&target, base);
             if let ChildNeed::Bundle { target, bases } = child_need(&target, &held, here, shared) {
-                let has_job = jobs.contains(&(child.clone(), target));
-                needs.push(Need { child, package, plan: BundlePlan { target, bases }, has_job });
+                let goes = goes(&reported, child, &held);
+                let plan = BundlePlan { target, bases };
+                let mut need = Need { child, package, plan, has_job: false, goes };
+                need.has_job = jobs.iter().any(|job| {
+                    let is_one = match job.state {
+                        SendingState::Cancelled => true,
+                        state => state.is_waiting() && need.may_build_on(&job.bases),
+                    };
+                    is_one && leads(job, child, &target)
+                });
+                needs.push(need);
             }
         }
     }
@@ -135,18 +154,28 @@ fn holds(reported: &Reported, child: &SiteCode, package: &PackageId) -> Held {
     held
 }
 
-/// Children with a mini-job in such a state, and the target that its bundle leads to.
-async fn targets_in(
-    tx: &mut Tx,
-    is_such: impl Fn(SendingState) -> bool,
-) -> Result<HashSet<(SiteCode, Digest)>, Error> {
-    let mut found = HashSet::new();
+/// What a child reported that is not wanted there any more, and is in nothing that stays.
+fn goes(reported: &Reported, child: &SiteCode, stay: &Held) -> HashSet<Digest> {
+    let going = reported.get(child).into_iter().flatten().filter(|one| !one.stays);
+    let going = going.flat_map(|one| one.held.iter().copied());
+    going.filter(|held| !stay.own.contains(held) && !stay.others.contains(held)).collect()
+}
+
+/// A mini-job that brings a bundle to a child.
+struct Job {
+    child: SiteCode,
+    target: Digest,
+    bases: Vec<Digest>,
+    state: SendingState,
+}
+
+async fn jobs(tx: &mut Tx) -> Result<Vec<Job>, Error> {
+    let mut jobs = Vec::new();
     for sending in bundles::sendings(tx).await? {
-        if is_such(sending.state)
-            && let Some(bundle) = scheduler::bundle_of(tx, &sending.digest).await?
-        {
-            found.insert((sending.peer, bundle.target));
+        if let Some(bundle) = scheduler::bundle_of(tx, &sending.digest).await? {
+            let BundleRow { target, bases, .. } = bundle;
+            jobs.push(Job { child: sending.peer, target, bases, state: sending.state });
         }
     }
-    Ok(found)
+    Ok(jobs)
 }
