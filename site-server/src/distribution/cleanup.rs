@@ -253,11 +253,15 @@ async fn spool_strays(site: &Site) -> Result<(), Error> {
     for directory in [site.directories.outgoing(), site.directories.incoming()] {
         let entries = fs::read_dir(&directory)
             .map_err(|source| Error::File { what: format!("list {}", directory.display()), source })?;
+        // By the clock that dates the files: it is not ours where they lie on another machine.
+        let Ok(now) = tempfile::tempfile_in(&directory).and_then(|new| new.metadata()?.modified()) else {
+            continue;
+        };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             // Younger ones may be in the making.
             let old = fs::metadata(&path)
                 .and_then(|facts| facts.modified())
-                .is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > 3600));
+                .is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age.as_secs() > 3600));
             if old && !known.contains(&path) {
                 drop(fs::remove_file(path));
             }
