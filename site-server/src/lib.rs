@@ -3,6 +3,7 @@
 //! Each component is a module with the name that it has in the field. `app` knows them all; nothing else does.
 
 pub mod app;
+pub mod authors;
 pub mod config;
 pub mod init;
 

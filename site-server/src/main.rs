@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use packhorse_domain::id::SiteCode;
 use packhorse_runtime::{Clock as _, SystemClock, error_chain};
 use packhorse_site_server::{
-    app,
+    app, authors,
     config::Config,
     init::{Made, Plan, init},
     support,
@@ -63,6 +63,22 @@ Examples:
         /// Check the settings, print those in effect, and leave
         #[arg(long)]
         check_config: bool,
+    },
+    /// Give the central site another key for signing packages, by the word of the root
+    #[command(after_help = "\
+Examples:
+  site-server renew-author --dir /var/lib/packhorse --root /media/usb/root.pem
+
+The site's server must not run. The next version of the trust file names the new key beside those before it, and goes to \
+every site and client as other objects do, on a line or in a parcel; the new key takes the place of the one in the \
+site's `keys`. What was signed before still runs. An attempt that was cut is repeated with the same command.")]
+    RenewAuthor {
+        /// The central site's directory
+        #[arg(long)]
+        dir: PathBuf,
+        /// The root's key
+        #[arg(long, value_name = "FILE")]
+        root: PathBuf,
     },
     /// Make a support bundle of a site whose server does not run
     #[command(after_help = "\
@@ -144,6 +160,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Serve { dir, check_config: false } => runtime.block_on(app::serve_site(&dir)),
+        Command::RenewAuthor { dir, root } => {
+            let key = runtime.block_on(authors::renew(&dir, &root, SystemClock::shared()))?;
+            writeln!(io::stdout(), "packages are signed with {key} from now on")?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::SupportBundle { dir, out } => {
             let archive = runtime.block_on(support::offline(&dir, SystemClock.now()))?;
             packhorse_support::write_new(&out, &archive.bytes)

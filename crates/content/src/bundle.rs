@@ -43,6 +43,7 @@ const MAGIC: [u8; 4] = *b"PHBN";
 /// The one before had its longest stream in the middle.
 const VERSION: u16 = 3;
 const BASES_MAX: usize = 64;
+const LEVEL_OF_DENSE: i32 = 4;
 
 /// What to bundle, and what the receiver is known to hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,17 +60,32 @@ pub struct Making {
     /// Of zstd, 1 to 19.
     level: i32,
     is_quick: bool,
+    /// What it tells hardly compresses.
+    is_dense: bool,
 }
 
 impl Making {
     /// As few bytes as the level brings.
     pub fn small(level: i32) -> Self {
-        Making { level, is_quick: false }
+        Making { level, is_quick: false, is_dense: false }
     }
 
     /// What takes long and saves little is left out.
     pub fn quick(level: i32) -> Self {
-        Making { level, is_quick: true }
+        Making { level, is_quick: true, is_dense: false }
+    }
+
+    /// The same for what hardly compresses. Its repeats are short: what looks longest for them passes over most of it, and finds
+    /// less in more time than what looks once at each place.
+    pub(crate) fn of_dense(self) -> Self {
+        match self.level {
+            5..=12 => Making { level: LEVEL_OF_DENSE, is_dense: true, ..self },
+            _ => self,
+        }
+    }
+
+    pub(crate) fn is_dense(self) -> bool {
+        self.is_dense
     }
 
     pub(crate) fn level(self) -> i32 {

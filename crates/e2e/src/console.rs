@@ -10,7 +10,10 @@ use anyhow::{Context as _, Result, bail};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::status::{AdvertisementProgress, PackageProgress, SiteStatus};
+use crate::{
+    Clock,
+    status::{AdvertisementProgress, PackageProgress, SiteStatus},
+};
 
 /// What one command answered.
 #[derive(Debug, Clone)]
@@ -26,11 +29,12 @@ pub struct Console {
     program: PathBuf,
     admin: PathBuf,
     traceparent: Option<String>,
+    clock: Option<Clock>,
 }
 
 impl Console {
-    pub(crate) fn new(program: &Path, admin: PathBuf) -> Self {
-        Console { program: program.to_owned(), admin, traceparent: None }
+    pub(crate) fn new(program: &Path, admin: PathBuf, clock: Option<Clock>) -> Self {
+        Console { program: program.to_owned(), admin, traceparent: None, clock }
     }
 
     /// The same console run by somebody who traces.
@@ -44,7 +48,7 @@ impl Console {
 
     /// The same console with another admin directory.
     pub fn with_admin(&self, admin: &Path) -> Self {
-        Console::new(&self.program, admin.to_owned())
+        Console { admin: admin.to_owned(), traceparent: None, ..self.clone() }
     }
 
     /// Runs a command and gives its answer, whatever it is.
@@ -53,6 +57,7 @@ impl Console {
             .arg("--admin")
             .arg(&self.admin)
             .args(arguments)
+            .envs(self.clock.iter().flat_map(Clock::variables))
             .envs(self.traceparent.as_ref().map(|traceparent| ("TRACEPARENT", traceparent)))
             .stdin(Stdio::null())
             .output()

@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
 use crate::{
-    Binaries, Console, Interrupt, Line, Process, free_port, leftovers::kill_programs, reaper::Reaper,
+    Binaries, Clock, Console, Interrupt, Line, Process, free_port, leftovers::kill_programs, reaper::Reaper,
 };
 
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -32,6 +32,8 @@ pub struct Hierarchy {
     caps: BTreeMap<String, Process>,
     clients: BTreeMap<String, Process>,
     lines: BTreeMap<String, Line>,
+    /// What all of them go by; `None`: the machine's.
+    clock: Option<Clock>,
     for_test: bool,
     interrupt: Interrupt,
     reaper: Arc<Reaper>,
@@ -76,6 +78,7 @@ impl Hierarchy {
             caps: BTreeMap::new(),
             clients: BTreeMap::new(),
             lines: BTreeMap::new(),
+            clock: None,
             for_test: false,
             interrupt,
             reaper: Arc::new(Reaper::start()?),
@@ -89,6 +92,14 @@ impl Hierarchy {
 
     pub fn binaries(&self) -> &Binaries {
         &self.binaries
+    }
+
+    /// In a temporary directory, with one clock for all that is started, which is set while it runs.
+    pub fn with_clock() -> Result<(Self, Clock)> {
+        let mut hierarchy = Hierarchy::for_test()?;
+        let clock = Clock::make(&hierarchy.root, "of-all")?;
+        hierarchy.clock = Some(clock.clone());
+        Ok((hierarchy, clock))
     }
 
     /// The central site.
@@ -119,9 +130,9 @@ impl Hierarchy {
         // Where nobody answers.
         set_in_toml(&token, "endpoints", vec![format!("127.0.0.1:{}", free_port()?)])?;
         let (port, init) = self.init(code, &[("--join", &token), ("--medium", medium)])?;
-        run_once(&self.binaries.site_server, &init)?;
+        self.run_once(&self.binaries.site_server, &init)?;
         self.console(parent).done(&words(&["site", "admit"], medium))?;
-        run_once(&self.binaries.site_server, &init)?;
+        self.run_once(&self.binaries.site_server, &init)?;
         self.serve(code, port)
     }
 
@@ -136,7 +147,7 @@ impl Hierarchy {
         let mut enroll = words(&["enroll", "--dir"], &directory);
         enroll.extend(words(&["--token"], &token));
         enroll.extend(["--listen", &address, "--endpoint", &address].map(OsString::from));
-        run_once(&self.binaries.cap_agent, &enroll)?;
+        self.run_once(&self.binaries.cap_agent, &enroll)?;
         if self.for_test {
             // Content that nobody wants goes at once, so that a test can see it go.
             set_in_toml(&directory.join("cap.toml"), "keep_unwanted_s", 0)?;
@@ -162,7 +173,7 @@ impl Hierarchy {
         enroll.extend(words(&["--token"], &token));
         enroll.extend(["--hostname", hostname, "--poll-interval", "1"].map(OsString::from));
         enroll.extend(labels.iter().flat_map(|label| ["--label", label]).map(OsString::from));
-        run_once(&self.binaries.client_agent, &enroll)?;
+        self.run_once(&self.binaries.client_agent, &enroll)?;
         let process = self.process(&format!("client-{hostname}"), &self.binaries.client_agent, &directory);
         process.start()?;
         self.clients.insert(hostname.to_owned(), process);
@@ -229,6 +240,18 @@ impl Hierarchy {
         self.sites.values().map(|site| &site.process).chain(self.caps.values()).chain(self.clients.values())
     }
 
+    /// Stops the central site, gives it another author's key by the word of its root, and starts it again.
+    pub fn renew_author(&self, central: &str) -> Result<()> {
+        let directory = self.site_directory(central);
+        let mut renew = words(&["renew-author", "--dir"], &directory);
+        renew.extend(words(&["--root"], &directory.join("keys/root.pem")));
+        let process = self.site_process(central);
+        process.stop()?;
+        self.run_once(&self.binaries.site_server, &renew)?;
+        process.start()?;
+        self.wait_until_ready(central)
+    }
+
     /// Waits until a site that was started again answers its console.
     pub fn wait_until_ready(&self, site: &str) -> Result<()> {
         self.wait_for(&format!("the site {site}"), READY_LIMIT, || {
@@ -282,7 +305,7 @@ impl Hierarchy {
     fn site(&mut self, code: &str, token: Option<&Path>) -> Result<()> {
         let join: Vec<_> = token.map(|token| ("--join", token)).into_iter().collect();
         let (port, init) = self.init(code, &join)?;
-        run_once(&self.binaries.site_server, &init)?;
+        self.run_once(&self.binaries.site_server, &init)?;
         self.serve(code, port)
     }
 
@@ -305,7 +328,7 @@ impl Hierarchy {
         let directory = self.site_directory(code);
         let process = self.process(&format!("site-{code}"), &self.binaries.site_server, &directory);
         process.start()?;
-        let console = Console::new(&self.binaries.packhorse, directory.join("admin"));
+        let console = Console::new(&self.binaries.packhorse, directory.join("admin"), self.clock.clone());
         self.sites.insert(code.to_owned(), Site { process, console, port });
         self.wait_until_ready(code)
     }
@@ -317,7 +340,25 @@ impl Hierarchy {
     fn process(&self, name: &str, program: &Path, directory: &Path) -> Process {
         let log = self.root.join("log").join(format!("{name}.log"));
         let arguments = words(&["serve", "--dir"], directory);
-        Process::new(name.to_owned(), program, arguments, log, Arc::clone(&self.reaper))
+        let process = Process::new(name.to_owned(), program, arguments, log, Arc::clone(&self.reaper));
+        self.clock.iter().for_each(|clock| process.go_by(clock));
+        process
+    }
+
+    /// A command that ends by itself and must succeed.
+    fn run_once(&self, program: &Path, arguments: &[OsString]) -> Result<()> {
+        let output = Command::new(program)
+            .args(arguments)
+            .envs(self.clock.iter().flat_map(Clock::variables))
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("cannot run {}", program.display()))?;
+        if !output.status.success() {
+            let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("`{} {}` failed: {}: {}", program.display(), words.join(" "), output.status, said.trim());
+        }
+        Ok(())
     }
 
     fn tails(&self) -> String {
@@ -343,21 +384,6 @@ impl Drop for Hierarchy {
 
 fn words(words: &[&str], path: &Path) -> Vec<OsString> {
     words.iter().map(OsString::from).chain([path.into()]).collect()
-}
-
-/// A command that ends by itself and must succeed.
-fn run_once(program: &Path, arguments: &[OsString]) -> Result<()> {
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run {}", program.display()))?;
-    if !output.status.success() {
-        let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("`{} {}` failed: {}: {}", program.display(), words.join(" "), output.status, said.trim());
-    }
-    Ok(())
 }
 
 /// Gives a key of a TOML file another value.

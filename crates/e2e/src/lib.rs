@@ -3,6 +3,7 @@
 //! `cargo xtask demo` stands on the same harness.
 
 mod binaries;
+mod clock;
 mod console;
 mod hierarchy;
 mod interrupt;
@@ -17,6 +18,7 @@ mod status;
 mod tree;
 
 pub use binaries::{Binaries, target_directory};
+pub use clock::{Clock, compile};
 pub use console::{Answer, Console};
 pub use hierarchy::{Hierarchy, NewClient};
 pub use interrupt::{Interrupt, Interrupted};

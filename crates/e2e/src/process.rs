@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::reaper::Reaper;
+use crate::{Clock, reaper::Reaper};
 
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 const LOG_LINES_SHOWN: usize = 25;
@@ -63,6 +63,12 @@ impl Process {
     pub fn set_variable(&self, name: &str, value: &Path) -> bool {
         let mut environment = self.environment.lock().unwrap_or_else(PoisonError::into_inner);
         environment.insert(name.into(), value.into()).is_none_or(|before| before != value.as_os_str())
+    }
+
+    /// Has it go by this clock, from its next start on.
+    pub fn go_by(&self, clock: &Clock) {
+        let mut environment = self.environment.lock().unwrap_or_else(PoisonError::into_inner);
+        environment.extend(clock.variables().map(|(name, value)| (name.to_owned(), value.into())));
     }
 
     /// Of the process that was started last; `None`: it was ended, or never started.

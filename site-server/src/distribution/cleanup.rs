@@ -6,11 +6,10 @@ use std::{
     time::Duration,
 };
 
-use packhorse_content::BundlePlan;
 use packhorse_domain::{
     Digest,
     distribution::{HeldVersion, Wanted, kept},
-    id::{PackageId, SiteCode},
+    id::PackageId,
     link::ItemId,
     object::ObjectKind,
 };
@@ -61,26 +60,30 @@ pub(super) async fn clean(site: &Site, view: &View, swept: &mut bool) -> Result<
     Ok(())
 }
 
-/// A bundle goes when no child needs it, or what it leads to is no longer wanted.
+/// A bundle goes when no child needs it, or what it leads to is no longer wanted. One that waits for a child and builds on
+/// what the child is about to lose makes room for another.
 async fn bundles_not_needed(site: &Site, view: &View) -> Result<(), Error> {
     let mut tx = site.store.begin().await?;
-    let needed: Vec<(SiteCode, BundlePlan)> =
-        needs(site, &mut tx, view).await?.into_iter().map(|need| (need.child.clone(), need.plan)).collect();
+    let needed = needs(site, &mut tx, view).await?;
     let ahead = ahead(site, view);
     let mut gone = Vec::new();
     for sending in bundles::sendings(&mut tx).await? {
         let bundle = bundles::get(&mut tx, &sending.digest).await?;
         let coming = arrivals::get(&mut tx, &ItemId::of(&sending.digest)).await?;
         let target = bundle.as_ref().map(|bundle| bundle.target).or(coming.map(|arrival| arrival.target));
-        let child_needs =
-            needed.iter().any(|(child, plan)| *child == sending.peer && Some(plan.target) == target);
+        let bases =
+            bundle.as_ref().filter(|_| sending.state.is_waiting()).map(|bundle| bundle.bases.as_slice());
+        let child_needs = needed.iter().any(|need| {
+            let is_of_use = need.may_build_on(bases.unwrap_or_default());
+            *need.child == sending.peer && Some(need.plan.target) == target && is_of_use
+        });
         if !child_needs || (sending.state == SendingState::Done && bundle.is_none()) {
             bundles::remove_sending(&mut tx, &sending.peer, &sending.digest).await?;
         }
     }
     let sendings = bundles::sendings(&mut tx).await?;
     for bundle in bundles::list(&mut tx).await? {
-        let plans = needed.iter().map(|(_, plan)| plan).chain(ahead.iter().map(|(_, plan)| plan));
+        let plans = needed.iter().map(|need| &need.plan).chain(ahead.iter().map(|(_, plan)| plan));
         let planned =
             plans.into_iter().any(|plan| plan.target == bundle.target && plan.bases == bundle.bases);
         let queued = sendings.iter().any(|sending| sending.digest == bundle.digest);
@@ -250,11 +253,15 @@ async fn spool_strays(site: &Site) -> Result<(), Error> {
     for directory in [site.directories.outgoing(), site.directories.incoming()] {
         let entries = fs::read_dir(&directory)
             .map_err(|source| Error::File { what: format!("list {}", directory.display()), source })?;
+        // By the clock that dates the files: it is not ours where they lie on another machine.
+        let Ok(now) = tempfile::tempfile_in(&directory).and_then(|new| new.metadata()?.modified()) else {
+            continue;
+        };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             // Younger ones may be in the making.
             let old = fs::metadata(&path)
                 .and_then(|facts| facts.modified())
-                .is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > 3600));
+                .is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age.as_secs() > 3600));
             if old && !known.contains(&path) {
                 drop(fs::remove_file(path));
             }

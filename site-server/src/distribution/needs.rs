@@ -36,9 +36,16 @@ pub(crate) struct Need<'a> {
     /// administrator cancelled it, or the child has not said yet what it holds since. No other bundle is made or queued
     /// beside it.
     pub(crate) has_job: bool,
+    /// What the child holds and loses when it hears what this site knows: a bundle that builds on it comes in vain.
+    goes: HashSet<Digest>,
 }
 
 impl Need<'_> {
+    /// Whether a bundle is of use there that builds on these.
+    pub(crate) fn may_build_on(&self, bases: &[Digest]) -> bool {
+        !bases.iter().any(|base| self.goes.contains(base))
+    }
+
     /// The bundle for it, of those that are there. The smallest goes, and none is made while another will do.
     pub(crate) fn served_by<'b>(&self, bundles: &'b [BundleRow]) -> Option<&'b BundleRow> {
         bundles
@@ -69,7 +76,6 @@ pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Resul
         return Ok(Vec::new());
     }
     let reported = reported(tx, view).await?;
-    let refused = refused(tx).await?;
     let jobs = jobs(tx).await?;
     let efforts = Efforts::load(site, tx, &view.served).await?;
     let mut needs = Vec::new();
@@ -82,14 +88,21 @@ pub(crate) async fn needs<'a>(site: &Site, tx: &mut Tx, view: &'a View) -> Resul
                 continue;
             }
             let held = holds(&reported, child, &package.definition.id);
+            let jobs = jobs.get(&(child.clone(), target)).map(Vec::as_slice).unwrap_or_default();
             // A child whose words and deeds differ gets the whole.
-            let is_refused = refused.contains(&(child.clone(), target));
+            let is_refused = jobs.iter().any(|job| job.stands == Stands::Refused);
             let here = |base: &Digest| !is_refused && site.library.has_manifest(base);
             let shared = |base: &Digest| site.library.likeness(&target, base);
             if let ChildNeed::Bundle { target, bases } = child_need(&target, &held, here, shared) {
-                let has_job = jobs.contains(&(child.clone(), target));
+                let (goes, plan) = (goes(&reported, child, &held), BundlePlan { target, bases });
                 let effort = efforts.of(child, below, distribution);
-                needs.push(Need { child, package, plan: BundlePlan { target, bases }, effort, has_job });
+                let mut need = Need { child, package, plan, effort, has_job: false, goes };
+                need.has_job = jobs.iter().any(|job| match job.stands {
+                    Stands::Waits => need.may_build_on(&job.bases),
+                    Stands::Cancelled | Stands::Unanswered => true,
+                    Stands::Refused | Stands::Over => false,
+                });
+                needs.push(need);
             }
         }
     }
@@ -156,32 +169,48 @@ fn holds(reported: &Reported, child: &SiteCode, package: &PackageId) -> Held {
     held
 }
 
-/// Children with a mini-job beside which there is to be no other, and the target that its bundle leads to.
-async fn jobs(tx: &mut Tx) -> Result<HashSet<(SiteCode, Digest)>, Error> {
-    let mut found = HashSet::new();
-    for sending in bundles::sendings(tx).await? {
-        let Some(bundle) = scheduler::bundle_of(tx, &sending.digest).await? else { continue };
-        let is_one = match sending.state {
-            SendingState::Queued | SendingState::Failed | SendingState::Cancelled => true,
-            SendingState::Done => !child_spoke_after(tx, &sending.peer, &bundle, sending.changed_at).await?,
-            SendingState::BaseMissing => false,
-        };
-        if is_one {
-            found.insert((sending.peer, bundle.target));
-        }
-    }
-    Ok(found)
+/// What a child reported that is not wanted there any more, and is in nothing that stays.
+fn goes(reported: &Reported, child: &SiteCode, stay: &Held) -> HashSet<Digest> {
+    let going = reported.get(child).into_iter().flatten().filter(|one| !one.stays);
+    let going = going.flat_map(|one| one.held.iter().copied());
+    going.filter(|held| !stay.own.contains(held) && !stay.others.contains(held)).collect()
 }
 
-/// Children that refused a bundle because they lack what it builds on, and the target that it leads to.
-async fn refused(tx: &mut Tx) -> Result<HashSet<(SiteCode, Digest)>, Error> {
-    let mut found = HashSet::new();
+/// A mini-job that brings a bundle to a child.
+struct Job {
+    bases: Vec<Digest>,
+    stands: Stands,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    Waits,
+    Cancelled,
+    /// The child lacks what the bundle builds on.
+    Refused,
+    /// It was brought, and the child has not said yet what it holds since.
+    Unanswered,
+    Over,
+}
+
+/// The mini-jobs, by child and by what their bundle leads to.
+async fn jobs(tx: &mut Tx) -> Result<HashMap<(SiteCode, Digest), Vec<Job>>, Error> {
+    let mut jobs: HashMap<_, Vec<Job>> = HashMap::new();
     for sending in bundles::sendings(tx).await? {
-        if sending.state == SendingState::BaseMissing
-            && let Some(bundle) = scheduler::bundle_of(tx, &sending.digest).await?
-        {
-            found.insert((sending.peer, bundle.target));
-        }
+        let Some(bundle) = scheduler::bundle_of(tx, &sending.digest).await? else { continue };
+        let stands = match sending.state {
+            SendingState::Queued | SendingState::Failed => Stands::Waits,
+            SendingState::Cancelled => Stands::Cancelled,
+            SendingState::BaseMissing => Stands::Refused,
+            SendingState::Done => {
+                match child_spoke_after(tx, &sending.peer, &bundle, sending.changed_at).await? {
+                    true => Stands::Over,
+                    false => Stands::Unanswered,
+                }
+            }
+        };
+        let BundleRow { target, bases, .. } = bundle;
+        jobs.entry((sending.peer, target)).or_default().push(Job { bases, stands });
     }
-    Ok(found)
+    Ok(jobs)
 }

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write};
 
+use zstd::bulk::Compressor;
+
 use super::{
     BundleError, BundleHeader, BundlePlan, HashingWriter, Making,
     archives::{NewArchives, OldRuns},
@@ -30,9 +32,12 @@ pub(super) fn write(
     let mut old = base.content(library, |_| true)?;
     let mut spools = Spools::new(directory).map_err(BundleError::Write)?;
     let told = tree::tell(&manifest, &base, &mut spools).map_err(BundleError::Write)?;
-    if making.is_quick && plan.bases.is_empty() {
+    let mut reader = ChunkReader::new(&library.shared);
+    if plan.bases.is_empty() {
         // All of it is literals: they are compressed while the next are read.
         let literals = told.iter().map(|file| file.length).sum();
+        let is_dense = is_dense(&told, &mut reader)?;
+        let making = if is_dense { making.of_dense() } else { making };
         spools.compress_literals(directory, making, literals).map_err(BundleError::Write)?;
     }
     // A bundle that builds on nothing is the last resort: it is as plain as can be. To inflate archives and deflate them again
@@ -49,7 +54,6 @@ pub(super) fn write(
     let index = Index::new(&old).map_err(BundleError::Read)?;
     let mut encoder = Encoder::new(&old, &index, &mut spools);
     let mut scratch = tempfile::tempfile_in(directory).map_err(BundleError::Write)?;
-    let mut reader = ChunkReader::new(&library.shared);
     let mut plain_length = bytes.len() as u64;
     for (nth, file) in told.iter().enumerate() {
         plain_length += file.length;
@@ -80,6 +84,22 @@ pub(super) fn write(
     }
     out.write_all(&head).and_then(|()| sections.write(out)).map_err(BundleError::Write)?;
     Ok(plain_length)
+}
+
+/// So many chunks are tried, evenly spread.
+const TRIED: usize = 32;
+
+/// Whether next to nothing can be saved, by what a few chunks become: less than a part in 32.
+fn is_dense(told: &[tree::Told], reader: &mut ChunkReader<'_>) -> Result<bool, BundleError> {
+    let chunks: Vec<&ChunkRef> = told.iter().flat_map(|file| &file.chunks).collect();
+    let mut compressor = Compressor::new(1).map_err(BundleError::Write)?;
+    let (mut plain, mut compressed) = (0, 0);
+    for chunk in chunks.iter().step_by(chunks.len().div_ceil(TRIED).max(1)) {
+        let bytes = reader.exactly(chunk).map_err(BundleError::Library)?;
+        plain += bytes.len();
+        compressed += compressor.compress(bytes).map_err(BundleError::Write)?.len();
+    }
+    Ok(plain > 0 && compressed > plain - plain / 32)
 }
 
 /// The bytes of some chunks, one after the other.

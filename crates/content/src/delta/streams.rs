@@ -71,6 +71,8 @@ const QUICK_JOB_BYTES: u32 = 2 * 1024 * 1024;
 /// What is longer is cut where its kind changes, as zstd itself does at high levels: a large package is of many kinds, and a
 /// hundredth of the bytes is worth a tenth of the time.
 const BLOCKS_CUT_BYTES: u64 = 512 * 1024 * 1024;
+/// The shortest repeat that is told where hardly anything repeats.
+const SHORTEST_OF_DENSE: u32 = 4;
 const BUFFER_BYTES: usize = 32 * 1024;
 /// Handing over to threads costs, and so does hashing what is short.
 const LITERALS_BUFFER_BYTES: usize = 1024 * 1024;
@@ -209,6 +211,9 @@ fn encoder<W: Write>(to: W, stream: Stream, making: Making, bytes: u64) -> io::R
     if bytes >= THREADED_BYTES && level < LEVEL_OF_SHORT_WINDOWS {
         encoder.multithread(THREADS)?;
         encoder.set_parameter(CParameter::JobSize(JOB_BYTES))?;
+    }
+    if making.is_dense() {
+        encoder.set_parameter(CParameter::MinMatch(SHORTEST_OF_DENSE))?;
     }
     if bytes >= BLOCKS_CUT_BYTES {
         encoder.set_parameter(CParameter::UseBlockSplitter(ParamSwitch::Enable))?;

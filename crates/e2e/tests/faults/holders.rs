@@ -3,8 +3,9 @@
 use std::{fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use packhorse_e2e::compile;
 
-use crate::{clocks::compile, world::World};
+use crate::world::World;
 
 const HELD_WITHIN: Duration = Duration::from_secs(10);
 

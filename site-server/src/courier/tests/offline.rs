@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use packhorse_domain::object::ObjectKind;
 use packhorse_runtime::{Clock as _, ManualClock, SystemClock};
 
-use super::{carry, lies_in_hall, package, waits};
+use super::{carry, lies_in_hall, package, sites, waits};
 use crate::{
     kills,
-    store::{neighbours::Relation, objects},
+    store::{bundles, neighbours::Relation, objects},
     testing::{Node, noise, until},
 };
 
@@ -93,4 +93,42 @@ async fn after_ninety_days_one_parcel_brings_all_that_happened() {
     assert_eq!(director, child.site.director().public());
     let above = central.site.trust(|trust| trust.director(child.code(), clock.now())).unwrap();
     assert_eq!(above, director);
+}
+
+/// How many manifests the bundles that wait for the child build on, each.
+async fn bases(central: &Node, child: &Node) -> Vec<usize> {
+    let mut tx = central.site.store.read().await.unwrap();
+    let mut bases = Vec::new();
+    for sending in bundles::sendings_to(&mut tx, child.code()).await.unwrap() {
+        let bundle = bundles::get(&mut tx, &sending.digest).await.unwrap();
+        bases.extend(bundle.filter(|_| sending.state.is_waiting()).map(|bundle| bundle.bases.len()));
+    }
+    bases
+}
+
+#[tokio::test]
+async fn what_a_parcel_removes_is_no_base_of_a_bundle_in_it() {
+    let (central, child) = sites().await;
+    carry(&child, &central, None).await;
+    let gone = noise(200_000, 1);
+    let gone_id = package(&central, &child, &gone).await;
+    carry(&central, &child, None).await;
+    lies_in_hall(&child, &gone_id, &gone).await;
+    until("the child knows what it has", || async {
+        let held = child.status(&gone_id, child.code()).await;
+        held.is_some_and(|status| !status.held.is_empty())
+    })
+    .await;
+    carry(&child, &central, None).await;
+
+    // The bundle is made while the other package is still wanted there.
+    let mut like = gone.clone();
+    like[1000] ^= 0xff;
+    let like_id = package(&central, &child, &like).await;
+    assert_eq!(bases(&central, &child).await, [1]);
+    central.delete(&gone_id).await;
+
+    until("another takes its place", || async { bases(&central, &child).await == [0] }).await;
+    carry(&central, &child, None).await;
+    lies_in_hall(&child, &like_id, &like).await;
 }
