@@ -8,7 +8,7 @@ use std::{
 
 use zstd::{
     stream::{read::Decoder, write::Encoder},
-    zstd_safe::{CParameter, ParamSwitch},
+    zstd_safe::CParameter,
 };
 
 use crate::bundle::{BundleError, Making, Source};
@@ -68,11 +68,10 @@ const THREADS: u32 = 2;
 const JOB_BYTES: u32 = 24 * 1024 * 1024;
 /// The same where it is to be quick: the threads begin sooner and end together.
 const QUICK_JOB_BYTES: u32 = 2 * 1024 * 1024;
-/// What is longer is cut where its kind changes, as zstd itself does at high levels: a large package is of many kinds, and a
-/// hundredth of the bytes is worth a tenth of the time.
-const BLOCKS_CUT_BYTES: u64 = 512 * 1024 * 1024;
-/// The shortest repeat that is told where hardly anything repeats.
-const SHORTEST_OF_DENSE: u32 = 4;
+/// In what is longer, as in what hardly compresses, shorter repeats are told than elsewhere: that saves most in programs and in
+/// what is packed already, and takes a little time.
+const SHORT_REPEATS_BYTES: u64 = 512 * 1024 * 1024;
+const SHORT_REPEAT: u32 = 4;
 const BUFFER_BYTES: usize = 32 * 1024;
 /// Handing over to threads costs, and so does hashing what is short.
 const LITERALS_BUFFER_BYTES: usize = 1024 * 1024;
@@ -212,11 +211,8 @@ fn encoder<W: Write>(to: W, stream: Stream, making: Making, bytes: u64) -> io::R
         encoder.multithread(THREADS)?;
         encoder.set_parameter(CParameter::JobSize(JOB_BYTES))?;
     }
-    if making.is_dense() {
-        encoder.set_parameter(CParameter::MinMatch(SHORTEST_OF_DENSE))?;
-    }
-    if bytes >= BLOCKS_CUT_BYTES {
-        encoder.set_parameter(CParameter::UseBlockSplitter(ParamSwitch::Enable))?;
+    if level < LEVEL_OF_SHORT_WINDOWS && (making.is_dense() || bytes >= SHORT_REPEATS_BYTES) {
+        encoder.set_parameter(CParameter::MinMatch(SHORT_REPEAT))?;
     }
     Ok(encoder)
 }
