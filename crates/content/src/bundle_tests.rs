@@ -70,10 +70,10 @@ fn a_bundle_brings_a_whole_version() {
 /// Long enough for more than one thread, text and noise.
 fn long(nth: u64) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let lines = (0..900_000).map(|line| format!("line {} of {nth}\n", line * 7919 % 100_003));
+    let lines = (0..900_000_u64).map(|line| format!("line {} of {nth}\n", line * 7919 % 100_003));
     fs::write(dir.path().join("a"), lines.collect::<String>()).unwrap();
-    fs::write(dir.path().join("b"), noise(3_000_000, 7)).unwrap();
-    fs::write(dir.path().join("c"), noise(1000, nth)).unwrap();
+    fs::write(dir.path().join("b"), noise(7, 3_000_000)).unwrap();
+    fs::write(dir.path().join("c"), noise(nth, 1000)).unwrap();
     dir
 }
 
@@ -99,6 +99,27 @@ fn a_bundle_that_was_made_quickly_brings_the_same_and_is_the_same_each_time() {
         assert!(receiver.verify(&new.digest).unwrap().is_empty());
     }
     assert!(made(&old, &[], Making::small(8)).len() < made(&old, &[], Making::quick(1)).len());
+}
+
+/// Levels that look longer for repeats make no difference where there are none.
+#[test]
+fn what_hardly_compresses_is_made_alike_at_all_levels_that_sites_use() {
+    let (_here, sender) = library();
+    let (text, dense) = (long(1), tempfile::tempdir().unwrap());
+    fs::write(dense.path().join("a"), noise(1, 18_000_000)).unwrap();
+    fs::write(dense.path().join("b"), "a line\n".repeat(20_000)).unwrap();
+    let made = |tree: &Snapshot, level| {
+        let (plan, mut bytes) = (BundlePlan { target: tree.digest, bases: vec![] }, Vec::new());
+        write_bundle(&sender, &plan, &mut bytes, Making::small(level)).unwrap();
+        bytes
+    };
+    let (text, dense) = (take(text.path(), &sender), take(dense.path(), &sender));
+
+    assert!(made(&dense, 8) == made(&dense, 6));
+    assert!(made(&text, 8) != made(&text, 6));
+    assert!(made(&dense, 8).len() < 18_010_000);
+    let (_there, receiver) = library();
+    assert_eq!(apply(&receiver, &made(&dense, 8)).unwrap(), dense.manifest);
 }
 
 /// The bundle of a version without bases, for which a reader waits that goes on without it after `patience`.
