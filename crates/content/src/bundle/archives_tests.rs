@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use super::*;
 use crate::{
     bundle::{
-        Source,
+        Making, Source,
         tests::{apply, bundle},
     },
     deflated::tests::zip,
@@ -83,7 +83,7 @@ fn remade(numbers: &[u64], plain: &[u8], length: u64) -> Result<Vec<u8>, BundleE
     for number in numbers {
         encoder.number(Stream::Deflated, *number).unwrap();
     }
-    let sections = spools.finish(directory.path(), 3).unwrap();
+    let sections = spools.finish(directory.path(), Making::small(3)).unwrap();
     let lengths = sections.lengths.clone();
     let mut file = tempfile::tempfile().unwrap();
     sections.write(&mut file).unwrap();

@@ -5,7 +5,7 @@ use std::fs;
 use packhorse_domain::Digest;
 
 use super::{
-    BundleError, BundleHeader,
+    BundleError, BundleHeader, Making,
     tests::{apply, bundle},
     tree::{self, Base},
 };
@@ -59,7 +59,7 @@ fn told_as(manifest: &Manifest) -> Vec<u8> {
         encoder.file(&mut &CONTENT[..], None).unwrap();
     }
     spools.number(Stream::Inflated, 0).unwrap();
-    let sections = spools.finish(directory.path(), 3).unwrap();
+    let sections = spools.finish(directory.path(), Making::small(3)).unwrap();
     let manifest_length = manifest.encode().len() as u64;
     let plain_length = manifest_length + told.iter().map(|told| told.length).sum::<u64>();
     let header = BundleHeader { target: manifest.digest(), bases: Vec::new(), manifest_length, plain_length };

@@ -8,7 +8,10 @@ use std::{
 use proptest::prelude::{prop, proptest};
 
 use super::*;
-use crate::{bundle::Source, testing::noise};
+use crate::{
+    bundle::{Making, Source},
+    testing::noise,
+};
 
 fn old_of(directory: &Path, bytes: &[u8]) -> OldContent {
     let mut old = OldContent::new(directory).unwrap();
@@ -25,7 +28,7 @@ fn told(directory: &Path, old: &OldContent, files: &[Vec<u8>]) -> (Source, Vec<(
     for file in files {
         assert_eq!(encoder.file(&mut file.as_slice(), None).unwrap(), file.len() as u64);
     }
-    let sections = spools.finish(directory, 3).unwrap();
+    let sections = spools.finish(directory, Making::small(3)).unwrap();
     let lengths = sections.lengths.clone();
     let mut out = tempfile::tempfile_in(directory).unwrap();
     sections.write(&mut out).unwrap();
