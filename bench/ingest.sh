@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Taking a source in: `package create` until it is durable in the content library, and until the bundle for a child site is
 # ready, beside `restic backup`, `borg create` and `rsync -a` of the same directory, each into a fresh place, with the
-# source in memory. The best of three rounds, in turns. Then an update with nothing changed.
+# source in memory. The best of three rounds, in turns. Then an update with nothing changed. Once the child is connected, over
+# loopback, which is a fast line; once it is not (`small`): then its bundle is made as small as bundles are.
 #
 #   bench/ingest.sh [SMALL_FILES_DIRECTORY [LARGE_FILES_DIRECTORY]]
 #
@@ -15,16 +16,27 @@ figures=$dir/figures
 : >"$figures"
 export RESTIC_PASSWORD=x RESTIC_CACHE_DIR=$dir/restic-cache BORG_BASE_DIR=$dir/borg-base
 
-packhorse_round() { # NAME SOURCE
+# Until the parent has measured how short the way to the child is.
+connected() {
+  site_start PAR
+  until console CEN -o json inspect links |
+    jq -e '.links[] | select(.peer == "PAR" and .up) | .round_trip_us != null and .round_trip_us <= 2000' >/dev/null; do
+    sleep 0.2
+  done
+}
+packhorse_round() { # NAME SOURCE FIGURE connected|alone
   local began created
   parent_and_child
+  if [[ $4 == connected ]]; then connected; fi
   sync -f "$dir"
   began=$EPOCHREALTIME
   console CEN -o json package create Bench --source "$2" --to PAR/hall >"$dir/created"
   created=$EPOCHREALTIME
   bundle_ready >"$dir/bundle"
-  best "$1_bundle_ready_s" "$(awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.3f", b - a }')" "$figures"
+  best "$1_$3_s" "$(awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.3f", b - a }')" "$figures"
   best "$1_created_s" "$(awk -v a="$began" -v b="$created" 'BEGIN { printf "%.3f", b - a }')" "$figures"
+  best "$1_$3_bytes" "$(cat "$dir/bundle")" "$figures"
+  if [[ $4 == connected ]]; then site_stop PAR; fi
   measure "$1_update_unchanged_s" console CEN package update "$(jq -r .id "$dir/created")"
   site_stop CEN
 }
@@ -35,7 +47,8 @@ one() { # NAME SOURCE
   sync -f "$2"
   sleep 3
   for ((round = 0; round < rounds; round++)); do
-    packhorse_round "$1" "$2"
+    packhorse_round "$1" "$2" bundle_ready connected
+    packhorse_round "$1" "$2" small_bundle_ready alone
     restic init -q -r "$home/restic"
     borg init -e none "$home/borg"
     sync -f "$dir"

@@ -70,7 +70,7 @@ fn a_bundle_brings_a_whole_version() {
 /// Long enough for more than one thread, text and noise.
 fn long(nth: u64) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let lines = (0..900_000_u64).map(|line| format!("line {} of {nth}\n", line * 7919 % 100_003));
+    let lines = (0..1_100_000_u64).map(|line| format!("line {} of {nth}\n", line * 7919 % 100_003));
     fs::write(dir.path().join("a"), lines.collect::<String>()).unwrap();
     fs::write(dir.path().join("b"), noise(7, 3_000_000)).unwrap();
     fs::write(dir.path().join("c"), noise(nth, 1000)).unwrap();
@@ -93,7 +93,7 @@ fn a_bundle_that_was_made_quickly_brings_the_same_and_is_the_same_each_time() {
         let whole = made(&old, &[], Making::quick(level));
         let step = made(&new, &[old.digest], Making::quick(level));
         assert!(whole == made(&old, &[], Making::quick(level)), "level {level}");
-        assert!(step.len() < whole.len() - 3_000_000, "what is held is not sent again: {}", step.len());
+        assert!(step.len() < 3_000_000, "what is held is not sent again: {}", step.len());
         assert_eq!(apply(&receiver, &whole).unwrap(), old.manifest);
         assert_eq!(apply(&receiver, &step).unwrap(), new.manifest);
         assert!(receiver.verify(&new.digest).unwrap().is_empty());

@@ -56,6 +56,7 @@ const WINDOW_LOG_MAX: u32 = 22;
 const LITERALS_WINDOW_LOG_MAX: u32 = 25;
 /// What a processor's cache holds.
 const QUICK_WINDOW_LOG: u32 = 20;
+const _: () = assert!(QUICK_WINDOW_LOG <= WINDOW_LOG_MAX, "a reader would refuse it");
 /// From this level on zstd needs more memory for a long window than a site has to have.
 const LEVEL_OF_SHORT_WINDOWS: i32 = 16;
 /// Of what is far away one place in two to the power of so many is known: to know more costs a tenth of the time and finds no

@@ -491,6 +491,8 @@ mod tests {
             assert!(flow.got(500, Timestamp(5_000)));
             assert_eq!(flow.is_filled(), is_filled, "as it was before the line was made anew");
         }
+        let known = KnownLine { bytes_per_second: 2_500_000, is_filled: false, shortest_trip: trip };
+        assert!(run_with_losses(Some(known), 10).0.is_filled(), "somebody filled it since");
     }
 
     #[test]

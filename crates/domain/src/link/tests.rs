@@ -502,7 +502,7 @@ fn how_long_the_way_is_is_found_out_soon_and_looked_at_now_and_then() {
         now = link.next_wake(now).expect("a ping is due");
         link.wake(now).expect("it was heard lately");
         assert_eq!(link.next_send(now), Some(Send::Frame(Frame::Ping { value })));
-        link.receive(Frame::Pong { value }, now).expect("the pong of the ping");
+        link.receive(Frame::Pong { value, clock: None }, now).expect("the pong of the ping");
         asked.push(now.since(NOW).as_secs());
     }
 

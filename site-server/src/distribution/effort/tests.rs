@@ -152,24 +152,32 @@ async fn where_bytes_count_or_nobody_knows_a_child_gets_what_is_small() {
 }
 
 #[tokio::test]
-async fn a_limit_or_a_courier_on_the_way_makes_bytes_count() {
-    let world = World::new(&["PAR/hall", "LYO/hall"]).await;
-    for child in ["PAR", "LYO"] {
-        world.line(child, lan());
-    }
+async fn a_limit_of_the_line_makes_bytes_count() {
+    let world = World::new(&["PAR/hall"]).await;
+    world.line("PAR", lan());
     let open = Address::open("PAR".parse().unwrap(), MAIN.parse().unwrap());
     let limited = Address { rate: Some("1Gbit/s".parse().unwrap()), ..open };
     let mut tx = world.central.site.store.begin().await.unwrap();
     addresses::put(&mut tx, &limited).await.unwrap();
-    let route = Route::new("LYO".parse().unwrap(), Duration::from_secs(3600));
+    tx.commit().await.unwrap();
+
+    world.look().await;
+
+    assert_eq!(world.queued("PAR").await, [Effort::LeastBytes]);
+}
+
+#[tokio::test]
+async fn a_courier_makes_bytes_count() {
+    let world = World::new(&["PAR/hall"]).await;
+    world.line("PAR", lan());
+    let route = Route::new("PAR".parse().unwrap(), Duration::from_secs(3600));
+    let mut tx = world.central.site.store.begin().await.unwrap();
     couriers::put_route(&mut tx, &route).await.unwrap();
     tx.commit().await.unwrap();
 
     world.look().await;
 
-    for child in ["PAR", "LYO"] {
-        assert_eq!(world.queued(child).await, [Effort::LeastBytes], "{child}");
-    }
+    assert_eq!(world.queued("PAR").await, [Effort::LeastBytes]);
 }
 
 #[tokio::test]
