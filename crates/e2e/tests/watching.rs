@@ -204,6 +204,9 @@ fn every_figure_that_rules_dashboard_and_manual_name_is_shown_and_sent() -> Resu
         ensure!(shown["CEN"].value(succeeded) == 1.0, "{:?}", shown["CEN"]);
         ensure!(shown["LYO"].value("packhorse_cap_connected{site=\"LYO\",cap=\"cap1\"}") == 1.0);
         ensure!(shown["LYO/cap1"].value("packhorse_reports_waiting{site=\"LYO\",cap=\"cap1\"}") == 0.0);
+        // What comes with the first answer to a ping.
+        let clock = "packhorse_link_clock_ahead_seconds";
+        ensure!(shown["PAR"].names().contains(clock), "{:?}", shown["PAR"]);
         Ok(Some(shown))
     })?;
 

@@ -6,7 +6,7 @@ use packhorse_sim::{Failure, Mutation, Plan, Seen, run, run_recorded};
 
 const SEEDS: u64 = 10_000;
 /// Within so many seeds each defect must show.
-const SEEDS_PER_MUTATION: u64 = 2000;
+const SEEDS_PER_MUTATION: u64 = 5000;
 
 #[test]
 fn no_seed_breaks_a_promise() {
