@@ -14,7 +14,7 @@ use packhorse_parcel::{
 };
 use packhorse_proto::provider::v1::{self as wire, ReadVolumeResponse, TakeVolumeRequest};
 use packhorse_runtime::error_chain;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 use tonic::{Status, Streaming};
 
 use crate::{
@@ -91,8 +91,7 @@ async fn copy(
     let fault = |source| ConsoleError::MediumHere { path: path.to_owned(), source: Box::new(source) };
     let first =
         first(&mut messages, volume, &bar).await?.ok_or_else(|| fault(MediumFault::CutOff(volume)))?;
-    let digest = first.digest.as_ref().try_into().map(Digest);
-    let digest = digest.map_err(|_| ConsoleError::Incomplete("digest"))?;
+    let digest = digest_of(&first.digest)?;
     let written = Written { length: first.length, digest };
     bar.set_length(2 * written.length);
     bar.set_message(format!("volume {volume}: writing"));
@@ -115,10 +114,7 @@ async fn copy(
         }
     }
     drop(data);
-    let put = match writer.await {
-        Ok(put) => put,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    };
+    let put = finished(writer).await;
     bar.finish_and_clear();
     // What the writer says explains more than that it went away.
     put.map_err(fault)?;
@@ -187,21 +183,18 @@ pub(crate) async fn verify(
     Medium::at(medium).map_err(|error| fault(MediumFault::Medium(error)))?;
     let (root, bar) = (medium.to_owned(), bar());
     let shown = bar.clone();
-    let reader = tokio::task::spawn_blocking(move || {
+    let checked = aside(move || {
         check_written(&id, &written, &root, &mut |volume, now| {
             shown.set_length(now.total);
             shown.set_message(format!("volume {volume}: reading"));
             shown.set_position(now.done);
             ControlFlow::Continue(())
         })
-    });
-    let checked = match reader.await {
-        Ok(checked) => checked,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    };
+    })
+    .await;
     bar.finish_and_clear();
-    let cancelled = |source| fault(MediumFault::Volume { volume: 0, source });
-    let Checked { whole, faults } = checked.map_err(cancelled)?;
+    // Nobody cancels it but by ending the program.
+    let Checked { whole, faults } = checked.unwrap_or_default();
     Ok(wire::VerifyParcelResponse {
         whole: whole.into_iter().map(u32::from).collect(),
         faults: faults.iter().map(|fault| error_chain(fault)).collect(),
@@ -213,9 +206,23 @@ fn was_written(volume: &wire::list_volumes_response::Volume) -> Result<Option<Wr
     if volume.digest.is_empty() {
         return Ok(None);
     }
-    let digest = volume.digest.as_ref().try_into().map(Digest);
-    let digest = digest.map_err(|_| ConsoleError::Incomplete("digest"))?;
-    Ok(Some(Written { length: volume.length, digest }))
+    Ok(Some(Written { length: volume.length, digest: digest_of(&volume.digest)? }))
+}
+
+fn digest_of(bytes: &[u8]) -> Result<Digest, ConsoleError> {
+    bytes.try_into().map(Digest).map_err(|_| ConsoleError::Incomplete("digest"))
+}
+
+/// Does what waits for a medium in a thread of its own.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    finished(tokio::task::spawn_blocking(work)).await
+}
+
+async fn finished<T>(work: JoinHandle<T>) -> T {
+    match work.await {
+        Ok(done) => done,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
 }
 
 /// Brings the volumes that lie below a path in this machine, and are for this site, to the site server. Gives what came of
@@ -225,11 +232,7 @@ pub(crate) async fn bring(
     path: PathBuf,
 ) -> Result<wire::ReceiveParcelsResponse, ConsoleError> {
     let looked = path.clone();
-    let found = tokio::task::spawn_blocking(move || scan(&looked)).await;
-    let found = match found {
-        Ok(found) => found,
-        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-    };
+    let found = aside(move || scan(&looked)).await;
     let found = found.map_err(|source| ConsoleError::MediumHere {
         path: path.clone(),
         source: Box::new(MediumFault::Read { path, source }),

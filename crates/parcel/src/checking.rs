@@ -31,14 +31,13 @@ pub enum VolumeFault {
 }
 
 /// Reads those volumes of a parcel again that lie below `root`, past the page cache, and takes no keys. `written`: what
-/// each was, from the first on, when it was written. Nothing on the medium changes. Fails only with
-/// [`WriteError::Cancelled`].
+/// each was, from the first on, when it was written. Nothing on the medium changes. `None`: `progress` cancelled it.
 pub fn check_written(
     id: &ParcelId,
     written: &[Option<Written>],
     root: &Path,
     progress: &mut dyn FnMut(u16, Progress) -> ControlFlow<()>,
-) -> Result<Checked, WriteError> {
+) -> Option<Checked> {
     let mut checked = Checked::default();
     for (volume, written) in (1..).zip(written) {
         let path = root.join(id.volume(volume));
@@ -51,10 +50,10 @@ pub fn check_written(
         };
         match written.verify(&path, &mut |now| progress(volume, now)) {
             Ok(()) => checked.whole.push(volume),
-            Err(WriteError::Cancelled) => return Err(WriteError::Cancelled),
+            Err(WriteError::Cancelled) => return None,
             Err(WriteError::Misread { .. }) => checked.faults.push(VolumeFault::Damaged(volume)),
             Err(source) => checked.faults.push(VolumeFault::Unreadable { volume, source }),
         }
     }
-    Ok(checked)
+    Some(checked)
 }

@@ -349,7 +349,7 @@ pub(crate) async fn verify(
         let written = plan(&site, &id)?.written().to_vec();
         let mut progress = |volume, now| teller(&listener, volume, "reading")(now);
         let checked = check_written(&id, &written, &root, &mut progress);
-        let Checked { whole, faults } = checked.map_err(|_| Error::Interrupted)?;
+        let Checked { whole, faults } = checked.ok_or(Error::Interrupted)?;
         Ok((whole, faults.iter().map(|fault| error_chain(fault)).collect()))
     });
     verified.await?

@@ -36,8 +36,10 @@ pub(super) fn write(
     if plan.bases.is_empty() {
         // All of it is literals: they are compressed while the next are read.
         let literals = told.iter().map(|file| file.length).sum();
-        let is_dense = is_dense(&told, &mut reader)?;
-        let making = if is_dense { making.of_dense() } else { making };
+        let making = match making.of_dense() {
+            Some(other) if is_dense(&told, &mut reader)? => other,
+            _ => making,
+        };
         spools.compress_literals(directory, making, literals).map_err(BundleError::Write)?;
     }
     // A bundle that builds on nothing is the last resort: it is as plain as can be. To inflate archives and deflate them again
