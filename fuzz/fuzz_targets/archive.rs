@@ -96,7 +96,8 @@ impl World {
         let target = Self::put(&self.sender, new);
         let mut file = tempfile::tempfile_in("/dev/shm").or_else(|_| tempfile::tempfile()).expect("a file");
         let plan = BundlePlan { target: target.digest(), bases: vec![base] };
-        write_bundle(&self.sender, &plan, &mut file, Making::small(1)).expect("whatever it is, it can be bundled");
+        write_bundle(&self.sender, &plan, &mut file, Making::small(1))
+            .expect("whatever it is, it can be bundled");
         let applied = apply_bundle(&self.receiver, &file, &Limits::default());
         assert_eq!(applied.expect("it was bundled here"), target);
         assert!(self.receiver.verify(&target.digest()).expect("it is read").is_empty());
