@@ -52,7 +52,8 @@ fn run(rows: &[Row]) -> Result<()> {
     // Two hierarchies at once would keep each other waiting.
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let wanted = std::env::var("PACKHORSE_FAULT").unwrap_or_default();
-    let mut world = World::new()?;
+    // `None`: the next row gets one of its own.
+    let mut world = None;
     let mut wrong = Vec::new();
     let mut slowest = Slowest::default();
     let is_wanted = |(nth, row): &(usize, &Row)| match wanted.as_str() {
@@ -61,24 +62,23 @@ fn run(rows: &[Row]) -> Result<()> {
         wanted => wanted.split(';').any(|words| row.name.contains(words.trim())),
     };
     for (_, row) in rows.iter().enumerate().filter(is_wanted) {
+        let mut here = match world.take().filter(|_| !row.fresh) {
+            Some(world) => world,
+            None => World::new()?,
+        };
         let (began, mut of_row) = (Instant::now(), Slowest::default());
-        let result = one(&mut world, row, &mut of_row);
+        let result = one(&mut here, row, &mut of_row);
         slowest.join(&of_row);
         let took = format!("{:>5.1} s, answers {of_row}", began.elapsed().as_secs_f32());
         match result {
             Ok(()) => {
                 println!("ok    {took}  {}", row.name);
-                if row.fresh {
-                    drop(world);
-                    world = World::new()?;
-                }
+                world = Some(here).filter(|_| !row.fresh);
             }
+            // What is left of it would be found again in the next row.
             Err(error) => {
                 println!("WRONG {took}  {}: {error:#}", row.name);
                 wrong.push(format!("{}: {error:#}", row.name));
-                // What is left of it would be found again in the next row.
-                drop(world);
-                world = World::new()?;
             }
         }
     }
@@ -169,7 +169,7 @@ fn mended(
         }
         let is_due = !is_gone || found["verdict"] == "fails";
         if is_due && found["remedy"]["command"].is_string() && !done.contains(&found["remedy"]) {
-            world.command(&found["remedy"], row).context("what mends it next")?;
+            world.command(&found["remedy"], row).with_context(|| format!("what mends it next: {found}"))?;
             done.push(found["remedy"].clone());
         }
         ensure!(Instant::now() < deadline, "what is printed does not mend it: {found}");

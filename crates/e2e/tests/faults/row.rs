@@ -38,7 +38,7 @@ pub(crate) struct Row {
     /// Checks that may fail for a moment before the fault shows.
     #[serde(default)]
     pub(crate) passing: Vec<String>,
-    /// The next row begins in a new hierarchy: this one cannot be brought back.
+    /// It is run in a hierarchy of its own: it hits what other rows made, or cannot be brought back.
     #[serde(default)]
     pub(crate) fresh: bool,
     /// What brings the hierarchy back to where the next row begins.
