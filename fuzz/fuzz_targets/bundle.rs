@@ -1,5 +1,5 @@
-//! Bundles from outside are taken in or refused, and what is held stays. A good one, with an archive in it, is changed under
-//! its compression and its checksum.
+//! Bundles from outside are taken in or refused, and what is held stays. A good one, with an archive in it, and one
+//! in blocks are changed under their compression and their checksum.
 
 #![no_main]
 
@@ -22,7 +22,8 @@ struct World {
     library: Library,
     base: Snapshot,
     target: Snapshot,
-    good: Apart,
+    step: Apart,
+    blocks: Apart,
     runs: u64,
 }
 
@@ -66,10 +67,13 @@ impl World {
         }
         let (base, target) = (take(&sender, 1), take(&sender, 2));
         take(&library, 1);
-        let mut bytes = Vec::new();
-        let plan = BundlePlan { target: target.digest, bases: vec![base.digest] };
-        write_bundle(&sender, &plan, &mut bytes, Making::small(3)).expect("it can be bundled");
-        World { _directory: directory, library, base, target, good: Apart::of(&bytes), runs: 0 }
+        let made = |bases: Vec<_>, making| {
+            let (plan, mut bytes) = (BundlePlan { target: target.digest, bases }, Vec::new());
+            write_bundle(&sender, &plan, &mut bytes, making).expect("it can be bundled");
+            Apart::of(&bytes)
+        };
+        let (step, blocks) = (made(vec![base.digest], Making::small(3)), made(vec![], Making::quick(1)));
+        World { _directory: directory, library, base, target, step, blocks, runs: 0 }
     }
 
     fn apply(&self, bytes: &[u8]) {
@@ -84,12 +88,14 @@ impl World {
 
 fuzz_target!(|input: &[u8]| {
     WORLD.with_borrow_mut(|world| {
-        let mut bundle = world.good.clone();
+        let in_blocks = input.len() % 2 == 1;
+        let mut bundle = if in_blocks { world.blocks.clone() } else { world.step.clone() };
         for edit in common::edits(input) {
-            match edit.of % 16 {
-                13 => edit.apply(&mut bundle.head),
-                14 if bundle.head.len() >= 56 => bundle.declare(edit.number(), edit.number().wrapping_mul(2)),
-                14 | 15 => bundle.sections[0].plain_length = edit.number(),
+            match edit.of % 17 {
+                13 if in_blocks => edit.apply(&mut bundle.sections[13].frame),
+                14 => edit.apply(&mut bundle.head),
+                15 if bundle.head.len() >= 56 => bundle.declare(edit.number(), edit.number().wrapping_mul(2)),
+                15 | 16 => bundle.sections[0].plain_length = edit.number(),
                 stream => {
                     let mut plain = bundle.plain(stream);
                     edit.apply(&mut plain);
@@ -99,7 +105,7 @@ fuzz_target!(|input: &[u8]| {
         }
         world.apply(&bundle.together());
         if let Some((45, garbage)) = input.split_first() {
-            world.apply(&sealed([&world.good.head[..], garbage].concat()));
+            world.apply(&sealed([&world.step.head[..], garbage].concat()));
         }
         world.runs += 1;
         if world.runs.is_multiple_of(512) {

@@ -60,17 +60,7 @@ impl Block {
     /// The chunks' bytes, one after the other. Takes no more memory than the declared lengths, at most 1 MiB, whatever
     /// the frame says. The digests are not checked.
     pub fn plain(&self) -> Result<Vec<u8>, BlockError> {
-        let length = self.plain_length()?;
-        if self.data.len() as u64 > BLOCK_DATA_LENGTH_MAX
-            || zstd_safe::find_frame_compressed_size(&self.data) != Ok(self.data.len())
-        {
-            return Err(BlockError::Frame);
-        }
-        let plain = decompress(&self.data, length).map_err(BlockError::Compression)?;
-        if plain.len() != length {
-            return Err(BlockError::Frame);
-        }
-        Ok(plain)
+        plain_of(&self.data, self.plain_length()?)
     }
 
     /// The chunks' bytes, each checked against its digest.
@@ -106,6 +96,20 @@ impl Block {
         }
         Ok(length as usize)
     }
+}
+
+/// What one frame holds, which must be so many bytes.
+pub(crate) fn plain_of(data: &[u8], length: usize) -> Result<Vec<u8>, BlockError> {
+    if data.len() as u64 > BLOCK_DATA_LENGTH_MAX
+        || zstd_safe::find_frame_compressed_size(data) != Ok(data.len())
+    {
+        return Err(BlockError::Frame);
+    }
+    let plain = decompress(data, length).map_err(BlockError::Compression)?;
+    if plain.len() != length {
+        return Err(BlockError::Frame);
+    }
+    Ok(plain)
 }
 
 /// One decompressor for each thread: making one costs more than decoding a small block.

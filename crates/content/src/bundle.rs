@@ -2,8 +2,9 @@
 //!
 //! It begins, integers little-endian, with the magic `PHBN`, format version u16, base count u16, BLAKE3 of the target
 //! manifest, manifest length u64, plain length u64, BLAKE3 of each base manifest. Then for each stream its plain and its
-//! compressed length, u64 both; then the streams, one zstd frame each, in the order of [`STREAMS`](crate::delta::STREAMS).
-//! It ends with the BLAKE3 of everything before. The same plan gives the same bytes.
+//! compressed length, u64 both; then the streams, one zstd frame each, in the order of [`STREAMS`](crate::delta::STREAMS),
+//! but that the last may be several, each as a block has it. It ends with the BLAKE3 of everything before. The same plan gives
+//! the same bytes, unless it is quick: then they depend on the library's blocks.
 //!
 //! Two of the streams say what the new tree is ([`tree`]), two what lies deflated in archives ([`archives`]); the others are
 //! a delta ([`crate::delta`]) of the files that the tree says are told, one after the other. The old content is that of all
@@ -14,6 +15,7 @@
 //! the bundle is refused.
 
 mod archives;
+mod framing;
 mod making;
 mod reading;
 mod source;
@@ -40,8 +42,8 @@ use crate::{
 };
 
 const MAGIC: [u8; 4] = *b"PHBN";
-/// The one before had its longest stream in the middle.
-const VERSION: u16 = 3;
+/// The one before had its literals in one frame always.
+const VERSION: u16 = 4;
 const BASES_MAX: usize = 64;
 const LEVEL_OF_DENSE: i32 = 4;
 
@@ -70,7 +72,8 @@ impl Making {
         Making { level, is_quick: false, is_dense: false }
     }
 
-    /// What takes long and saves little is left out.
+    /// What takes long and saves little is left out. What builds on nothing has the library's blocks as they are, at whatever
+    /// level.
     pub fn quick(level: i32) -> Self {
         Making { level, is_quick: true, is_dense: false }
     }
@@ -131,7 +134,7 @@ pub enum BundleError {
     #[error("the bytes are no bundle")]
     NotABundle,
     #[error(
-        "the bundle has format version {0}, this program knows version 3: upgrade the older of the two sites"
+        "the bundle has format version {0}, this program knows version 4: upgrade the older of the two sites"
     )]
     Version(u16),
     #[error("the bundle is longer than accepted: {length} bytes uncompressed, {max} are")]

@@ -12,6 +12,7 @@ mod deflated;
 mod delta;
 mod durable;
 mod error;
+mod frames;
 mod from_tree;
 mod gate;
 mod import;

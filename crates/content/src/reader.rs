@@ -118,6 +118,7 @@ impl<'a> ChunkReader<'a> {
 }
 
 /// Gathers chunks that come from blocks of which not all is wanted into new blocks.
+#[derive(Default)]
 struct Remade {
     chunks: Vec<ChunkRef>,
     plain: Vec<u8>,
@@ -133,14 +134,15 @@ pub(crate) fn read_blocks(
 ) -> Result<(), LibraryError> {
     let mut wanted: HashSet<Digest> = chunks.iter().copied().collect();
     let mut reader = ChunkReader::new(shared);
-    let mut remade = Remade { chunks: Vec::new(), plain: Vec::new(), compressor: None };
+    let mut remade = Remade::default();
     // The block that was last found to be wanted in part: its other chunks need no second look at it.
     let mut partial = None;
     for digest in chunks {
         if !wanted.contains(digest) {
             continue;
         }
-        if let Some(block) = whole_block(shared, digest, &wanted, &mut partial)? {
+        let is_wanted = |block: &Block| block.chunks.iter().all(|chunk| wanted.contains(&chunk.digest));
+        if let Some(block) = whole_block(shared, digest, &is_wanted, &mut partial)? {
             for chunk in &block.chunks {
                 wanted.remove(&chunk.digest);
             }
@@ -154,17 +156,44 @@ pub(crate) fn read_blocks(
         if remade.is_full_with(bytes.len()) && remade.hand_on(shared, each)?.is_break() {
             return Ok(());
         }
-        remade.chunks.push(ChunkRef { digest: *digest, length: bytes.len() as u32 });
-        remade.plain.extend_from_slice(bytes);
+        remade.add(ChunkRef { digest: *digest, length: bytes.len() as u32 }, bytes);
     }
     remade.hand_on(shared, each).map(|_| ())
 }
 
-/// The block that holds the chunk, if all its chunks are wanted and it is not damaged.
+/// Gives `chunks` in their order, each as often as it is asked for: whole blocks as stored where the next are just those of
+/// one, otherwise in blocks made anew. Stops when `each` breaks.
+pub(crate) fn read_in_order(
+    shared: &Shared,
+    chunks: &[ChunkRef],
+    each: &mut dyn FnMut(Block) -> ControlFlow<()>,
+) -> Result<(), LibraryError> {
+    let (mut reader, mut remade) = (ChunkReader::new(shared), Remade::default());
+    let (mut rest, mut partial) = (chunks, None);
+    while let Some(next) = rest.first() {
+        let is_next = |block: &Block| block.chunks.first() == Some(next) && rest.starts_with(&block.chunks);
+        if let Some(block) = whole_block(shared, &next.digest, &is_next, &mut partial)? {
+            rest = &rest[block.chunks.len()..];
+            if remade.hand_on(shared, each)?.is_break() || each(block).is_break() {
+                return Ok(());
+            }
+            continue;
+        }
+        let bytes = reader.exactly(next)?;
+        if remade.is_full_with(bytes.len()) && remade.hand_on(shared, each)?.is_break() {
+            return Ok(());
+        }
+        remade.add(*next, bytes);
+        rest = &rest[1..];
+    }
+    remade.hand_on(shared, each).map(|_| ())
+}
+
+/// The block that holds the chunk, if it is wanted as it is and not damaged.
 fn whole_block(
     shared: &Shared,
     digest: &Digest,
-    wanted: &HashSet<Digest>,
+    is_wanted: &dyn Fn(&Block) -> bool,
     partial: &mut Option<(u64, u32)>,
 ) -> Result<Option<Block>, LibraryError> {
     for pack in shared.packs().iter().rev() {
@@ -173,9 +202,7 @@ fn whole_block(
             return Ok(None);
         }
         match pack.read_block(location.offset, location.stored) {
-            Ok(block) if block.chunks.iter().all(|chunk| wanted.contains(&chunk.digest)) => {
-                return Ok(Some(block));
-            }
+            Ok(block) if is_wanted(&block) => return Ok(Some(block)),
             Ok(_) => {
                 *partial = Some((pack.id, location.offset));
                 return Ok(None);
@@ -191,6 +218,11 @@ fn whole_block(
 impl Remade {
     fn is_full_with(&self, length: usize) -> bool {
         self.plain.len() + length > BLOCK_PLAIN_LENGTH || self.chunks.len() >= BLOCK_CHUNKS_MAX
+    }
+
+    fn add(&mut self, chunk: ChunkRef, bytes: &[u8]) {
+        self.chunks.push(chunk);
+        self.plain.extend_from_slice(bytes);
     }
 
     fn hand_on(

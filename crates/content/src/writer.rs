@@ -10,6 +10,7 @@ use packhorse_domain::Digest;
 use crate::{
     block::Block,
     error::LibraryError,
+    frames::Frames,
     gate::Entered,
     library::Shared,
     limits::{BLOCK_CHUNKS_MAX, BLOCK_PLAIN_LENGTH, CHUNK_LENGTH_MAX},
@@ -38,6 +39,10 @@ pub struct PackWriter {
     fresh: HashSet<Digest>,
     chunks: Vec<ChunkRef>,
     plain: Vec<u8>,
+    /// What was given until now, new or not.
+    offered: u64,
+    /// Where what is given comes from, if it came in blocks.
+    frames: Option<Frames>,
     /// Whether an index is due: something of the pack that is written was made durable since the last.
     unindexed: bool,
     failed: bool,
@@ -63,9 +68,16 @@ impl PackWriter {
             fresh: HashSet::new(),
             chunks: Vec::new(),
             plain: Vec::with_capacity(BLOCK_PLAIN_LENGTH),
+            offered: 0,
+            frames: None,
             unindexed: false,
             failed: false,
         }
+    }
+
+    /// All that is given from now on comes out of these, in their order: what fills one of them is stored as it came.
+    pub(crate) fn comes_in(&mut self, frames: Frames) {
+        self.frames = Some(frames);
     }
 
     /// Adds a chunk after checking it. Whether it was new.
@@ -80,6 +92,11 @@ impl PackWriter {
     pub(crate) fn add_checked(&mut self, digest: Digest, data: &[u8]) -> Result<bool, LibraryError> {
         if data.is_empty() || data.len() > CHUNK_LENGTH_MAX as usize {
             return Err(LibraryError::WrongChunk { chunk: digest });
+        }
+        let place = self.offered;
+        self.offered += data.len() as u64;
+        if self.frames.as_ref().is_some_and(|frames| frames.begins_at(place)) {
+            self.cut()?;
         }
         if self.holds(&digest)? {
             return Ok(false);
@@ -176,7 +193,7 @@ impl PackWriter {
         }
     }
 
-    /// Hands the chunks gathered so far to the compressor.
+    /// Hands on the chunks gathered so far, to be compressed unless they came so.
     fn cut(&mut self) -> Result<(), LibraryError> {
         if self.failed {
             return Err(LibraryError::WriterFailed);
@@ -188,7 +205,11 @@ impl PackWriter {
         let chunks = std::mem::take(&mut self.chunks);
         let plain = std::mem::replace(&mut self.plain, Vec::with_capacity(BLOCK_PLAIN_LENGTH));
         let count = chunks.len();
-        self.append(Given::Plain(chunks, plain), count)
+        let given = match self.frames.as_ref().and_then(|frames| frames.holding(&plain)) {
+            Some(data) => Given::Ready(Block { chunks, data }),
+            None => Given::Plain(chunks, plain),
+        };
+        self.append(given, count)
     }
 
     fn append(&mut self, given: Given, chunks: usize) -> Result<(), LibraryError> {

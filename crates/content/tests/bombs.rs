@@ -29,7 +29,8 @@ const INFLATED: usize = 2;
 const DEFLATED: usize = 3;
 const LITERAL_LENGTHS: usize = 4;
 const COPY_LENGTHS: usize = 5;
-const LITERALS: usize = 12;
+const FRAMES: usize = 12;
+const LITERALS: usize = 13;
 
 /// Does something. What it took of memory and what it wrote, in bytes.
 fn measured<T>(work: impl FnOnce() -> T) -> (T, u64, u64) {
@@ -159,6 +160,32 @@ fn deflated_bombs(library: &Library, good: &Apart) {
     }
 }
 
+/// Literals in frames that hold more than they say, or say more than there is.
+fn framed_bombs(library: &Library, good: &Apart) {
+    let frame = zstd::encode_all(io::repeat(0).take(GIB), 3).unwrap();
+    let length = frame.len() as u64;
+    for (what, frames) in [
+        ("a frame holds a gibibyte", numbers(&[length, GIB])),
+        ("a frame holds more than it says", numbers(&[length, 1 << 20])),
+        ("a frame is as long as can be", numbers(&[u64::MAX >> 1, 1 << 20])),
+        ("a frame is longer than any block", numbers(&[2 << 20, 1 << 20])),
+        ("a frame holds nothing", numbers(&[length, 0])),
+        ("frames hold nothing", numbers(&[0, 0]).repeat(1 << 20)),
+    ] {
+        let mut bomb = good.clone();
+        bomb.set(TREE, &[numbers(&[1, 2, 0, 1]), vec![b'a', 1], numbers(&[GIB, 0])].concat());
+        bomb.set(DEFLATED, &[0]);
+        bomb.set(LITERAL_LENGTHS, &numbers(&[GIB]));
+        bomb.set(COPY_LENGTHS, &[0]);
+        bomb.declare(58 + GIB / 16384 * 36, 58 + GIB / 16384 * 36 + GIB);
+        bomb.set(FRAMES, &frames);
+        bomb.sections[LITERALS].frame.clone_from(&frame);
+        bomb.sections[LITERALS].plain_length = GIB;
+        let error = assert_cheap(what, || applied(library, &bomb, &Limits::default())).expect_err(what);
+        assert!(matches!(error, BundleError::Unmade(_)), "{what}: {error:?}");
+    }
+}
+
 /// Blocks that come from elsewhere, and blocks in a pack, under a checksum that is right.
 fn blocks() {
     let frame = zstd::encode_all(io::repeat(0).take(GIB), 3).unwrap();
@@ -203,6 +230,7 @@ fn bombs_cost_no_more_than_is_permitted() {
     endless_lists(&library, &good);
     long_files(&library, &good);
     deflated_bombs(&library, &good);
+    framed_bombs(&library, &good);
     blocks();
 
     assert_eq!(library.manifests().unwrap(), before.0);

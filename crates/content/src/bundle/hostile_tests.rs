@@ -19,7 +19,7 @@ use crate::{
 
 #[path = "../../tests/apart/mod.rs"]
 #[expect(dead_code, reason = "others use the rest of it")]
-mod apart;
+pub(super) mod apart;
 
 use apart::{Apart, numbers, sealed};
 
@@ -223,7 +223,7 @@ fn a_file_is_cut_as_its_manifest_says_or_refused() {
 fn lengths_without_end_are_refused() {
     let (_dir, library) = library();
     let good = told(vec![file("a")]);
-    for section in 0..13 {
+    for section in 0..14 {
         for (place, length) in [(0, u64::MAX), (8, u64::MAX), (8, u64::MAX - 300), (8, 1 << 40)] {
             let mut bundle = good[..good.len() - 32].to_vec();
             let at = 56 + section * 16 + place;

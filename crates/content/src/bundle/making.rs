@@ -7,10 +7,11 @@ use zstd::bulk::Compressor;
 use super::{
     BundleError, BundleHeader, BundlePlan, HashingWriter, Making,
     archives::{NewArchives, OldRuns},
+    framing,
     tree::{self, Base},
 };
 use crate::{
-    delta::{Encoder, Index, Spools},
+    delta::{Encoder, Index, OldContent, Spools},
     error::LibraryError,
     library::Library,
     limits::Limits,
@@ -32,44 +33,13 @@ pub(super) fn write(
     let mut old = base.content(library, |_| true)?;
     let mut spools = Spools::new(directory).map_err(BundleError::Write)?;
     let told = tree::tell(&manifest, &base, &mut spools).map_err(BundleError::Write)?;
-    let mut reader = ChunkReader::new(&library.shared);
-    if plan.bases.is_empty() {
-        // All of it is literals: they are compressed while the next are read.
-        let literals = told.iter().map(|file| file.length).sum();
-        let making = match making.of_dense() {
-            Some(other) if is_dense(&told, &mut reader)? => other,
-            _ => making,
-        };
-        spools.compress_literals(directory, making, literals).map_err(BundleError::Write)?;
-    }
-    // A bundle that builds on nothing is the last resort: it is as plain as can be. To inflate archives and deflate them again
-    // takes longer than sending them.
-    let is_plain = told.is_empty() || plan.bases.is_empty() || making.is_quick;
-    let (archives, runs) = match is_plain {
-        true => (NewArchives::none().map_err(BundleError::Write)?, OldRuns::default()),
-        false => {
-            let mut archives = NewArchives::of(library, &told)?;
-            let runs = archives.inflate_old(&base, &manifest, &mut old).map_err(BundleError::Write)?;
-            (archives, runs)
-        }
+    let plain_length = bytes.len() as u64 + told.iter().map(|file| file.length).sum::<u64>();
+    let FromBases { used, runs, pieces } = if plan.bases.is_empty() && making.is_quick() {
+        framing::tell(library, &told, &mut spools)?;
+        FromBases::default()
+    } else {
+        encode(library, (&told, &base), &manifest, &mut old, (&mut spools, making))?
     };
-    let index = Index::new(&old).map_err(BundleError::Read)?;
-    let mut encoder = Encoder::new(&old, &index, &mut spools);
-    let mut scratch = tempfile::tempfile_in(directory).map_err(BundleError::Write)?;
-    let mut plain_length = bytes.len() as u64;
-    for (nth, file) in told.iter().enumerate() {
-        plain_length += file.length;
-        let is_archive = archives.tell((nth, file), (&runs, &base), &mut encoder, &mut scratch);
-        if !is_archive.map_err(BundleError::Write)? {
-            let mut content = Content::new(&mut reader, &file.chunks);
-            encoder.file(&mut content, file.like).map_err(content_failed)?;
-        }
-    }
-    let pieces = encoder.used();
-    // Compressing takes memory too.
-    drop(index);
-    let mut used = base.used(&pieces);
-    runs.mark(&pieces, &mut used);
     tree::tell_used(&used, &mut spools).map_err(BundleError::Write)?;
     runs.tell(&pieces, &mut spools).map_err(BundleError::Write)?;
     let sections = spools.finish(directory, making).map_err(BundleError::Write)?;
@@ -86,6 +56,62 @@ pub(super) fn write(
     }
     out.write_all(&head).and_then(|()| sections.write(out)).map_err(BundleError::Write)?;
     Ok(plain_length)
+}
+
+/// What it takes of the bases.
+#[derive(Default)]
+struct FromBases {
+    /// Whether anything, of each of their files.
+    used: Vec<bool>,
+    runs: OldRuns,
+    /// Of the old content.
+    pieces: Vec<(u64, u64)>,
+}
+
+/// Tells the files as differences from the old content.
+fn encode(
+    library: &Library,
+    (told, base): (&[tree::Told], &Base),
+    manifest: &Manifest,
+    old: &mut OldContent,
+    (spools, making): (&mut Spools, Making),
+) -> Result<FromBases, BundleError> {
+    let directory = library.shared.dir();
+    let mut reader = ChunkReader::new(&library.shared);
+    if base.is_none() {
+        // All of it is literals: they are compressed while the next are read.
+        let literals = told.iter().map(|file| file.length).sum();
+        let making = match making.of_dense() {
+            Some(other) if is_dense(told, &mut reader)? => other,
+            _ => making,
+        };
+        spools.compress_literals(directory, making, literals).map_err(BundleError::Write)?;
+    }
+    // A bundle that builds on nothing is the last resort: it is as plain as can be. To inflate archives and deflate them again
+    // takes longer than sending them.
+    let is_plain = told.is_empty() || base.is_none() || making.is_quick();
+    let (archives, runs) = match is_plain {
+        true => (NewArchives::none().map_err(BundleError::Write)?, OldRuns::default()),
+        false => {
+            let mut archives = NewArchives::of(library, told)?;
+            let runs = archives.inflate_old(base, manifest, old).map_err(BundleError::Write)?;
+            (archives, runs)
+        }
+    };
+    let index = Index::new(old).map_err(BundleError::Read)?;
+    let mut encoder = Encoder::new(old, &index, spools);
+    let mut scratch = tempfile::tempfile_in(directory).map_err(BundleError::Write)?;
+    for (nth, file) in told.iter().enumerate() {
+        let is_archive = archives.tell((nth, file), (&runs, base), &mut encoder, &mut scratch);
+        if !is_archive.map_err(BundleError::Write)? {
+            let mut content = Content::new(&mut reader, &file.chunks);
+            encoder.file(&mut content, file.like).map_err(content_failed)?;
+        }
+    }
+    let pieces = encoder.used();
+    let mut used = base.used(&pieces);
+    runs.mark(&pieces, &mut used);
+    Ok(FromBases { used, runs, pieces })
 }
 
 /// So many chunks are tried, evenly spread.

@@ -63,6 +63,9 @@ pub(super) fn take_in(
     let mut decoder = Decoder::new(&old);
     let mut scratch = tempfile::tempfile_in(library.shared.dir()).map_err(BundleError::Write)?;
     let mut writer = library.writer().map_err(BundleError::Library)?;
+    if let Some(frames) = streams.frames() {
+        writer.comes_in(frames);
+    }
     let mut reading = Reading::new(&base, header)?;
     let manifest = reading.tree(&mut streams, limits, &mut |streams, told| {
         if archives::make(streams, &mut decoder, told.length, &mut scratch)? {

@@ -81,6 +81,11 @@ impl Base {
         Ok(base)
     }
 
+    /// Whether there are no bases.
+    pub(super) fn is_none(&self) -> bool {
+        self.is_none
+    }
+
     /// Which file begins there in the old content.
     pub(super) fn file_at(&self, start: u64) -> Option<usize> {
         self.files.binary_search_by_key(&start, |file| file.start).ok()

@@ -18,6 +18,7 @@
 //! | gaps | before each difference in the copy: one more than the equal bytes since the last; at the end 0 |
 //! | recent | of each difference: 0, or one more than its place among the last 64 different ones, newest first |
 //! | low, middle, high | of each whose `recent` is 0: the number, its sign as its lowest bit, in 1, 1 and 2 bytes |
+//! | frames | not of steps: if the literals are not one zstd frame but some, then of each of these its length, and that of what it holds, 1 to 1,048,576 |
 //!
 //! A difference takes four bytes of the copy, or what is left of it, the lowest first.
 
@@ -25,6 +26,7 @@ mod copies;
 mod decode;
 mod differences;
 mod encode;
+mod framed;
 mod index;
 mod near;
 mod old;

@@ -11,7 +11,11 @@ use zstd::{
     zstd_safe::CParameter,
 };
 
-use crate::bundle::{BundleError, Making, Source};
+use super::framed::Framed;
+use crate::{
+    bundle::{BundleError, Making, Source},
+    frames::Frames,
+};
 
 /// What a stream holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +36,13 @@ pub(crate) enum Stream {
     Low,
     Middle,
     High,
+    /// Where the literals are not one frame: of each of theirs its length, and that of what it holds.
+    Frames,
     /// Last, since it is the longest: what comes before it is enough to go on with as it arrives.
     Literals,
 }
 
-pub(crate) const STREAMS: [Stream; 13] = [
+pub(crate) const STREAMS: [Stream; 14] = [
     Stream::Tree,
     Stream::Used,
     Stream::Inflated,
@@ -49,6 +55,7 @@ pub(crate) const STREAMS: [Stream; 13] = [
     Stream::Low,
     Stream::Middle,
     Stream::High,
+    Stream::Frames,
     Stream::Literals,
 ];
 /// Decoders with such windows, and nothing else, are what a reader needs.
@@ -95,6 +102,8 @@ const NUMBER_BYTES_MAX: u32 = 10;
 /// Streams that are being made, each in a file of its own without a name.
 pub(crate) struct Spools {
     files: Vec<Spool>,
+    /// The literals, where they come in frames.
+    framed: Option<BufWriter<File>>,
 }
 
 struct Spool {
@@ -124,7 +133,7 @@ impl Spools {
             let file = BufWriter::with_capacity(BUFFER_BYTES, tempfile::tempfile_in(directory)?);
             Ok(Spool { to: To::File(file), length: 0 })
         };
-        Ok(Spools { files: STREAMS.iter().map(spool).collect::<io::Result<_>>()? })
+        Ok(Spools { files: STREAMS.iter().map(spool).collect::<io::Result<_>>()?, framed: None })
     }
 
     /// Has the literals, of which there will be so many bytes, compressed as they come.
@@ -138,6 +147,19 @@ impl Spools {
         self.files[Stream::Literals as usize].to =
             To::Section(BufWriter::with_capacity(LITERALS_BUFFER_BYTES, encoder));
         Ok(())
+    }
+
+    /// The next literals, in a frame that holds so many of them. All of them come in frames, or none.
+    pub(crate) fn frame(&mut self, directory: &Path, data: &[u8], plain: u64) -> io::Result<()> {
+        self.number(Stream::Frames, data.len() as u64)?;
+        self.number(Stream::Frames, plain)?;
+        self.files[Stream::Literals as usize].length += plain;
+        let framed = match &mut self.framed {
+            Some(framed) => framed,
+            none => none
+                .insert(BufWriter::with_capacity(LITERALS_BUFFER_BYTES, tempfile::tempfile_in(directory)?)),
+        };
+        framed.write_all(data)
     }
 
     pub(crate) fn put(&mut self, stream: Stream, bytes: &[u8]) -> io::Result<()> {
@@ -165,10 +187,15 @@ impl Spools {
     /// Compresses them, one after the other.
     pub(crate) fn finish(self, directory: &Path, making: Making) -> io::Result<Sections> {
         let mut file = tempfile::tempfile_in(directory)?;
-        let (mut lengths, mut literals) = (Vec::new(), None);
+        let (mut lengths, mut literals, mut framed) = (Vec::new(), None, self.framed);
         for (stream, spool) in STREAMS.into_iter().zip(self.files) {
-            let compressed = match spool.to {
-                To::File(plain) => {
+            let framed = framed.take_if(|_| stream == Stream::Literals);
+            let compressed = match (spool.to, framed) {
+                (_, Some(framed)) => {
+                    let framed = framed.into_inner().map_err(io::IntoInnerError::into_error)?;
+                    literals.insert(framed).stream_position()?
+                }
+                (To::File(plain), None) => {
                     let begin = file.stream_position()?;
                     let mut plain = plain.into_inner().map_err(io::IntoInnerError::into_error)?;
                     plain.seek(SeekFrom::Start(0))?;
@@ -177,7 +204,7 @@ impl Spools {
                     encoder.finish()?;
                     file.stream_position()? - begin
                 }
-                To::Section(encoder) => {
+                (To::Section(encoder), None) => {
                     let encoder = encoder.into_inner().map_err(io::IntoInnerError::into_error)?;
                     literals.insert(encoder.finish()?).stream_position()?
                 }
@@ -231,13 +258,16 @@ impl Sections {
 /// The streams of a delta that is being read.
 pub(crate) struct Streams {
     decoders: Vec<BufReader<io::Take<Decoder<'static, BufReader<Part>>>>>,
+    /// The literals, if they come in frames.
+    framed: Option<Framed>,
 }
 
 /// A part of a bundle.
-struct Part {
-    source: Source,
-    at: u64,
-    end: u64,
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) source: Source,
+    pub(super) at: u64,
+    pub(super) end: u64,
 }
 
 impl Read for Part {
@@ -253,19 +283,48 @@ impl Streams {
     /// Sections that begin at `at`, one after the other; `lengths`: plain and compressed bytes of each.
     pub(crate) fn open(source: &Source, mut at: u64, lengths: &[(u64, u64)]) -> Result<Self, BundleError> {
         let mut decoders = Vec::with_capacity(STREAMS.len());
+        let (mut framed, mut is_framed) = (None, false);
         for (stream, (plain, compressed)) in STREAMS.into_iter().zip(lengths) {
             let end = at.checked_add(*compressed).ok_or(BundleError::Damaged("its sections have no end"))?;
-            let part = BufReader::with_capacity(BUFFER_BYTES, Part { source: source.clone(), at, end });
+            let (part, mut plain) = (Part { source: source.clone(), at, end }, *plain);
+            is_framed |= stream == Stream::Frames && plain > 0;
+            if is_framed && stream == Stream::Literals {
+                framed = Some(Framed::new(part.clone(), std::mem::take(&mut plain)));
+            }
+            let part = BufReader::with_capacity(BUFFER_BYTES, part);
             let mut decoder = Decoder::with_buffer(part).map_err(BundleError::Read)?.single_frame();
             decoder.window_log_max(stream.window_log_max()).map_err(BundleError::Read)?;
-            decoders.push(BufReader::with_capacity(BUFFER_BYTES, decoder.take(*plain)));
+            decoders.push(BufReader::with_capacity(BUFFER_BYTES, decoder.take(plain)));
             at = end;
         }
-        Ok(Streams { decoders })
+        Ok(Streams { decoders, framed })
+    }
+
+    /// What the literals come in, if they come in frames.
+    pub(crate) fn frames(&self) -> Option<Frames> {
+        self.framed.as_ref().map(Framed::frames)
     }
 
     pub(crate) fn bytes(&mut self, stream: Stream, into: &mut [u8]) -> Result<(), BundleError> {
-        self.decoders[stream as usize].read_exact(into).map_err(read_failed)
+        match &self.framed {
+            Some(_) if stream == Stream::Literals => self.framed_literals(into),
+            _ => self.decoders[stream as usize].read_exact(into).map_err(read_failed),
+        }
+    }
+
+    fn framed_literals(&mut self, mut into: &mut [u8]) -> Result<(), BundleError> {
+        while let Some(framed) = &mut self.framed {
+            let taken = framed.take(into);
+            into = &mut into[taken..];
+            if into.is_empty() {
+                break;
+            }
+            let (length, plain) = (self.number(Stream::Frames)?, self.number(Stream::Frames)?);
+            if let Some(framed) = &mut self.framed {
+                framed.next(length, plain)?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn byte(&mut self, stream: Stream) -> Result<u8, BundleError> {
@@ -297,11 +356,16 @@ impl Streams {
                 return Err(BundleError::Damaged("it holds more than its tree needs"));
             }
         }
-        Ok(())
+        match &self.framed {
+            Some(framed) if !framed.is_at_end() => {
+                Err(BundleError::Damaged("it holds more than its tree needs"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-fn read_failed(error: io::Error) -> BundleError {
+pub(super) fn read_failed(error: io::Error) -> BundleError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => BundleError::Damaged("it holds less than its tree needs"),
         _ if error.raw_os_error().is_none() => BundleError::Damaged("it cannot be decompressed"),

@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write as _};
 
 /// Of a bundle without bases.
 const HEAD_BYTES: usize = 56;
-const STREAMS: usize = 13;
+const STREAMS: usize = 14;
 const CHECKSUM_BYTES: usize = 32;
 
 /// A bundle in its parts.

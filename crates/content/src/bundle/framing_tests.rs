@@ -1,0 +1,173 @@
+//! Tests of bundles that have a library's blocks as they are.
+
+use std::{fs, path::Path};
+
+use packhorse_domain::Digest;
+
+use crate::{
+    Library, Making, Snapshot,
+    bundle::{
+        BundlePlan,
+        hostile_tests::apart::{self, Apart},
+        tests::apply,
+        write_bundle,
+    },
+    testing::{library, noise, quick_dir, source, take},
+};
+
+/// Of a bundle's sections.
+const FRAMES: usize = 12;
+const LITERALS: usize = 13;
+
+fn quick(library: &Library, target: Digest) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_bundle(library, &BundlePlan { target, bases: vec![] }, &mut bytes, Making::quick(1)).unwrap();
+    bytes
+}
+
+fn pack_of(library: &Path) -> Vec<u8> {
+    fs::read(library.join("packs/0000000000000001.pack")).unwrap()
+}
+
+/// Files of all lengths, of which some are the same.
+fn many(count: u64, from: u64) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for nth in from..from + count {
+        let lines = (0..nth * 97 % 9001).map(|line| format!("{} of {}\n", line * line % 8111, nth % 31));
+        fs::write(dir.path().join(format!("text{nth:03}")), lines.collect::<String>()).unwrap();
+    }
+    fs::write(dir.path().join("zz"), noise(from, 900_000)).unwrap();
+    dir
+}
+
+#[test]
+fn blocks_are_sent_as_they_lie_and_stored_as_they_came() {
+    let ((here, sender), (there, receiver)) = (library(), library());
+    let sent = take(many(90, 0).path(), &sender);
+
+    let bundle = quick(&sender, sent.digest);
+
+    assert_eq!(apply(&receiver, &bundle).unwrap(), sent.manifest);
+    let (here, there) = (pack_of(here.path()), pack_of(there.path()));
+    assert!(here.len() > 1_000_000 && here == there, "{} and {}", here.len(), there.len());
+    let blocks = Apart::of(&bundle).sections[LITERALS].frame.clone();
+    assert!(contains(&here, &blocks[..1000]));
+
+    // Compressed otherwise than here, they are stored so all the same.
+    let (elsewhere, other) = library();
+    let mut bundle = Apart::of(&bundle);
+    let lengths = bundle.plain(FRAMES);
+    let (mut again, mut lengths, mut blocks) = (Vec::new(), &lengths[..], &blocks[..]);
+    let (mut frames, mut changed) = (Vec::new(), Vec::new());
+    while !lengths.is_empty() {
+        let (length, plain) = (number(&mut lengths), number(&mut lengths));
+        let frame = zstd::encode_all(&zstd::decode_all(&blocks[..length as usize]).unwrap()[..], 9).unwrap();
+        blocks = &blocks[length as usize..];
+        changed.extend(apart::numbers(&[frame.len() as u64, plain]));
+        again.extend_from_slice(&frame);
+        frames.push(frame);
+    }
+    bundle.set(FRAMES, &changed);
+    bundle.sections[LITERALS].frame = again;
+    assert_eq!(apply(&other, &bundle.together()).unwrap(), sent.manifest);
+    let pack = pack_of(elsewhere.path());
+    assert!(frames.len() > 3 && frames.iter().all(|frame| contains(&pack, frame)));
+    assert!(other.verify(&sent.digest).unwrap().is_empty());
+}
+
+fn contains(all: &[u8], part: &[u8]) -> bool {
+    all.windows(part.len()).any(|bytes| bytes == part)
+}
+
+fn number(bytes: &mut &[u8]) -> u64 {
+    let length = bytes.iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+    let (number, rest) = bytes.split_at(length);
+    *bytes = rest;
+    number.iter().rev().fold(0, |number, byte| number << 7 | u64::from(byte & 0x7f))
+}
+
+#[test]
+fn what_lies_between_other_content_arrives_where_some_of_it_is() {
+    let ((_here, sender), (there, receiver)) = (library(), library());
+    let old = take(many(60, 0).path(), &sender);
+    let new = take(many(60, 40).path(), &sender);
+    let kinds = take(source(3).path(), &sender);
+
+    for target in [&new, &old, &kinds, &new] {
+        assert_eq!(apply(&receiver, &quick(&sender, target.digest)).unwrap(), target.manifest);
+        assert!(receiver.verify(&target.digest).unwrap().is_empty());
+    }
+    drop(receiver);
+    assert!(Library::open(there.path()).unwrap().verify(&new.digest).unwrap().is_empty());
+}
+
+/// A bundle of a few hundred bytes, so that every byte can be tried.
+fn small(library: &Library) -> Snapshot {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a"), b"alpha alpha alpha").unwrap();
+    fs::write(dir.path().join("b"), noise(5, 60)).unwrap();
+    take(dir.path(), library)
+}
+
+#[test]
+fn whatever_becomes_of_it_nothing_wrong_is_taken() {
+    let (_here, sender) = library();
+    let there = quick_dir();
+    let receiver = Library::open(there.path()).unwrap();
+    let sent = small(&sender);
+    let bundle = quick(&sender, sent.digest);
+    for at in 0..bundle.len() {
+        apply(&receiver, &bundle[..at]).unwrap_err();
+        let mut flipped = bundle.clone();
+        flipped[at] ^= 0x41;
+        apply(&receiver, &flipped).unwrap_err();
+    }
+    let good = Apart::of(&bundle);
+    // Under a checksum that is right it is refused for what it says, or leads to the target all the same.
+    let check = |bundle: &Apart, what: &str| {
+        if let Ok(manifest) = apply(&receiver, &bundle.together()) {
+            assert_eq!(manifest, sent.manifest, "{what}");
+        }
+    };
+    for at in 0..good.sections[LITERALS].frame.len() {
+        for bits in [1, 0x80] {
+            let mut bundle = good.clone();
+            bundle.sections[LITERALS].frame[at] ^= bits;
+            check(&bundle, &format!("literals, byte {at}"));
+        }
+    }
+    for stream in 0..LITERALS {
+        let plain = good.plain(stream);
+        for (at, bits) in (0..plain.len()).flat_map(|at| [1, 0x80].map(|bits| (at, bits))) {
+            let (mut bundle, mut changed) = (good.clone(), plain.clone());
+            changed[at] ^= bits;
+            bundle.set(stream, &changed);
+            check(&bundle, &format!("stream {stream}, byte {at}"));
+        }
+    }
+    apply(&receiver, &bundle).unwrap();
+    assert!(receiver.verify(&sent.digest).unwrap().is_empty());
+}
+
+/// Frames that lie otherwise than the files they hold: what is stored is what was checked.
+#[test]
+fn frames_that_are_cut_otherwise_bring_the_same() {
+    let ((_here, sender), (_there, receiver)) = (library(), library());
+    let sent = take(many(90, 0).path(), &sender);
+    let mut bundle = Apart::of(&quick(&sender, sent.digest));
+    let literals = bundle.plain(LITERALS);
+    let frames = literals.chunks(100_001).map(|piece| (zstd::encode_all(piece, 3).unwrap(), piece.len()));
+    let frames: Vec<(Vec<u8>, usize)> = frames.collect();
+    let numbers = frames.iter().flat_map(|(frame, plain)| [frame.len() as u64, *plain as u64]);
+    bundle.set(FRAMES, &apart::numbers(&numbers.collect::<Vec<_>>()));
+    bundle.sections[LITERALS].frame = frames.iter().flat_map(|(frame, _)| frame).copied().collect();
+
+    assert_eq!(apply(&receiver, &bundle.together()).unwrap(), sent.manifest);
+    assert!(receiver.verify(&sent.digest).unwrap().is_empty());
+
+    let ahead = frames.iter().rev().flat_map(|(frame, _)| frame).copied().collect();
+    bundle.sections[LITERALS].frame = ahead;
+    let (_elsewhere, other) = library();
+    apply(&other, &bundle.together()).unwrap_err();
+    assert!(other.manifests().unwrap().is_empty());
+}
