@@ -52,27 +52,46 @@ fn blocks_are_sent_as_they_lie_and_stored_as_they_came() {
     assert!(here.len() > 1_000_000 && here == there, "{} and {}", here.len(), there.len());
     let blocks = Apart::of(&bundle).sections[LITERALS].frame.clone();
     assert!(contains(&here, &blocks[..1000]));
+}
 
-    // Compressed otherwise than here, they are stored so all the same.
-    let (elsewhere, other) = library();
-    let mut bundle = Apart::of(&bundle);
-    let lengths = bundle.plain(FRAMES);
-    let (mut again, mut lengths, mut blocks) = (Vec::new(), &lengths[..], &blocks[..]);
+/// The same bundle with frames that were compressed in another way than libraries do, and these.
+fn otherwise(bundle: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let mut bundle = Apart::of(bundle);
+    let (lengths, literals) = (bundle.plain(FRAMES), bundle.sections[LITERALS].frame.clone());
+    let (mut lengths, mut literals) = (&lengths[..], &literals[..]);
     let (mut frames, mut changed) = (Vec::new(), Vec::new());
     while !lengths.is_empty() {
         let (length, plain) = (number(&mut lengths), number(&mut lengths));
-        let frame = zstd::encode_all(&zstd::decode_all(&blocks[..length as usize]).unwrap()[..], 9).unwrap();
-        blocks = &blocks[length as usize..];
+        let (frame, rest) = literals.split_at(length as usize);
+        let frame = zstd::encode_all(&zstd::decode_all(frame).unwrap()[..], 9).unwrap();
         changed.extend(apart::numbers(&[frame.len() as u64, plain]));
-        again.extend_from_slice(&frame);
         frames.push(frame);
+        literals = rest;
     }
     bundle.set(FRAMES, &changed);
-    bundle.sections[LITERALS].frame = again;
-    assert_eq!(apply(&other, &bundle.together()).unwrap(), sent.manifest);
-    let pack = pack_of(elsewhere.path());
-    assert!(frames.len() > 3 && frames.iter().all(|frame| contains(&pack, frame)));
-    assert!(other.verify(&sent.digest).unwrap().is_empty());
+    bundle.sections[LITERALS].frame = frames.concat();
+    (bundle.together(), frames)
+}
+
+#[test]
+fn what_came_compressed_is_not_compressed_again_even_if_some_of_it_was_there() {
+    let (_here, sender) = library();
+    let sent = take(many(90, 0).path(), &sender);
+    let known = take(many(20, 20).path(), &sender);
+    let (bundle, frames) = otherwise(&quick(&sender, sent.digest));
+    for (before, at_least) in [(None, frames.len()), (Some(&known), frames.len() - 4)] {
+        let (there, receiver) = library();
+        if let Some(known) = before {
+            apply(&receiver, &quick(&sender, known.digest)).unwrap();
+        }
+
+        assert_eq!(apply(&receiver, &bundle).unwrap(), sent.manifest);
+
+        let pack = pack_of(there.path());
+        let stored = frames.iter().filter(|frame| contains(&pack, frame)).count();
+        assert!(stored > 3 && stored >= at_least, "{stored} of {}", frames.len());
+        assert!(receiver.verify(&sent.digest).unwrap().is_empty());
+    }
 }
 
 fn contains(all: &[u8], part: &[u8]) -> bool {
@@ -145,6 +164,14 @@ fn whatever_becomes_of_it_nothing_wrong_is_taken() {
             check(&bundle, &format!("stream {stream}, byte {at}"));
         }
     }
+    for more in [1, u64::MAX] {
+        let mut bundle = good.clone();
+        bundle.sections[LITERALS].plain_length = bundle.sections[LITERALS].plain_length.wrapping_add(more);
+        apply(&receiver, &bundle.together()).unwrap_err();
+    }
+    let mut longer = good.clone();
+    longer.sections[LITERALS].frame.push(0);
+    apply(&receiver, &longer.together()).unwrap_err();
     apply(&receiver, &bundle).unwrap();
     assert!(receiver.verify(&sent.digest).unwrap().is_empty());
 }
