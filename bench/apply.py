@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""apply.py SPOOL POINT PACKAGE LIMIT_S: prints the seconds from the first byte of a bundle in the spool until the
-directory shows the package and is durable."""
+"""apply.py SPOOL POINT LIMIT_S: prints the seconds from the first byte of a bundle in the spool until the
+directory shows a package and is durable."""
 
 import os
 import sys
@@ -21,10 +21,16 @@ def wait(what, limit, condition):
     return time.monotonic()
 
 
+def shows(point):
+    # A package shows as a link to its present version, which is made under another name.
+    with os.scandir(point) as entries:
+        return any(entry.is_symlink() and not entry.name.startswith(".") for entry in entries)
+
+
 if __name__ == "__main__":
-    spool, point, package, limit = sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])
+    spool, point, limit = sys.argv[1], sys.argv[2], float(sys.argv[3])
     begun = wait("the first byte", limit, lambda: first_byte(spool))
-    wait("the tree", limit, lambda: os.path.islink(os.path.join(point, package)))
+    wait("the tree", limit, lambda: shows(point))
     # The name is the last that is made durable.
     directory = os.open(point, os.O_RDONLY)
     os.fsync(directory)

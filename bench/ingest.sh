@@ -16,18 +16,10 @@ figures=$dir/figures
 : >"$figures"
 export RESTIC_PASSWORD=x RESTIC_CACHE_DIR=$dir/restic-cache BORG_BASE_DIR=$dir/borg-base
 
-# Until the parent has measured how short the way to the child is.
-connected() {
-  site_start PAR
-  until console CEN -o json inspect links |
-    jq -e '.links[] | select(.peer == "PAR" and .up) | .round_trip_us != null and .round_trip_us <= 2000' >/dev/null; do
-    sleep 0.2
-  done
-}
 packhorse_round() { # NAME SOURCE FIGURE connected|alone
   local began created
   parent_and_child
-  if [[ $4 == connected ]]; then connected; fi
+  if [[ $4 == connected ]]; then site_connected PAR CEN; fi
   sync -f "$dir"
   began=$EPOCHREALTIME
   console CEN -o json package create Bench --source "$2" --to PAR/hall >"$dir/created"

@@ -58,6 +58,15 @@ site_make() { # CODE [PARENT]
   site_up "$1"
 }
 
+# Starts a child, and waits until its parent has measured how short the way to it is: that is a fast line.
+site_connected() { # CODE PARENT
+  site_start "$1"
+  until console "$2" -o json inspect links | jq -e --arg code "$1" \
+    '.links[] | select(.peer == $code and .up) | .round_trip_us != null and .round_trip_us <= 2000' >/dev/null; do
+    sleep 0.2
+  done
+}
+
 # In a fresh directory $home: a parent CEN, and a child PAR with a directory point `hall`, which is stopped again. Nothing is
 # removed before the end: for a minute ext4 avoids inodes that were freed, and every new file costs a search.
 parent_and_child() {
