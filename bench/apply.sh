@@ -39,7 +39,6 @@ packhorse_round() { # NAME SOURCE FIGURE connected|later
   fi
   wait "$waiting"
   best "$1_$3_s" "$(cat "$dir/took")" "$figures"
-  best "$1_$3_bytes" "$(bundle_ready)" "$figures"
   diff -r --no-dereference "$2" "$(realpath "$home/hall/$package")" >/dev/null
   site_stop PAR
   site_stop CEN

@@ -123,7 +123,7 @@ fn what_hardly_compresses_is_made_alike_at_all_levels_that_sites_use() {
 }
 
 /// The bundle of a version without bases, for which a reader waits that goes on without it after `patience`.
-fn coming(bytes: &[u8], patience: Duration) -> (fs::File, Arc<Coming>, Source, Offered) {
+pub(super) fn coming(bytes: &[u8], patience: Duration) -> (fs::File, Arc<Coming>, Source, Offered) {
     let file = tempfile::tempfile().unwrap();
     let coming = Coming::new(0, Patience { next: patience, all: Duration::from_secs(600) });
     let source = Source::coming(file.try_clone().unwrap(), bytes.len() as u64, coming.clone());

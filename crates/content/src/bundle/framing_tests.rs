@@ -1,21 +1,28 @@
 //! Tests of bundles that have a library's blocks as they are.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::Write as _,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use packhorse_domain::Digest;
 
 use crate::{
-    Library, Making, Snapshot,
+    Library, Limits, Making, Snapshot,
     bundle::{
-        BundlePlan,
+        BundlePlan, apply_offered,
         hostile_tests::apart::{self, Apart},
-        tests::apply,
+        tests::{apply, coming},
         write_bundle,
     },
     testing::{library, noise, quick_dir, source, take},
 };
 
 /// Of a bundle's sections.
+const LITERAL_LENGTHS: usize = 4;
 const FRAMES: usize = 12;
 const LITERALS: usize = 13;
 
@@ -174,6 +181,42 @@ fn whatever_becomes_of_it_nothing_wrong_is_taken() {
     apply(&receiver, &longer.together()).unwrap_err();
     apply(&receiver, &bundle).unwrap();
     assert!(receiver.verify(&sent.digest).unwrap().is_empty());
+}
+
+/// What is wrong is told at once, though the thread that unpacks waits for what never comes.
+#[test]
+fn nobody_waits_for_the_rest_of_what_is_wrong_already() {
+    let (_here, sender) = library();
+    let sent = take(many(90, 0).path(), &sender);
+    let good = quick(&sender, sent.digest);
+    // The first file is whole in the first frame, the second is wrong.
+    let mut wrong = Apart::of(&good);
+    let first_file = number(&mut &wrong.plain(LITERAL_LENGTHS)[..]);
+    wrong.set(LITERAL_LENGTHS, &apart::numbers(&[first_file, 1 << 40]));
+    let first_frame = number(&mut &wrong.plain(FRAMES)[..]) as usize;
+    let upto = |of: &Apart| of.together().len() - 32 - of.sections[LITERALS].frame.len() + first_frame + 9;
+    let parts = [upto(&Apart::of(&good)), upto(&wrong)];
+    for ((bytes, stops), part) in [(good, true), (wrong.together(), false)].into_iter().zip(parts) {
+        let (_there, receiver) = library();
+        let (mut file, coming, source, offered) = coming(&bytes, Duration::from_secs(300));
+        file.write_all(&bytes[..part]).unwrap();
+        coming.reach(part as u64);
+        let applies = thread::spawn(move || {
+            let applied = apply_offered(&receiver, &source, &offered, &Limits::default(), &mut []);
+            assert!(receiver.manifests().unwrap().is_empty());
+            applied
+        });
+        if stops {
+            coming.end();
+        }
+
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !applies.is_finished() {
+            assert!(Instant::now() < deadline, "it waits for what is not wanted any more");
+            thread::yield_now();
+        }
+        applies.join().unwrap().unwrap_err();
+    }
 }
 
 /// Frames that lie otherwise than the files they hold: what is stored is what was checked.

@@ -1,29 +1,60 @@
-//! Literals that come in frames of their own, each a block as a library has it.
+//! Literals that come in frames of their own, each a block as a library has it. A thread unpacks the next ones ahead of whoever
+//! makes use of them, who has enough to do.
 
-use std::{io::Read as _, sync::Arc};
+use std::{
+    io::{self, BufRead as _, Read as _},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+};
 
-use super::streams::{Part, read_failed};
+use super::streams::{Part, Section, number, read_failed};
 use crate::{
     block::plain_of,
-    bundle::BundleError,
+    bundle::{BundleError, Source},
     frames::Frames,
     limits::{BLOCK_DATA_LENGTH_MAX, BLOCK_PLAIN_LENGTH_MAX},
 };
 
+/// So many are unpacked ahead.
+const AHEAD: usize = 4;
+
 pub(super) struct Framed {
-    part: Part,
-    /// Bytes in the frames that are still to come.
-    left: u64,
+    /// Until the first is wanted.
+    unpacker: Option<Unpacker>,
+    unpacking: Option<Unpacking>,
     /// What the last one holds, and how much of it was taken.
     plain: Arc<[u8]>,
     at: usize,
     frames: Frames,
 }
 
+/// Reads frames, one after the other.
+pub(super) struct Unpacker {
+    pub(super) part: Part,
+    /// Of each its length, and that of what it holds.
+    pub(super) numbers: Section,
+    /// Bytes in the frames that are still to come.
+    pub(super) left: u64,
+}
+
+/// A frame, and what it holds.
+type Unpacked = (Vec<u8>, Arc<[u8]>);
+
+/// A thread that unpacks. `None` is the end.
+struct Unpacking {
+    unpacked: Receiver<Result<Option<Unpacked>, BundleError>>,
+    source: Source,
+    thread: Option<JoinHandle<()>>,
+    is_over: bool,
+}
+
 impl Framed {
-    /// Frames in a part of a bundle, which hold so many bytes.
-    pub(super) fn new(part: Part, plain: u64) -> Self {
-        Framed { part, left: plain, plain: Arc::default(), at: 0, frames: Frames::default() }
+    pub(super) fn new(unpacker: Unpacker) -> Self {
+        let (plain, frames) = (Arc::default(), Frames::default());
+        Framed { unpacker: Some(unpacker), unpacking: None, plain, at: 0, frames }
     }
 
     /// Those that were read lately.
@@ -31,16 +62,72 @@ impl Framed {
         self.frames.clone()
     }
 
-    /// As much as is left of the last frame.
-    pub(super) fn take(&mut self, into: &mut [u8]) -> usize {
-        let length = into.len().min(self.plain.len() - self.at);
-        into[..length].copy_from_slice(&self.plain[self.at..self.at + length]);
-        self.at += length;
-        length
+    /// The next bytes.
+    pub(super) fn read_exact(&mut self, mut into: &mut [u8]) -> Result<(), BundleError> {
+        while !into.is_empty() {
+            if self.at == self.plain.len() && !self.next()? {
+                return Err(BundleError::Damaged("it holds less than its tree needs"));
+            }
+            let length = into.len().min(self.plain.len() - self.at);
+            into[..length].copy_from_slice(&self.plain[self.at..self.at + length]);
+            self.at += length;
+            into = &mut into[length..];
+        }
+        Ok(())
     }
 
-    /// Reads the next frame, which has this length and holds so many bytes.
-    pub(super) fn next(&mut self, length: u64, plain: u64) -> Result<(), BundleError> {
+    /// Nothing may be left over.
+    pub(super) fn check_end(&mut self) -> Result<(), BundleError> {
+        if self.at < self.plain.len() || self.next()? {
+            return Err(BundleError::Damaged("it holds more than its tree needs"));
+        }
+        Ok(())
+    }
+
+    /// Goes on to the next frame. Whether there is one.
+    fn next(&mut self) -> Result<bool, BundleError> {
+        if let Some(unpacker) = self.unpacker.take() {
+            self.unpacking = Some(unpacker.start().map_err(BundleError::Read)?);
+        }
+        let Some(unpacking) = &mut self.unpacking else { return Ok(false) };
+        let Some((data, plain)) = unpacking.next()? else { return Ok(false) };
+        (self.plain, self.at) = (plain, 0);
+        self.frames.put(data, self.plain.clone());
+        Ok(true)
+    }
+}
+
+impl Unpacker {
+    fn start(self) -> io::Result<Unpacking> {
+        let (frames, unpacked) = sync_channel(AHEAD);
+        let source = self.part.source.clone();
+        let thread = std::thread::Builder::new().name("unpacking".to_owned());
+        let thread = Some(thread.spawn(move || self.unpack_all(&frames))?);
+        Ok(Unpacking { unpacked, source, thread, is_over: false })
+    }
+
+    fn unpack_all(mut self, frames: &SyncSender<Result<Option<Unpacked>, BundleError>>) {
+        loop {
+            let next = self.next();
+            let is_last = !matches!(next, Ok(Some(_)));
+            // Nobody waits once something else was wrong.
+            if frames.send(next).is_err() || is_last {
+                return;
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<Unpacked>, BundleError> {
+        if self.left == 0 {
+            let is_end = self.numbers.fill_buf().map_err(read_failed)?.is_empty();
+            let is_all = is_end && self.numbers.get_ref().limit() == 0 && self.part.at == self.part.end;
+            return if is_all {
+                Ok(None)
+            } else {
+                Err(BundleError::Damaged("it holds more than its tree needs"))
+            };
+        }
+        let (length, plain) = (number(&mut self.numbers)?, number(&mut self.numbers)?);
         let is_block =
             (1..=BLOCK_DATA_LENGTH_MAX).contains(&length) && (1..=BLOCK_PLAIN_LENGTH_MAX).contains(&plain);
         let left = self.left.checked_sub(plain).filter(|_| is_block);
@@ -48,13 +135,34 @@ impl Framed {
         let mut data = vec![0; length as usize];
         self.part.read_exact(&mut data).map_err(read_failed)?;
         let bytes = plain_of(&data, plain as usize);
-        self.plain = bytes.map_err(|_| BundleError::Damaged("it cannot be decompressed"))?.into();
-        self.at = 0;
-        self.frames.put(data, self.plain.clone());
-        Ok(())
+        let bytes = bytes.map_err(|_| BundleError::Damaged("it cannot be decompressed"))?;
+        Ok(Some((data, bytes.into())))
     }
+}
 
-    pub(super) fn is_at_end(&self) -> bool {
-        self.left == 0 && self.at == self.plain.len() && self.part.at == self.part.end
+impl Unpacking {
+    fn next(&mut self) -> Result<Option<Unpacked>, BundleError> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let gone = || BundleError::Read(io::Error::other("the thread that unpacks has ended"));
+        let next = self.unpacked.recv().unwrap_or_else(|_| Err(gone()));
+        self.is_over = !matches!(next, Ok(Some(_)));
+        next
+    }
+}
+
+impl Drop for Unpacking {
+    fn drop(&mut self) {
+        if !self.is_over {
+            // It may wait for bytes that nobody needs any more.
+            self.source.end();
+            let (_, nothing) = sync_channel(0);
+            self.unpacked = nothing;
+        }
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been printed by the hook; whoever waited for a frame got an error.
+            let _ = thread.join();
+        }
     }
 }

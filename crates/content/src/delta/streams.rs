@@ -11,7 +11,7 @@ use zstd::{
     zstd_safe::CParameter,
 };
 
-use super::framed::Framed;
+use super::framed::{Framed, Unpacker};
 use crate::{
     bundle::{BundleError, Making, Source},
     frames::Frames,
@@ -255,9 +255,12 @@ impl Sections {
     }
 }
 
+/// One stream, as it is read.
+pub(super) type Section = BufReader<io::Take<Decoder<'static, BufReader<Part>>>>;
+
 /// The streams of a delta that is being read.
 pub(crate) struct Streams {
-    decoders: Vec<BufReader<io::Take<Decoder<'static, BufReader<Part>>>>>,
+    decoders: Vec<Section>,
     /// The literals, if they come in frames.
     framed: Option<Framed>,
 }
@@ -283,18 +286,20 @@ impl Streams {
     /// Sections that begin at `at`, one after the other; `lengths`: plain and compressed bytes of each.
     pub(crate) fn open(source: &Source, mut at: u64, lengths: &[(u64, u64)]) -> Result<Self, BundleError> {
         let mut decoders = Vec::with_capacity(STREAMS.len());
-        let (mut framed, mut is_framed) = (None, false);
+        let (mut framed, mut numbers) = (None, None);
         for (stream, (plain, compressed)) in STREAMS.into_iter().zip(lengths) {
             let end = at.checked_add(*compressed).ok_or(BundleError::Damaged("its sections have no end"))?;
             let (part, mut plain) = (Part { source: source.clone(), at, end }, *plain);
-            is_framed |= stream == Stream::Frames && plain > 0;
-            if is_framed && stream == Stream::Literals {
-                framed = Some(Framed::new(part.clone(), std::mem::take(&mut plain)));
+            if stream == Stream::Frames && plain > 0 {
+                numbers = Some(section(part.clone(), stream, std::mem::take(&mut plain))?);
             }
-            let part = BufReader::with_capacity(BUFFER_BYTES, part);
-            let mut decoder = Decoder::with_buffer(part).map_err(BundleError::Read)?.single_frame();
-            decoder.window_log_max(stream.window_log_max()).map_err(BundleError::Read)?;
-            decoders.push(BufReader::with_capacity(BUFFER_BYTES, decoder.take(plain)));
+            if stream == Stream::Literals
+                && let Some(numbers) = numbers.take()
+            {
+                let (part, left) = (part.clone(), std::mem::take(&mut plain));
+                framed = Some(Framed::new(Unpacker { part, numbers, left }));
+            }
+            decoders.push(section(part, stream, plain)?);
             at = end;
         }
         Ok(Streams { decoders, framed })
@@ -306,25 +311,10 @@ impl Streams {
     }
 
     pub(crate) fn bytes(&mut self, stream: Stream, into: &mut [u8]) -> Result<(), BundleError> {
-        match &self.framed {
-            Some(_) if stream == Stream::Literals => self.framed_literals(into),
+        match &mut self.framed {
+            Some(framed) if stream == Stream::Literals => framed.read_exact(into),
             _ => self.decoders[stream as usize].read_exact(into).map_err(read_failed),
         }
-    }
-
-    fn framed_literals(&mut self, mut into: &mut [u8]) -> Result<(), BundleError> {
-        while let Some(framed) = &mut self.framed {
-            let taken = framed.take(into);
-            into = &mut into[taken..];
-            if into.is_empty() {
-                break;
-            }
-            let (length, plain) = (self.number(Stream::Frames)?, self.number(Stream::Frames)?);
-            if let Some(framed) = &mut self.framed {
-                framed.next(length, plain)?;
-            }
-        }
-        Ok(())
     }
 
     pub(crate) fn byte(&mut self, stream: Stream) -> Result<u8, BundleError> {
@@ -334,19 +324,7 @@ impl Streams {
     }
 
     pub(crate) fn number(&mut self, stream: Stream) -> Result<u64, BundleError> {
-        let mut number = 0_u64;
-        for group in 0..NUMBER_BYTES_MAX {
-            let byte = self.byte(stream)?;
-            let bits = u64::from(byte & 0x7f);
-            number |= bits << (7 * group);
-            if number >> (7 * group) != bits {
-                break;
-            }
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(BundleError::Damaged("a number in it is too long"))
+        number(&mut self.decoders[stream as usize])
     }
 
     /// Nothing may be left over.
@@ -356,13 +334,33 @@ impl Streams {
                 return Err(BundleError::Damaged("it holds more than its tree needs"));
             }
         }
-        match &self.framed {
-            Some(framed) if !framed.is_at_end() => {
-                Err(BundleError::Damaged("it holds more than its tree needs"))
-            }
-            _ => Ok(()),
+        self.framed.as_mut().map_or(Ok(()), Framed::check_end)
+    }
+}
+
+/// A stream of so many bytes.
+fn section(part: Part, stream: Stream, plain: u64) -> Result<Section, BundleError> {
+    let part = BufReader::with_capacity(BUFFER_BYTES, part);
+    let mut decoder = Decoder::with_buffer(part).map_err(BundleError::Read)?.single_frame();
+    decoder.window_log_max(stream.window_log_max()).map_err(BundleError::Read)?;
+    Ok(BufReader::with_capacity(BUFFER_BYTES, decoder.take(plain)))
+}
+
+pub(super) fn number(from: &mut Section) -> Result<u64, BundleError> {
+    let mut number = 0_u64;
+    for group in 0..NUMBER_BYTES_MAX {
+        let mut byte = [0];
+        from.read_exact(&mut byte).map_err(read_failed)?;
+        let bits = u64::from(byte[0] & 0x7f);
+        number |= bits << (7 * group);
+        if number >> (7 * group) != bits {
+            break;
+        }
+        if byte[0] & 0x80 == 0 {
+            return Ok(number);
         }
     }
+    Err(BundleError::Damaged("a number in it is too long"))
 }
 
 pub(super) fn read_failed(error: io::Error) -> BundleError {
