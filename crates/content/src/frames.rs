@@ -30,13 +30,13 @@ struct Kept {
 #[derive(Debug)]
 struct Frame {
     begin: u64,
-    plain: Arc<[u8]>,
+    plain: Arc<Vec<u8>>,
     data: Vec<u8>,
 }
 
 impl Frames {
     /// One more was read: zstd frame `data`, which holds `plain`.
-    pub(crate) fn put(&self, data: Vec<u8>, plain: Arc<[u8]>) {
+    pub(crate) fn put(&self, data: Vec<u8>, plain: Arc<Vec<u8>>) {
         let mut kept = lock(&self.0);
         let begin = kept.end;
         kept.end += plain.len() as u64;
@@ -56,7 +56,7 @@ impl Frames {
     /// The frame that holds just this, if there is one. It and those before it are gone then.
     pub(crate) fn holding(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let mut kept = lock(&self.0);
-        let nth = kept.frames.iter().position(|frame| *frame.plain == *plain)?;
+        let nth = kept.frames.iter().position(|frame| *frame.plain == plain)?;
         for _ in 0..nth {
             kept.forget_first();
         }
@@ -79,7 +79,7 @@ mod tests {
     fn frames(lengths: &[usize]) -> Frames {
         let frames = Frames::default();
         for (nth, length) in lengths.iter().enumerate() {
-            frames.put(vec![nth as u8], vec![nth as u8; *length].into());
+            frames.put(vec![nth as u8], Arc::new(vec![nth as u8; *length]));
         }
         frames
     }

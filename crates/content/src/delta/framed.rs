@@ -26,7 +26,7 @@ pub(super) struct Framed {
     unpacker: Option<Unpacker>,
     unpacking: Option<Unpacking>,
     /// What the last one holds, and how much of it was taken.
-    plain: Arc<[u8]>,
+    plain: Arc<Vec<u8>>,
     at: usize,
     frames: Frames,
 }
@@ -41,7 +41,7 @@ pub(super) struct Unpacker {
 }
 
 /// A frame, and what it holds.
-type Unpacked = (Vec<u8>, Arc<[u8]>);
+type Unpacked = (Vec<u8>, Arc<Vec<u8>>);
 
 /// A thread that unpacks. `None` is the end.
 struct Unpacking {
@@ -136,7 +136,7 @@ impl Unpacker {
         self.part.read_exact(&mut data).map_err(read_failed)?;
         let bytes = plain_of(&data, plain as usize);
         let bytes = bytes.map_err(|_| BundleError::Damaged("it cannot be decompressed"))?;
-        Ok(Some((data, bytes.into())))
+        Ok(Some((data, Arc::new(bytes))))
     }
 }
 
