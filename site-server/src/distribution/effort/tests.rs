@@ -256,11 +256,11 @@ async fn what_was_delivered_is_not_made_or_sent_a_second_time_although_another_i
     assert_eq!(world.sendings("PAR").await, [done]);
 }
 
-/// What is too short to differ has the same bytes, whatever it was made for.
+/// What has no content has the same bytes, whatever it was made for.
 #[tokio::test]
 async fn the_same_bytes_are_one_bundle_for_all() {
     let world = World::new(&[]).await;
-    let package = world.central.package(b"x").await;
+    let package = world.central.package(b"").await;
     let world = World { package, ..world };
     world.send_to(&["PAR/hall"]).await;
     world.line("PAR", lan());
