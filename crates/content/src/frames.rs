@@ -12,6 +12,8 @@ use crate::{durable::lock, limits::BLOCK_PLAIN_LENGTH};
 
 /// Content that was read and is not stored yet: what is read ahead, and a block.
 const KEPT_PLAIN_BYTES: usize = 8 * BLOCK_PLAIN_LENGTH;
+/// A frame costs memory whatever it holds.
+const KEPT_FRAMES: usize = 32;
 /// To begin a block for what is shorter saves nothing.
 const WORTH_BYTES: usize = BLOCK_PLAIN_LENGTH / 4;
 
@@ -42,7 +44,7 @@ impl Frames {
         kept.end += plain.len() as u64;
         kept.plain_bytes += plain.len();
         kept.frames.push_back(Frame { begin, plain, data });
-        while kept.plain_bytes > KEPT_PLAIN_BYTES {
+        while kept.plain_bytes > KEPT_PLAIN_BYTES || kept.frames.len() > KEPT_FRAMES {
             kept.forget_first();
         }
     }
@@ -110,5 +112,8 @@ mod tests {
 
         let kept = |nth| frames.begins_at(nth * BLOCK_PLAIN_LENGTH as u64);
         assert_eq!((0..20).filter(|nth| kept(*nth)).collect::<Vec<u64>>(), (12..20).collect::<Vec<u64>>());
+        let frames = self::frames(&[1; 200]);
+        assert_eq!(frames.holding(&[167]), None);
+        assert_eq!(frames.holding(&[168]), Some(vec![168]));
     }
 }
