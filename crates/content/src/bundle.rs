@@ -81,7 +81,7 @@ impl Making {
     /// Another way for what hardly compresses. Its repeats are short: what looks longest for them passes over most of it, and
     /// finds less in more time than what looks once at each place. `None`: it is made like all else.
     pub(crate) fn of_dense(self) -> Option<Self> {
-        let looks_long = !self.is_quick && (5..=12).contains(&self.level);
+        let looks_long = (5..=12).contains(&self.level);
         looks_long.then_some(Making { level: LEVEL_OF_DENSE, is_dense: true, ..self })
     }
 

@@ -40,7 +40,7 @@ fn apply_within(library: &Library, bytes: &[u8], limits: &Limits) -> Result<crat
 }
 
 /// A small package: bundles of a few hundred bytes, so that every byte can be tried.
-fn small(library: &Library) -> Snapshot {
+pub(super) fn small(library: &Library) -> Snapshot {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a"), b"alpha alpha alpha").unwrap();
     fs::write(dir.path().join("b"), noise(5, 60)).unwrap();

@@ -1,6 +1,6 @@
 //! New content in blocks as the library has them: nothing is compressed for it.
 
-use std::{ops::ControlFlow, path::Path};
+use std::ops::ControlFlow;
 
 use super::{BundleError, tree::Told};
 use crate::{
@@ -20,7 +20,7 @@ pub(super) fn tell(library: &Library, told: &[Told], spools: &mut Spools) -> Res
         }
     }
     let chunks: Vec<ChunkRef> = told.iter().flat_map(|file| &file.chunks).copied().collect();
-    let directory: &Path = library.shared.dir();
+    let directory = library.shared.dir();
     let mut failed = None;
     let read = read_in_order(&library.shared, &chunks, &mut |block| {
         let plain = block.chunks.iter().map(|chunk| u64::from(chunk.length)).sum();

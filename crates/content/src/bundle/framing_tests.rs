@@ -11,11 +11,14 @@ use std::{
 use packhorse_domain::Digest;
 
 use crate::{
-    Library, Limits, Making, Snapshot,
+    Library, Limits, Making,
     bundle::{
         BundlePlan, apply_offered,
-        hostile_tests::apart::{self, Apart},
-        tests::{apply, coming},
+        hostile_tests::{
+            apart::{self, Apart},
+            each_change,
+        },
+        tests::{apply, coming, small},
         write_bundle,
     },
     testing::{library, noise, quick_dir, source, take},
@@ -61,23 +64,28 @@ fn blocks_are_sent_as_they_lie_and_stored_as_they_came() {
     assert!(contains(&here, &blocks[..1000]));
 }
 
+/// Has the bundle tell its literals in these frames, with what each of them holds.
+fn reframe(bundle: &mut Apart, frames: &[(Vec<u8>, u64)]) {
+    let numbers: Vec<u64> = frames.iter().flat_map(|(frame, plain)| [frame.len() as u64, *plain]).collect();
+    bundle.set(FRAMES, &apart::numbers(&numbers));
+    bundle.sections[LITERALS].frame = frames.iter().flat_map(|(frame, _)| frame).copied().collect();
+}
+
 /// The same bundle with frames that were compressed in another way than libraries do, and these.
 fn otherwise(bundle: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
     let mut bundle = Apart::of(bundle);
     let (lengths, literals) = (bundle.plain(FRAMES), bundle.sections[LITERALS].frame.clone());
     let (mut lengths, mut literals) = (&lengths[..], &literals[..]);
-    let (mut frames, mut changed) = (Vec::new(), Vec::new());
+    let mut frames = Vec::new();
     while !lengths.is_empty() {
         let (length, plain) = (number(&mut lengths), number(&mut lengths));
         let (frame, rest) = literals.split_at(length as usize);
         let frame = zstd::encode_all(&zstd::decode_all(frame).unwrap()[..], 9).unwrap();
-        changed.extend(apart::numbers(&[frame.len() as u64, plain]));
-        frames.push(frame);
+        frames.push((frame, plain));
         literals = rest;
     }
-    bundle.set(FRAMES, &changed);
-    bundle.sections[LITERALS].frame = frames.concat();
-    (bundle.together(), frames)
+    reframe(&mut bundle, &frames);
+    (bundle.together(), frames.into_iter().map(|(frame, _)| frame).collect())
 }
 
 #[test]
@@ -127,14 +135,6 @@ fn what_lies_between_other_content_arrives_where_some_of_it_is() {
     assert!(Library::open(there.path()).unwrap().verify(&new.digest).unwrap().is_empty());
 }
 
-/// A bundle of a few hundred bytes, so that every byte can be tried.
-fn small(library: &Library) -> Snapshot {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("a"), b"alpha alpha alpha").unwrap();
-    fs::write(dir.path().join("b"), noise(5, 60)).unwrap();
-    take(dir.path(), library)
-}
-
 #[test]
 fn whatever_becomes_of_it_nothing_wrong_is_taken() {
     let (_here, sender) = library();
@@ -162,15 +162,7 @@ fn whatever_becomes_of_it_nothing_wrong_is_taken() {
             check(&bundle, &format!("literals, byte {at}"));
         }
     }
-    for stream in 0..LITERALS {
-        let plain = good.plain(stream);
-        for (at, bits) in (0..plain.len()).flat_map(|at| [1, 0x80].map(|bits| (at, bits))) {
-            let (mut bundle, mut changed) = (good.clone(), plain.clone());
-            changed[at] ^= bits;
-            bundle.set(stream, &changed);
-            check(&bundle, &format!("stream {stream}, byte {at}"));
-        }
-    }
+    (0..LITERALS).for_each(|stream| each_change(&good, stream, &check));
     for more in [1, u64::MAX] {
         let mut bundle = good.clone();
         bundle.sections[LITERALS].plain_length = bundle.sections[LITERALS].plain_length.wrapping_add(more);
@@ -226,11 +218,10 @@ fn frames_that_are_cut_otherwise_bring_the_same() {
     let sent = take(many(90, 0).path(), &sender);
     let mut bundle = Apart::of(&quick(&sender, sent.digest));
     let literals = bundle.plain(LITERALS);
-    let frames = literals.chunks(100_001).map(|piece| (zstd::encode_all(piece, 3).unwrap(), piece.len()));
-    let frames: Vec<(Vec<u8>, usize)> = frames.collect();
-    let numbers = frames.iter().flat_map(|(frame, plain)| [frame.len() as u64, *plain as u64]);
-    bundle.set(FRAMES, &apart::numbers(&numbers.collect::<Vec<_>>()));
-    bundle.sections[LITERALS].frame = frames.iter().flat_map(|(frame, _)| frame).copied().collect();
+    let frames =
+        literals.chunks(100_001).map(|piece| (zstd::encode_all(piece, 3).unwrap(), piece.len() as u64));
+    let frames: Vec<(Vec<u8>, u64)> = frames.collect();
+    reframe(&mut bundle, &frames);
 
     assert_eq!(apply(&receiver, &bundle.together()).unwrap(), sent.manifest);
     assert!(receiver.verify(&sent.digest).unwrap().is_empty());

@@ -235,6 +235,17 @@ fn lengths_without_end_are_refused() {
     assert!(library.manifests().unwrap().is_empty());
 }
 
+/// A bundle of which one stream says something else, once for each of its bytes and two of their bits.
+pub(super) fn each_change(good: &Apart, stream: usize, check: &dyn Fn(&Apart, &str)) {
+    let plain = good.plain(stream);
+    for (at, bits) in (0..plain.len()).flat_map(|at| [1, 0x80].map(|bits| (at, bits))) {
+        let (mut bundle, mut changed) = (good.clone(), plain.clone());
+        changed[at] ^= bits;
+        bundle.set(stream, &changed);
+        check(&bundle, &format!("stream {stream}, byte {at}"));
+    }
+}
+
 fn archive(seed: u64) -> Vec<u8> {
     let text = |seed| noise(seed, 600).iter().map(|byte| byte % 23 + b'a').collect::<Vec<u8>>();
     let (stays, changes) = (text(1), [text(1), text(seed), text(1)].concat());
@@ -269,16 +280,11 @@ fn a_bundle_with_an_archive_in_it_is_refused_whatever_becomes_of_it() {
     }
     // What the streams say, changed under their compression.
     for stream in 0..good.sections.len() {
-        let plain = good.plain(stream);
-        for (at, byte) in (0..plain.len()).flat_map(|at| [1, 0x80].map(|bits| (at, bits))) {
-            let mut bundle = good.clone();
-            let mut changed = plain.clone();
-            changed[at] ^= byte;
-            bundle.set(stream, &changed);
+        each_change(&good, stream, &|bundle, what| {
             if let Ok(manifest) = apply(&receiver, &bundle.together()) {
-                assert_eq!(manifest, new.manifest, "stream {stream} byte {at}");
+                assert_eq!(manifest, new.manifest, "{what}");
             }
-        }
+        });
     }
     assert!(receiver.verify(&old.digest).unwrap().is_empty());
     assert_eq!(receiver.manifests().unwrap().iter().filter(|one| **one != new.digest).count(), 1);

@@ -34,7 +34,7 @@ pub(super) fn write(
     let mut spools = Spools::new(directory).map_err(BundleError::Write)?;
     let told = tree::tell(&manifest, &base, &mut spools).map_err(BundleError::Write)?;
     let plain_length = bytes.len() as u64 + told.iter().map(|file| file.length).sum::<u64>();
-    let FromBases { used, runs, pieces } = if plan.bases.is_empty() && making.is_quick() {
+    let FromBases { used, runs, pieces } = if base.is_none() && making.is_quick() {
         framing::tell(library, &told, &mut spools)?;
         FromBases::default()
     } else {

@@ -2,7 +2,7 @@
 //! makes use of them, who has enough to do.
 
 use std::{
-    io::{self, BufRead as _, Read as _},
+    io::{self, Read as _},
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -10,7 +10,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use super::streams::{Part, Section, number, read_failed};
+use super::streams::{LEFT_OVER, Part, Section, check_section_end, number, read_failed};
 use crate::{
     block::plain_of,
     bundle::{BundleError, Source},
@@ -79,7 +79,7 @@ impl Framed {
     /// Nothing may be left over.
     pub(super) fn check_end(&mut self) -> Result<(), BundleError> {
         if self.at < self.plain.len() || self.next()? {
-            return Err(BundleError::Damaged("it holds more than its tree needs"));
+            return Err(LEFT_OVER);
         }
         Ok(())
     }
@@ -119,13 +119,8 @@ impl Unpacker {
 
     fn next(&mut self) -> Result<Option<Unpacked>, BundleError> {
         if self.left == 0 {
-            let is_end = self.numbers.fill_buf().map_err(read_failed)?.is_empty();
-            let is_all = is_end && self.numbers.get_ref().limit() == 0 && self.part.at == self.part.end;
-            return if is_all {
-                Ok(None)
-            } else {
-                Err(BundleError::Damaged("it holds more than its tree needs"))
-            };
+            check_section_end(&mut self.numbers)?;
+            return if self.part.at == self.part.end { Ok(None) } else { Err(LEFT_OVER) };
         }
         let (length, plain) = (number(&mut self.numbers)?, number(&mut self.numbers)?);
         let is_block =

@@ -96,6 +96,8 @@ impl Stream {
     }
 }
 
+/// Whatever is not read of a bundle is one thing too many.
+pub(super) const LEFT_OVER: BundleError = BundleError::Damaged("it holds more than its tree needs");
 /// How often a number's byte says that another follows, at most.
 const NUMBER_BYTES_MAX: u32 = 10;
 
@@ -329,11 +331,7 @@ impl Streams {
 
     /// Nothing may be left over.
     pub(crate) fn check_end(&mut self) -> Result<(), BundleError> {
-        for decoder in &mut self.decoders {
-            if !decoder.fill_buf().map_err(read_failed)?.is_empty() || decoder.get_ref().limit() > 0 {
-                return Err(BundleError::Damaged("it holds more than its tree needs"));
-            }
-        }
+        self.decoders.iter_mut().try_for_each(check_section_end)?;
         self.framed.as_mut().map_or(Ok(()), Framed::check_end)
     }
 }
@@ -344,6 +342,11 @@ fn section(part: Part, stream: Stream, plain: u64) -> Result<Section, BundleErro
     let mut decoder = Decoder::with_buffer(part).map_err(BundleError::Read)?.single_frame();
     decoder.window_log_max(stream.window_log_max()).map_err(BundleError::Read)?;
     Ok(BufReader::with_capacity(BUFFER_BYTES, decoder.take(plain)))
+}
+
+pub(super) fn check_section_end(section: &mut Section) -> Result<(), BundleError> {
+    let is_read = section.fill_buf().map_err(read_failed)?.is_empty();
+    if is_read && section.get_ref().limit() == 0 { Ok(()) } else { Err(LEFT_OVER) }
 }
 
 pub(super) fn number(from: &mut Section) -> Result<u64, BundleError> {
