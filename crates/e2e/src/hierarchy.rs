@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::{
     Binaries, Clock, Console, Interrupt, Line, Process, free_port, leftovers::kill_programs, reaper::Reaper,
+    set_in_toml,
 };
 
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -388,19 +389,4 @@ impl Drop for Hierarchy {
 
 fn words(words: &[&str], path: &Path) -> Vec<OsString> {
     words.iter().map(OsString::from).chain([path.into()]).collect()
-}
-
-/// Gives a key of a TOML file, `name` or `table.name`, another value.
-fn set_in_toml(path: &Path, key: &str, value: impl Into<toml::Value>) -> Result<()> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
-    let (of, name) = match key.split_once('.') {
-        Some((section, name)) => {
-            let section = table.get_mut(section).and_then(toml::Value::as_table_mut);
-            (section.with_context(|| format!("{} has no table for {key}", path.display()))?, name)
-        }
-        None => (&mut table, key),
-    };
-    of.insert(name.to_owned(), value.into());
-    fs::write(path, toml::to_string(&table)?).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -14,6 +14,7 @@ mod process;
 mod reaper;
 mod scenario;
 mod seed;
+mod settings;
 mod status;
 mod tree;
 
@@ -27,5 +28,6 @@ pub use ports::free_port;
 pub use process::Process;
 pub use scenario::{POINT, make_package, traces};
 pub use seed::Seed;
+pub use settings::set_in_toml;
 pub use status::{AdvertisementProgress, ClientProgress, Link, PackageProgress, Place, SiteStatus, Transfer};
 pub use tree::{TreeSpec, list_tree, make_tree};

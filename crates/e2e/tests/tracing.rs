@@ -18,7 +18,7 @@ use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value::Value},
     trace::v1::ResourceSpans,
 };
-use packhorse_e2e::{Hierarchy, Process, TreeSpec, make_package};
+use packhorse_e2e::{Hierarchy, Process, TreeSpec, make_package, set_in_toml};
 use tokio::runtime::Runtime;
 use tonic::{Request, Response, Status};
 
@@ -115,12 +115,7 @@ fn texts(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
 /// Has a process export its traces from its next start on, and starts it again.
 fn export(process: &Process, settings: &Path, section: &str, collector: &str) -> Result<()> {
     process.stop()?;
-    let text = fs::read_to_string(settings).with_context(|| format!("cannot read {}", settings.display()))?;
-    let mut table: toml::Table = text.parse()?;
-    let entry = table.entry(section).or_insert_with(|| toml::Table::new().into());
-    let section = entry.as_table_mut().context("a section is expected")?;
-    section.insert("otlp_endpoint".to_owned(), collector.into());
-    fs::write(settings, toml::to_string(&table)?)?;
+    set_in_toml(settings, &format!("{section}.otlp_endpoint"), collector)?;
     process.start()
 }
 

@@ -20,7 +20,7 @@ use opentelemetry_proto::tonic::{
     common::v1::any_value::Value,
     metrics::v1::{Metric, ResourceMetrics, metric::Data, number_data_point},
 };
-use packhorse_e2e::{Hierarchy, Process, TreeSpec, free_port, make_package};
+use packhorse_e2e::{Hierarchy, Process, TreeSpec, free_port, make_package, set_in_toml};
 use tokio::runtime::Runtime;
 use tonic::{Request, Response, Status};
 
@@ -132,15 +132,12 @@ impl Watched {
         let mut watch = |name: &str, process: &Process, settings: PathBuf| -> Result<()> {
             process.stop()?;
             let port = free_port()?;
-            let text = fs::read_to_string(&settings)?;
-            let mut table: toml::Table = text.parse()?;
-            let section = table.entry("telemetry").or_insert_with(|| toml::Table::new().into());
-            let section = section.as_table_mut().context("a section")?;
-            section.insert("metrics_listen".to_owned(), format!("127.0.0.1:{port}").into());
-            section.insert("metrics_every_s".to_owned(), 1.into());
-            section.insert("filter".to_owned(), filter.into());
-            collector.map(|endpoint| section.insert("otlp_endpoint".to_owned(), endpoint.into()));
-            fs::write(&settings, toml::to_string(&table)?)?;
+            set_in_toml(&settings, "telemetry.metrics_listen", format!("127.0.0.1:{port}"))?;
+            set_in_toml(&settings, "telemetry.metrics_every_s", 1)?;
+            set_in_toml(&settings, "telemetry.filter", filter)?;
+            if let Some(endpoint) = collector {
+                set_in_toml(&settings, "telemetry.otlp_endpoint", endpoint)?;
+            }
             ports.insert(name.to_owned(), port);
             process.start()
         };

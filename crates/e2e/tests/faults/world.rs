@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use packhorse_e2e::{Hierarchy, Process};
+use packhorse_e2e::{Hierarchy, Process, set_in_toml};
 use serde_json::Value;
 
 use crate::{certificates, clocks::Clocks, steps::words};
@@ -255,22 +255,12 @@ impl World {
         let given = words(rest)?;
         let [site, key, value] = given.as_slice() else { bail!("SITE KEY VALUE is expected") };
         let path = self.hierarchy.site_directory(site).join("site.toml");
-        let mut settings: toml::Table = fs::read_to_string(&path)?.parse()?;
         let value: toml::Value = match value.parse::<i64>() {
             Ok(number) => number.into(),
             Err(_) if value.starts_with('[') => vec![value.trim_matches(['[', ']']).to_owned()].into(),
             Err(_) => value.clone().into(),
         };
-        match key.split_once('.') {
-            Some((section, key)) => {
-                let section = settings.entry(section).or_insert_with(|| toml::Table::new().into());
-                section.as_table_mut().context("a section")?.insert(key.to_owned(), value);
-            }
-            None => {
-                settings.insert(key.clone(), value);
-            }
-        }
-        fs::write(&path, toml::to_string(&settings)?)?;
+        set_in_toml(&path, key, value)?;
         let process = self.hierarchy.site_process(site);
         if process.is_started() {
             process.restart()?;
