@@ -112,6 +112,7 @@ impl Child<'_> {
                 Event::PeerHello { .. }
                 | Event::Wanted { .. }
                 | Event::Acked { .. }
+                | Event::Written { .. }
                 | Event::UnknownKind { .. }
                 | Event::Pong { .. }
                 | Event::Outlined(_)

@@ -35,6 +35,10 @@ impl World<'_> {
                 }
                 Ok(())
             }
+            Event::Written { .. } => {
+                self.seen.written += 1;
+                Ok(())
+            }
             Event::Delivered { item } => self.delivered((line, side), item),
             Event::Refused { item, reason, .. } => self.refused((line, side), item, reason),
             Event::Cancelled { item } => {

@@ -37,7 +37,8 @@ impl History {
             Frame::Offer(offer) => (Some(offer.item), 0, offer.inline.as_ref().map_or(0, Vec::len)),
             Frame::Want { item, offset }
             | Frame::WantRest { item, offset, .. }
-            | Frame::Ack { item, offset } => (Some(*item), *offset, 0),
+            | Frame::Ack { item, offset }
+            | Frame::Written { item, offset } => (Some(*item), *offset, 0),
             Frame::Data { item, offset, bytes } | Frame::Bulk { item, offset, bytes, .. } => {
                 (Some(*item), *offset, bytes.len())
             }

@@ -9,6 +9,11 @@ use crate::{
     world::World,
 };
 
+/// Of some items a site says what is in their files before it is on the disk.
+fn says_written(item: &ItemId) -> bool {
+    item.0[0].is_multiple_of(2)
+}
+
 impl World<'_> {
     pub(crate) fn consider(&mut self, (line, side): (usize, usize), offer: Offer) -> Result<(), String> {
         let site = line + side;
@@ -108,6 +113,9 @@ impl World<'_> {
         }
         file.write(offset, bytes).map_err(|error| format!("{item}: {error}"))?;
         let written = file.written().clone();
+        if says_written(&item) {
+            session.link.written(item, written.end_from(0)).map_err(|error| error.to_string())?;
+        }
         if ack_now {
             session.link.durable(item, written.end_from(0)).map_err(|error| error.to_string())?;
         }

@@ -48,6 +48,8 @@ pub struct Seen {
     pub passed_on_early: u64,
     /// Items that went on in the middle.
     pub resumed: u64,
+    /// Words of what is in a file and not on the disk.
+    pub written: u64,
     /// Items whose bytes were not what was sent, and that were sent anew.
     pub damaged: u64,
     /// Objects that a comparison brought back.

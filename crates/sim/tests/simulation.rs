@@ -72,11 +72,21 @@ fn every_defect_of_a_caller_is_found() {
 fn the_rare_things_happen() {
     let mut all = Seen::default();
     for seed in 0..500 {
-        let Seen { broken_off, passed_on_early, resumed, damaged, repaired, overtook, late, left_out } =
-            run(&Plan::from_seed(seed), None).expect("the seed holds").seen;
+        let Seen {
+            broken_off,
+            passed_on_early,
+            resumed,
+            written,
+            damaged,
+            repaired,
+            overtook,
+            late,
+            left_out,
+        } = run(&Plan::from_seed(seed), None).expect("the seed holds").seen;
         all.broken_off += broken_off;
         all.passed_on_early += passed_on_early;
         all.resumed += resumed;
+        all.written += written;
         all.damaged += damaged;
         all.repaired += repaired;
         all.overtook += overtook;
@@ -84,7 +94,7 @@ fn the_rare_things_happen() {
         all.left_out += left_out;
     }
 
-    let few = [all.broken_off, all.passed_on_early, all.resumed, all.damaged, all.repaired];
+    let few = [all.broken_off, all.passed_on_early, all.resumed, all.written, all.damaged, all.repaired];
     let few = few.into_iter().chain([all.overtook, all.late, all.left_out]);
     assert!(few.into_iter().all(|times| times >= 10), "{all:?}");
 }

@@ -140,7 +140,7 @@ pub fn offer(script: &mut Unstructured<'_>) -> Result<Offer> {
 }
 
 pub fn frame(script: &mut Unstructured<'_>, side: &Side) -> Result<Frame> {
-    let kind = script.int_in_range(0..=17_u8)?;
+    let kind = script.int_in_range(0..=18_u8)?;
     match kind {
         7 => return Ok(Frame::Ping { value: script.arbitrary()? }),
         8 => {
@@ -177,6 +177,7 @@ pub fn frame(script: &mut Unstructured<'_>, side: &Side) -> Result<Frame> {
         0 => Frame::Offer(offer(script)?),
         3 => Frame::Ack { item, offset: offset(script, left)? },
         4 => Frame::Receipt { item },
+        17 => Frame::Written { item, offset: offset(script, left)? },
         5 => Frame::Refuse { item, reason: reason(script)?, text: "x".repeat(600) },
         6 => Frame::Cancel { item },
         16 => Frame::Outline(outline(script, item)?),

@@ -14,10 +14,12 @@ pub struct In {
     /// Which want of this side it was.
     pub want: u64,
     pub durable: u64,
+    /// All before is durable, or was said to be written.
+    freed: u64,
     /// Of its bytes, those that the want named as held, and all.
     pub held: Ranges,
     here: Ranges,
-    /// Bytes that came and are not durable.
+    /// Bytes that came and take some of the window.
     pub undone: u64,
 }
 
@@ -49,6 +51,7 @@ impl In {
             next: None,
             want: 0,
             durable: 0,
+            freed: 0,
             held: Ranges::default(),
             here: Ranges::default(),
             undone: 0,
@@ -64,6 +67,7 @@ impl In {
 
     pub fn accepted(&mut self, want: u64, offset: u64, held: Ranges) {
         (self.next, self.durable, self.want) = (Some(offset), offset, want);
+        self.freed = offset;
         (self.here, self.held) = (held.clone(), held);
     }
 
@@ -82,11 +86,18 @@ impl In {
         gaps
     }
 
-    /// All before this is on the disk: how many bytes more that were sent.
+    /// All before this is on the disk: how many bytes more leave the window.
     pub fn made_durable(&mut self, offset: u64) -> u64 {
-        let came = offset - self.durable - self.held.bytes_within(&(self.durable..offset));
-        self.undone -= came;
         self.durable = offset;
+        self.wrote_all_before(offset)
+    }
+
+    /// The same of what is in a file.
+    pub fn wrote_all_before(&mut self, offset: u64) -> u64 {
+        let before = self.freed;
+        self.freed = before.max(offset);
+        let came = self.freed - before - self.held.bytes_within(&(before..self.freed));
+        self.undone -= came;
         came
     }
 

@@ -69,7 +69,10 @@ fn step(side: &mut Side, script: &mut Unstructured<'_>, flood_steps: &mut u16) -
         9 => {
             let item = input::incoming(script, side, true)?;
             let come = side.incoming.get(&item).and_then(|open| open.next).unwrap_or_default();
-            side.durable(item, input::offset(script, come)?);
+            match script.arbitrary()? {
+                true => side.durable(item, input::offset(script, come)?),
+                false => side.written(item, input::offset(script, come)?),
+            }
         }
         10 => side.close(input::item(script)?, None),
         11 => side.close(input::item(script)?, Some((RefuseReason::NoSpace, "full".repeat(200)))),

@@ -131,7 +131,7 @@ impl Side {
                 assert!(may_be_held(held, offset, out.length));
                 (out.want, out.held) = (*nth, held.clone());
             }
-            Event::Acked { item, offset } => {
+            Event::Acked { item, offset } | Event::Written { item, offset } => {
                 let next = self.out.get(&item).expect("what is acknowledged was offered").next;
                 assert!(next.is_some_and(|next| offset <= next), "what did not leave is not acknowledged");
             }
@@ -186,6 +186,19 @@ impl Side {
         assert_eq!(self.link.durable(item, offset).is_ok(), open.is_some());
         if let Some(open) = open {
             self.held_bytes -= open.made_durable(offset);
+        }
+    }
+
+    pub fn written(&mut self, item: ItemId, offset: u64) {
+        self.calls += 1;
+        if !self.link.knows_written() {
+            return;
+        }
+        let open = self.incoming.get_mut(&item);
+        let open = open.filter(|open| open.next.is_some_and(|next| offset <= next));
+        assert_eq!(self.link.written(item, offset).is_ok(), open.is_some());
+        if let Some(open) = open {
+            self.held_bytes -= open.wrote_all_before(offset);
         }
     }
 
@@ -262,6 +275,11 @@ impl Side {
             Frame::Ack { item, offset } => {
                 let open = self.incoming.get(item).expect("what is acknowledged is open");
                 assert!(*offset <= open.durable, "only what is durable is acknowledged");
+            }
+            Frame::Written { item, offset } => {
+                assert!(self.link.knows_written(), "an older peer does not know what it means");
+                let open = self.incoming.get(item).expect("what is written is open");
+                assert!(open.next.is_some_and(|next| *offset <= next), "what came is written");
             }
             Frame::Want { item, offset } => self.wants(*item, *offset, &Ranges::default()),
             Frame::WantRest { item, offset, held } => self.wants(*item, *offset, held),

@@ -57,6 +57,7 @@ impl From<Frame> for wire::Frame {
                 Some(Body::Data(wire::Data { item: id(item), offset, bytes, want }))
             }
             Frame::Ack { item, offset } => Some(Body::Ack(wire::Ack { item: id(item), offset })),
+            Frame::Written { item, offset } => Some(Body::Written(wire::Written { item: id(item), offset })),
             Frame::Receipt { item } => Some(Body::Receipt(wire::Receipt { item: id(item) })),
             Frame::Cancel { item } => Some(Body::Cancel(wire::Cancel { item: id(item) })),
             Frame::Goodbye { reason, at_fault } => Some(Body::Goodbye(wire::Goodbye { reason, at_fault })),
@@ -138,6 +139,9 @@ impl TryFrom<wire::Frame> for Frame {
                 }
             }
             Some(Body::Ack(ack)) => Frame::Ack { item: item(&ack.item)?, offset: ack.offset },
+            Some(Body::Written(written)) => {
+                Frame::Written { item: item(&written.item)?, offset: written.offset }
+            }
             Some(Body::Receipt(receipt)) => Frame::Receipt { item: item(&receipt.item)? },
             Some(Body::Cancel(cancel)) => Frame::Cancel { item: item(&cancel.item)? },
             Some(Body::Goodbye(goodbye)) => {

@@ -483,6 +483,7 @@ fn of_the_other_frames() {
         Body::Refuse(link::Refuse::default()),
         Body::Data(link::Data::default()),
         Body::Ack(link::Ack::default()),
+        Body::Written(link::Written::default()),
         Body::Receipt(link::Receipt::default()),
         Body::Cancel(link::Cancel::default()),
     ] {

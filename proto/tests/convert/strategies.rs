@@ -524,6 +524,7 @@ pub(super) fn frame() -> impl Strategy<Value = Frame> {
             want
         }),
         (item(), any::<u64>()).prop_map(|(item, offset)| Frame::Ack { item, offset }),
+        (item(), any::<u64>()).prop_map(|(item, offset)| Frame::Written { item, offset }),
         item().prop_map(|item| Frame::Receipt { item }),
         item().prop_map(|item| Frame::Cancel { item }),
         (".{0,100}", any::<bool>()).prop_map(|(reason, at_fault)| Frame::Goodbye { reason, at_fault }),

@@ -57,8 +57,8 @@ impl Despooler {
         // What was begun with as it came holds the gate until we do.
         let unpacked = self.site.unpacking.outcome(&arrival.item).await;
         let _gate = self.site.content_gate.read().await;
-        // What came with a parcel may not be on the disk yet, and is there beside what is done with it.
-        let is_kept = self.serves_others().await?;
+        // Not all of it may be on the disk yet, and is there beside what is done with it.
+        let is_kept = keeps_bundles(&self.site).await?;
         let kept = is_kept.then(|| path.clone());
         let durable = tokio::task::spawn_blocking(move || match kept {
             Some(path) => File::open(path)?.sync_data(),
@@ -106,11 +106,6 @@ impl Despooler {
             take_in(&library, &source, &offered, stage)
         });
         Ok(taken.await?)
-    }
-
-    /// Whether anybody below could want the same bundle.
-    async fn serves_others(&self) -> Result<bool, Error> {
-        Ok(!neighbours::children(&mut self.site.store.read().await?).await?.is_empty())
     }
 
     /// The version is in the library: says so, and keeps the bundle for the children that want the very same.
@@ -212,6 +207,11 @@ impl Worker for Despooler {
         self.despool(arrival).instrument(span).await?;
         Ok(Next::Again)
     }
+}
+
+/// Whether bundles stay when they were taken in: somebody below could want the very same.
+pub(crate) async fn keeps_bundles(site: &Site) -> Result<bool, Error> {
+    Ok(!neighbours::children(&mut site.store.read().await?).await?.is_empty())
 }
 
 fn take_in(

@@ -1,6 +1,6 @@
 //! A bundle on its way into the spool: its file, how much of it is on the disk, and how much was checked.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
+use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc, time::Duration};
 
 use packhorse_content::Outline;
 use packhorse_domain::link::{ItemId, Ranges};
@@ -9,7 +9,7 @@ use tracing::Span;
 
 use crate::{
     courier::Claim,
-    despooler::{Expected, Filling, Unpacking, is_soon},
+    despooler::{Expected, Filling, Unpacking, is_soon, keeps_bundles},
     error::Error,
     sender::{
         spooled::{Opened, Spool},
@@ -19,8 +19,12 @@ use crate::{
     store::arrivals::Arrival,
 };
 
-/// Received bytes become durable at the latest after this many.
+/// Received bytes become durable, and are checked, at the latest after this many.
 const SYNC_BYTES: u64 = 1024 * 1024;
+/// What is taken in while it comes becomes durable in the library, and its file goes then: a sync of the file would write
+/// everything once more. So it waits until there are so many bytes, and so long.
+const SYNC_LATER_BYTES: u64 = 1024 * 1024 * 1024;
+const SYNC_LATER: Duration = Duration::from_secs(10);
 /// How much of a part is read at a time to check it.
 const READ_BYTES: usize = 256 * 1024;
 
@@ -34,8 +38,12 @@ pub(super) struct Arriving {
     /// It leads to the item's digest.
     outline: Option<Arc<Outline>>,
     written: Ranges,
+    /// What a sync had before it lately, whether or not it put it on the disk.
+    seen: Ranges,
     durable: Ranges,
-    /// All before this is durable, and known to be what it should be.
+    /// Since when what was written later waits for the disk.
+    durable_since: Instant,
+    /// All before this is known to be what it should be.
     checked: u64,
     is_syncing: bool,
     /// Since when it comes, and how much was here then.
@@ -52,6 +60,18 @@ enum Unpacked {
     NotYet,
     /// Somebody was asked, and this is his who does it.
     Asked(Option<Filling>),
+    /// The same, and its file goes when he is done.
+    Only(Filling),
+}
+
+impl Unpacked {
+    fn filling(&self) -> Option<&Filling> {
+        match self {
+            Unpacked::Asked(filling) => filling.as_ref(),
+            Unpacked::Only(filling) => Some(filling),
+            Unpacked::NotYet => None,
+        }
+    }
 }
 
 /// A sync that is done: one at a time for each bundle.
@@ -62,7 +82,8 @@ pub(super) struct Synced {
 
 /// How far a file is now.
 struct Reached {
-    durable: Ranges,
+    seen: Ranges,
+    is_durable: bool,
     checked: u64,
     /// Of the log, that say so.
     lines: u64,
@@ -89,7 +110,9 @@ impl Arriving {
             began: (Instant::now(), opened.here.bytes()),
             unpacked: Unpacked::NotYet,
             written: opened.here.clone(),
+            seen: opened.here.clone(),
             durable: opened.here,
+            durable_since: Instant::now(),
             checked: 0,
             is_syncing: false,
             _span: span,
@@ -105,6 +128,11 @@ impl Arriving {
     /// All before this is on the disk.
     pub(super) fn durable(&self) -> u64 {
         self.durable.end_from(0)
+    }
+
+    /// All before this was seen by a sync.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen.end_from(0)
     }
 
     /// All before this came.
@@ -129,24 +157,34 @@ impl Arriving {
         self.outline.is_some()
     }
 
-    /// All bytes are on the disk, and checked if there is something to check them by.
+    /// All bytes are on the disk, or in the library soon, and checked if there is something to check them by.
     pub(super) fn is_whole(&self) -> bool {
         let length = self.arrival.length;
-        self.durable() == length && (self.outline.is_none() || self.checked == length)
+        self.seen() == length && (self.outline.is_none() || self.checked == length)
     }
 
     /// Tells whoever takes it in that it is what it should be, if that is known.
     pub(super) fn told_whole(&self) {
         let has_parts = self.outline.as_ref().is_some_and(|outline| !outline.hashes().is_empty());
-        if let (true, Unpacked::Asked(Some(filling))) = (has_parts, &self.unpacked) {
+        if let (true, Some(filling)) = (has_parts, self.unpacked.filling()) {
             filling.prove();
         }
     }
 
-    /// Whether something came that is not on the disk, or not checked.
+    /// Whether something came that is to be synced now, or that is not checked.
     pub(super) fn is_behind(&self) -> bool {
+        let done = if self.may_wait() { &self.seen } else { &self.durable };
+        done.bytes() < self.written.bytes() || (self.outline.is_some() && self.checkable() > self.checked)
+    }
+
+    /// Whether something came that is not on the disk.
+    pub(super) fn is_at_risk(&self) -> bool {
         self.durable.bytes() < self.written.bytes()
-            || (self.outline.is_some() && self.checkable() > self.checked)
+    }
+
+    /// Nobody takes it in any more: all that came goes to the disk.
+    pub(super) fn stop_unpacking(&mut self) {
+        self.unpacked = Unpacked::Asked(None);
     }
 
     pub(super) fn is_syncing(&self) -> bool {
@@ -171,7 +209,7 @@ impl Arriving {
             log.wrote(&run)?;
         }
         self.written.insert(run);
-        if let Unpacked::Asked(Some(filling)) = &self.unpacked {
+        if let Some(filling) = self.unpacked.filling() {
             filling.reach(self.written());
         }
         Ok(self.is_due())
@@ -184,8 +222,8 @@ impl Arriving {
             && is_soon(self.written.bytes().saturating_sub(here), since.elapsed(), self.to_come())
     }
 
-    /// Has it taken in while the rest comes.
-    pub(super) async fn unpack(&mut self, site: &Arc<Site>) -> Result<(), Error> {
+    /// Has it taken in while the rest comes. The file's way to the disk may wait for that if the peer knows of such waiting.
+    pub(super) async fn unpack(&mut self, site: &Arc<Site>, may_wait: bool) -> Result<(), Error> {
         let Arrival { item, package, target, digest, length, .. } = &self.arrival;
         let expected = Expected {
             item: *item,
@@ -198,36 +236,50 @@ impl Arriving {
             what: "open a bundle in the spool once more".to_owned(),
             source,
         })?;
-        self.unpacked = Unpacked::Asked(Unpacking::begin(site, &expected, file, self.written()).await?);
+        let filling = Unpacking::begin(site, &expected, file, self.written()).await?;
+        self.unpacked = match filling {
+            Some(filling) if may_wait && !keeps_bundles(site).await? => Unpacked::Only(filling),
+            filling => Unpacked::Asked(filling),
+        };
         Ok(())
     }
 
     fn is_due(&self) -> bool {
-        self.written.bytes() - self.durable.bytes() >= SYNC_BYTES || self.written() == self.arrival.length
+        self.written.bytes() - self.seen.bytes() >= SYNC_BYTES || self.written() == self.arrival.length
     }
 
-    /// Where the last whole part ends among the bytes that are on the disk.
+    /// Whether the disk need not have it yet: whoever takes it in makes it durable elsewhere. Without hashes nothing but
+    /// the bytes of the file would tell what is damaged.
+    fn may_wait(&self) -> bool {
+        matches!(self.unpacked, Unpacked::Only(_))
+            && self.outline.is_some()
+            && self.written.bytes() - self.durable.bytes() < SYNC_LATER_BYTES
+            && self.durable_since.elapsed() < SYNC_LATER
+    }
+
+    /// Where the last whole part ends among the bytes that a sync has seen.
     fn checkable(&self) -> u64 {
         let part_bytes = self.outline.as_ref().map_or(u64::MAX, |outline| outline.part_bytes());
-        let durable = self.durable();
-        if durable == self.arrival.length { durable } else { durable / part_bytes * part_bytes }
+        let seen = self.seen();
+        if seen == self.arrival.length { seen } else { seen / part_bytes * part_bytes }
     }
 
-    /// Makes what came durable and checks it, beside everything else; `done` hears of it.
+    /// Makes what came durable, unless that may wait, and checks it, beside everything else; `done` hears of it.
     pub(super) fn sync(&mut self, done: &mpsc::UnboundedSender<Synced>) {
         if std::mem::replace(&mut self.is_syncing, true) {
             return;
         }
         let (item, length) = (self.arrival.item, self.arrival.length);
         let (file, outline, done) = (self.file.clone(), self.outline.clone(), done.clone());
-        let (durable, checked) = (self.written.clone(), self.checked);
+        let (seen, checked, is_durable) = (self.written.clone(), self.checked, !self.may_wait());
         let lines = self.log.as_ref().map_or(0, WrittenLog::lines);
         tokio::task::spawn_blocking(move || {
-            let checked = file.sync_data().map_err(SyncError::Disk).and_then(|()| match outline {
-                Some(outline) => check_parts(&file, &outline, (checked, durable.end_from(0)), length),
+            let synced = if is_durable { file.sync_data() } else { Ok(()) };
+            let checked = synced.map_err(SyncError::Disk).and_then(|()| match outline {
+                Some(outline) => check_parts(&file, &outline, (checked, seen.end_from(0)), length),
                 None => Ok(checked),
             });
-            let result = checked.map(|checked| Reached { durable, checked, lines });
+            let result = checked.map(|checked| Reached { seen, is_durable, checked, lines });
             // Nobody waits for it once the session is over.
             drop(done.send(Synced { item, result }));
         });
@@ -252,8 +304,13 @@ impl Arriving {
     pub(super) fn synced(&mut self, synced: Synced) -> Result<bool, SyncError> {
         self.is_syncing = false;
         let reached = synced.result?;
-        self.durable = reached.durable;
         self.checked = self.checked.max(reached.checked);
+        self.seen = reached.seen;
+        if !reached.is_durable {
+            return Ok(!self.is_whole() && self.is_due());
+        }
+        self.durable = self.seen.clone();
+        self.durable_since = Instant::now();
         if let Some(log) = &mut self.log
             && !log.shorten(&self.durable, &self.written)?
             && reached.lines > 0
@@ -302,7 +359,7 @@ pub(super) fn check_parts(
 
 #[cfg(test)]
 mod tests {
-    use packhorse_content::{BundlePlan, Making, write_bundle};
+    use packhorse_content::{BundlePlan, Making, Outliner, write_bundle};
     use packhorse_domain::Priority;
     use packhorse_runtime::{SystemClock, Worker as _};
 
@@ -351,7 +408,7 @@ mod tests {
         assert!(!arriving.is_soon_here(), "nothing has come, so who knows");
         let (first, rest) = bytes.split_at(2_000_000);
         arriving.write(0, first).unwrap();
-        arriving.unpack(&child.site).await.unwrap();
+        arriving.unpack(&child.site, true).await.unwrap();
         assert!(!arriving.is_soon_here(), "it has begun");
 
         // Lanes bring it in any order.
@@ -362,5 +419,61 @@ mod tests {
         drop(arriving);
 
         until("it is in the library", || async { child.site.library.has_manifest(&target) }).await;
+    }
+
+    /// Begins to take in a bundle of which this has come, and lets one sync end.
+    async fn begun(
+        site: &Arc<Site>,
+        (arriving, bytes): &mut (Arriving, Vec<u8>),
+        may_wait: bool,
+    ) -> (mpsc::UnboundedSender<Synced>, mpsc::UnboundedReceiver<Synced>) {
+        let (done, mut syncs) = mpsc::unbounded_channel();
+        let mut outliner = Outliner::new();
+        outliner.update(bytes);
+        arriving.outlined(outliner.finish().1);
+        arriving.unpack(site, may_wait).await.unwrap();
+        arriving.write(0, &bytes[..3_000_000]).unwrap();
+        arriving.sync(&done);
+        arriving.synced(syncs.recv().await.unwrap()).unwrap();
+        (done, syncs)
+    }
+
+    #[tokio::test]
+    async fn what_the_library_will_have_need_not_reach_the_disk_as_it_came() {
+        let central = Node::central(SystemClock::shared()).await;
+        let child = central.child("PAR", SystemClock::shared()).await;
+        Despooler::new(child.site.clone()).step().await.unwrap();
+        let mut coming = arriving(&central, &child).await;
+        let (done, mut syncs) = begun(&child.site, &mut coming, true).await;
+        let (mut arriving, bytes) = coming;
+        assert_eq!((arriving.seen(), arriving.durable(), arriving.checked()), (3_000_000, 0, 2 << 20));
+        assert!(arriving.is_at_risk() && !arriving.is_behind());
+
+        arriving.write(3_000_000, &bytes[3_000_000..]).unwrap();
+        arriving.sync(&done);
+        arriving.synced(syncs.recv().await.unwrap()).unwrap();
+        assert!(arriving.is_whole() && arriving.durable() == 0);
+
+        arriving.stop_unpacking();
+        assert!(arriving.is_behind(), "nobody else makes it durable");
+        arriving.sync(&done);
+        arriving.synced(syncs.recv().await.unwrap()).unwrap();
+        assert_eq!(arriving.durable(), bytes.len() as u64);
+        assert!(!arriving.is_at_risk() && !arriving.is_behind());
+    }
+
+    #[tokio::test]
+    async fn what_others_will_want_and_what_the_peer_waits_for_reaches_the_disk_at_once() {
+        let central = Node::central(SystemClock::shared()).await;
+        for (code, has_child, may_wait) in [("PAR", true, true), ("LYO", false, false)] {
+            let child = central.child(code, SystemClock::shared()).await;
+            if has_child {
+                child.child("NIC", SystemClock::shared()).await;
+            }
+            Despooler::new(child.site.clone()).step().await.unwrap();
+            let mut coming = arriving(&central, &child).await;
+            begun(&child.site, &mut coming, may_wait).await;
+            assert_eq!(coming.0.durable(), 3_000_000, "{code}");
+        }
     }
 }

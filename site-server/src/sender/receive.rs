@@ -125,10 +125,11 @@ impl Receiver {
 
     /// Begins to make what came durable; [`Receiver::synced`] tells when it is.
     pub(super) fn sync(&mut self) {
-        self.unsynced_since = None;
         for arriving in self.bundles.values_mut().filter(|arriving| arriving.is_behind()) {
             arriving.sync(&self.syncs.0);
         }
+        let is_at_risk = self.bundles.values().any(Arriving::is_at_risk);
+        self.unsynced_since = is_at_risk.then(Instant::now);
     }
 
     /// The next sync that is done. Never, while none is under way.
@@ -142,6 +143,7 @@ impl Receiver {
     /// What came stays for the next session, and goes on as far as it is checked.
     pub(super) async fn close(&mut self) {
         self.objects.clear();
+        self.bundles.values_mut().for_each(Arriving::stop_unpacking);
         self.sync();
         while self.bundles.values().any(Arriving::is_syncing) {
             let synced = self.synced().await;

@@ -242,7 +242,7 @@ impl Sender {
                     self.moved_at = Some(Instant::now());
                     self.outline(item, link);
                 }
-                Event::Acked { .. } => self.moved_at = Some(Instant::now()),
+                Event::Acked { .. } | Event::Written { .. } => self.moved_at = Some(Instant::now()),
                 Event::Delivered { item } => {
                     tracing::debug!(target: "sender", peer = %self.peer, %item, "delivered");
                     delivered.extend(self.jobs.remove(&item).map(|open| open.job));

@@ -303,6 +303,7 @@ impl Session {
                 | Event::Cancelled { .. }) => incoming.push(event),
                 event @ (Event::Wanted { .. }
                 | Event::Acked { .. }
+                | Event::Written { .. }
                 | Event::Delivered { .. }
                 | Event::Refused { .. }) => outgoing.push(event),
             }

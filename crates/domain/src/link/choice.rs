@@ -334,7 +334,7 @@ mod tests {
             inline,
             state: None,
         };
-        Out { item, stage, held: Ranges::default(), want: 0 }
+        Out { item, stage, held: Ranges::default(), want: 0, freed: 0 }
     }
 
     fn place(item: &OutItem) -> Place {

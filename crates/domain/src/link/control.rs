@@ -24,6 +24,8 @@ pub(super) enum Queued {
     Frame(Frame),
     /// An ack of what is durable when it leaves, so that many syncs cost one frame.
     Ack(ItemId),
+    /// The same of what is written.
+    Written(ItemId),
 }
 
 /// Pings that wait for their pong.
@@ -60,6 +62,10 @@ impl Control {
 
     pub(super) fn push_ack(&mut self, item: ItemId) {
         self.queue.push_back(Queued::Ack(item));
+    }
+
+    pub(super) fn push_written(&mut self, item: ItemId) {
+        self.queue.push_back(Queued::Written(item));
     }
 
     pub(super) fn pop(&mut self) -> Option<Queued> {

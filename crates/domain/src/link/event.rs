@@ -59,6 +59,11 @@ pub enum Event {
         item: ItemId,
         offset: u64,
     },
+    /// The peer has this much of it in a file that is not on its disk yet.
+    Written {
+        item: ItemId,
+        offset: u64,
+    },
     /// Its effect is on the peer's disk: forget it.
     Delivered {
         item: ItemId,

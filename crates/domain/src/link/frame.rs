@@ -59,6 +59,11 @@ pub enum Frame {
         item: ItemId,
         offset: u64,
     },
+    /// All before is in the peer's file, and not on its disk yet: it leaves the window.
+    Written {
+        item: ItemId,
+        offset: u64,
+    },
     Receipt {
         item: ItemId,
     },
@@ -156,6 +161,7 @@ impl Frame {
             Frame::Refuse { .. } => "refuse",
             Frame::Data { .. } | Frame::Bulk { .. } => "data",
             Frame::Ack { .. } => "ack",
+            Frame::Written { .. } => "written",
             Frame::Receipt { .. } => "receipt",
             Frame::Cancel { .. } => "cancel",
             Frame::Goodbye { .. } => "goodbye",

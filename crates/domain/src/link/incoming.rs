@@ -75,6 +75,7 @@ struct In {
     offer: Offer,
     stage: Stage,
     ack_queued: bool,
+    written_queued: bool,
     is_outlined: bool,
     want: u64,
     /// What was held already beyond the offset of the want.
@@ -83,6 +84,8 @@ struct In {
     beyond: Ranges,
     /// What it takes of the window.
     unacknowledged: u64,
+    /// All that came before this has left the window.
+    freed: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +120,8 @@ impl Incoming {
             offer: kept,
             stage,
             ack_queued: false,
+            written_queued: false,
+            freed: 0,
             is_outlined: false,
             want: 0,
             held: Ranges::default(),
@@ -221,6 +226,7 @@ impl Incoming {
             return Err(AnswerError::Held(item));
         }
         open.stage = Stage::Wanted { received: offset, durable: offset };
+        open.freed = offset;
         self.wants += 1;
         open.want = self.wants;
         open.held.clone_from(&held);
@@ -247,15 +253,43 @@ impl Incoming {
         }
         if offset > durable {
             open.stage = Stage::Wanted { received, durable: offset };
-            let came = offset - durable - open.held.bytes_within(&(durable..offset));
-            open.unacknowledged -= came;
-            self.unacknowledged -= came;
+            self.unacknowledged -= open.free(offset);
             if !open.ack_queued {
                 open.ack_queued = true;
                 control.push_ack(item);
             }
         }
         Ok(())
+    }
+
+    pub(super) fn written(
+        &mut self,
+        item: ItemId,
+        offset: u64,
+        control: &mut Control,
+    ) -> Result<(), AnswerError> {
+        let open = self.items.get_mut(&item).ok_or(AnswerError::NotOpen(item))?;
+        let Stage::Wanted { received, .. } = open.stage else {
+            return Err(AnswerError::NotAccepted(item));
+        };
+        if offset > received {
+            return Err(AnswerError::Offset { item, offset, from: 0, to: received });
+        }
+        if offset > open.freed {
+            self.unacknowledged -= open.free(offset);
+            if !std::mem::replace(&mut open.written_queued, true) {
+                control.push_written(item);
+            }
+        }
+        Ok(())
+    }
+
+    /// The word that leaves now of what is written. What was acknowledged meanwhile need not be said once more.
+    pub(super) fn word_of_written(&mut self, item: ItemId) -> Option<Frame> {
+        let open = self.items.get_mut(&item)?;
+        let Stage::Wanted { durable, .. } = open.stage else { return None };
+        let queued = std::mem::take(&mut open.written_queued);
+        (queued && open.freed > durable).then_some(Frame::Written { item, offset: open.freed })
     }
 
     /// The ack that leaves now, with what is durable now.
@@ -327,6 +361,15 @@ impl Incoming {
 }
 
 impl In {
+    /// What came before `offset` leaves the window: so many bytes.
+    fn free(&mut self, offset: u64) -> u64 {
+        let before = self.freed;
+        self.freed = before.max(offset);
+        let came = self.freed - before - self.held.bytes_within(&(before..self.freed));
+        self.unacknowledged -= came;
+        came
+    }
+
     /// Takes in a run of bytes, on a lane or on the main connection.
     fn take(&mut self, run: Range<u64>, on_lane: bool) -> Result<(), Violation> {
         let (item, length, offset) = (self.offer.item, self.offer.length, run.start);

@@ -25,6 +25,8 @@ use crate::{
 pub(super) const FEEDBACK_REVISION: u32 = 2;
 /// From this one on it leaves out what a want says to be held, and knows lanes.
 pub(super) const LANES_REVISION: u32 = 3;
+/// From this one on it is told what is written and not on the disk yet.
+const WRITTEN_REVISION: u32 = 4;
 /// How long the way is should be known soon: the first ping goes after this time, and each next one after twice the time of
 /// the one before, until they are as far apart as they are to be.
 const PING_FIRST: Duration = Duration::from_secs(1);
@@ -151,6 +153,11 @@ impl Link {
                         return Some(self.answers(ack, now));
                     }
                 }
+                Queued::Written(item) => {
+                    if let Some(written) = self.incoming.word_of_written(item) {
+                        return Some(self.answers(written, now));
+                    }
+                }
             }
         }
         // A lane tells it sooner where the main connection waits for a lost packet.
@@ -195,6 +202,20 @@ impl Link {
     /// The bytes before `offset` are on this side's disk.
     pub fn durable(&mut self, item: ItemId, offset: u64) -> Result<(), AnswerError> {
         self.incoming.durable(item, offset, &mut self.control)
+    }
+
+    /// The bytes before `offset` are in a file of this side, and become durable elsewhere: the peer's window need not wait for
+    /// the disk. It waits all the same if the peer does not [know](Link::knows_written) what that means.
+    pub fn written(&mut self, item: ItemId, offset: u64) -> Result<(), AnswerError> {
+        if !self.knows_written() {
+            return Ok(());
+        }
+        self.incoming.written(item, offset, &mut self.control)
+    }
+
+    /// Whether the peer knows what it means that bytes are written and not durable.
+    pub fn knows_written(&self) -> bool {
+        self.speaks(WRITTEN_REVISION)
     }
 
     /// The effect of the item is on this side's disk.
@@ -420,6 +441,7 @@ impl Link {
                 self.incoming.data(Piece { item, offset, bytes, want: Some(want) }, window)
             }
             Frame::Ack { item, offset } => self.outgoing.ack(item, offset),
+            Frame::Written { item, offset } => self.outgoing.written(item, offset),
             Frame::Receipt { item } => self.outgoing.receipt(item),
             Frame::Cancel { item } => Ok(self.incoming.cancelled(item)),
             Frame::Goodbye { reason, at_fault } => {

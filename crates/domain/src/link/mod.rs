@@ -37,7 +37,7 @@ pub use ranges::Ranges;
 pub use violation::Violation;
 
 /// The highest revision of the protocol that this version speaks.
-pub const REVISION: u32 = 3;
+pub const REVISION: u32 = 4;
 
 /// Numbers that both sides keep to; a peer that exceeds one breaks the protocol.
 pub mod limits {

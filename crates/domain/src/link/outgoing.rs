@@ -84,6 +84,8 @@ pub(super) struct Out {
     pub(super) held: Ranges,
     /// Which want of the peer it was.
     pub(super) want: u64,
+    /// What was sent before this is in the peer's file, or on its disk, and takes nothing of its window.
+    pub(super) freed: u64,
 }
 
 impl Outgoing {
@@ -186,6 +188,7 @@ impl Outgoing {
             return Err(Violation::HeldShape { item });
         }
         out.stage = Stage::Sending { next: offset, acked: offset };
+        out.freed = offset;
         out.held = held;
         out.want = self.wants;
         let class = &mut self.classes[rank(out.item.priority)];
@@ -229,8 +232,22 @@ impl Outgoing {
             return Err(Violation::AckBackwards { item, offset, acked });
         }
         out.stage = Stage::Sending { next, acked: offset };
-        self.classes[rank(out.item.priority)].in_flight -= out.sent_within(acked..offset);
+        self.classes[rank(out.item.priority)].in_flight -= out.free(offset);
         Ok(Some(Event::Acked { item, offset }))
+    }
+
+    pub(super) fn written(&mut self, item: ItemId, offset: u64) -> Result<Option<Event>, Violation> {
+        let Some(out) = self.items.get_mut(&item).filter(|out| out.stage != Stage::Queued) else {
+            return self.unknown("written", item);
+        };
+        let Stage::Sending { next, .. } = out.stage else {
+            return Err(Violation::AckUnwanted { item });
+        };
+        if offset > next {
+            return Err(Violation::AckBeyondSent { item, offset, sent: next });
+        }
+        self.classes[rank(out.item.priority)].in_flight -= out.free(offset);
+        Ok(Some(Event::Written { item, offset }))
     }
 
     /// A receipt ends an item at any stage: the peer may have got it by another way.
@@ -303,7 +320,8 @@ impl Outgoing {
                 class.large.insert(place(&item));
             }
         }
-        self.items.insert(item.id, Out { item, stage: Stage::Queued, held: Ranges::default(), want: 0 });
+        let out = Out { item, stage: Stage::Queued, held: Ranges::default(), want: 0, freed: 0 };
+        self.items.insert(out.item.id, out);
     }
 
     fn open(&mut self, item: ItemId, inline: u64) -> Option<Send> {
@@ -409,13 +427,20 @@ impl Outgoing {
 }
 
 impl Out {
-    /// Bytes that were sent and not acknowledged.
+    /// Bytes that were sent and take some of the peer's window.
     fn in_flight(&self) -> u64 {
         match self.stage {
             Stage::Queued | Stage::Offered => 0,
             Stage::Inline => self.item.length,
-            Stage::Sending { next, acked } => self.sent_within(acked..next),
+            Stage::Sending { next, .. } => self.sent_within(self.freed..next),
         }
+    }
+
+    /// What was sent before `offset` leaves the window: so many bytes.
+    fn free(&mut self, offset: u64) -> u64 {
+        let before = self.freed;
+        self.freed = before.max(offset);
+        self.sent_within(before..self.freed)
     }
 
     /// Bytes of a run that were sent and not held before.

@@ -3,6 +3,7 @@
 mod lanes;
 mod pace;
 mod rules;
+mod written;
 
 use std::time::Duration;
 

@@ -45,6 +45,7 @@ impl Receiver {
         match arriving.synced(synced) {
             Ok(is_due) => {
                 settled(link.durable(item, arriving.durable()));
+                settled(link.written(item, arriving.seen()));
                 if arriving.has_outline() {
                     self.site.relays.reach(item, arriving.checked());
                 }
@@ -268,7 +269,7 @@ impl Receiver {
                 if is_due {
                     arriving.sync(&self.syncs.0);
                     if arriving.is_soon_here() {
-                        arriving.unpack(&self.site).await?;
+                        arriving.unpack(&self.site, link.knows_written()).await?;
                     }
                     let (to_come, package) = (arriving.to_come(), arriving.arrival.package.clone());
                     // Others write to the disk too. What is here stays, and goes on from there.

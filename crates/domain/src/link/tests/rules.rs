@@ -111,6 +111,8 @@ fn each_rule_for_answers_has_its_own_name() {
     check([
         (open_link(), Frame::Want { item, offset: 0 }, unknown("want")),
         (open_link(), Frame::Ack { item, offset: 0 }, unknown("ack")),
+        (open_link(), Frame::Written { item, offset: 0 }, unknown("written")),
+        (offering(), Frame::Written { item, offset: 0 }, Violation::AckUnwanted { item }),
         (open_link(), Frame::Receipt { item }, unknown("receipt")),
         (open_link(), refuse, unknown("refuse")),
         (sending(), Frame::Want { item, offset: 0 }, Violation::WantedTwice { item }),
@@ -170,6 +172,7 @@ fn any_frame() -> impl Strategy<Value = Frame> {
         item().prop_map(|item| Frame::Refuse { item, reason: RefuseReason::Damaged, text: "x".repeat(600) }),
         (0_u8..4, offset(), 0_usize..2000).prop_map(|(nth, offset, length)| data(nth, offset, length)),
         (item(), offset()).prop_map(|(item, offset)| Frame::Ack { item, offset }),
+        (item(), offset()).prop_map(|(item, offset)| Frame::Written { item, offset }),
         item().prop_map(|item| Frame::Receipt { item }),
         item().prop_map(|item| Frame::Cancel { item }),
         (0_u64..5).prop_map(|value| Frame::Ping { value }),
