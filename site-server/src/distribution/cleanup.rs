@@ -1,11 +1,12 @@
 //! Removes what nobody needs any more: old versions, bundles that every child has, packages that were deleted.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use packhorse_content::{BundleError, read_header};
 use packhorse_domain::{
     Digest,
     distribution::{HeldVersion, Wanted, kept},
@@ -93,12 +94,37 @@ async fn bundles_not_needed(site: &Site, view: &View) -> Result<(), Error> {
         }
     }
     tx.commit().await?;
+    remove_bundles(site, &gone);
+    Ok(())
+}
+
+/// What was made by another version of this program, which wrote bundles otherwise, goes: no child of this version could use it,
+/// and one that builds on nothing would be offered for ever. It is made again.
+pub(super) async fn bundles_of_other_formats(site: &Site) -> Result<(), Error> {
+    let mut tx = site.store.begin().await?;
+    let mut gone = Vec::new();
+    for bundle in bundles::list(&mut tx).await? {
+        let header = File::open(site.directories.bundle(&bundle.digest))
+            .map_err(BundleError::Read)
+            .and_then(|mut file| read_header(&mut file));
+        if let Err(BundleError::Version(version)) = header {
+            let (package, digest) = (&bundle.package, bundle.digest);
+            tracing::info!(target: "distribution-manager", %package, version, "a bundle of another format is made again");
+            bundles::remove(&mut tx, &digest).await?;
+            gone.push(digest);
+        }
+    }
+    tx.commit().await?;
+    remove_bundles(site, &gone);
+    Ok(())
+}
+
+fn remove_bundles(site: &Site, gone: &[Digest]) {
     for digest in gone {
         // A file that stays is found by the next sweep.
-        drop(fs::remove_file(site.directories.bundle(&digest)));
-        drop(fs::remove_file(site.directories.outline(&digest)));
+        drop(fs::remove_file(site.directories.bundle(digest)));
+        drop(fs::remove_file(site.directories.outline(digest)));
     }
-    Ok(())
 }
 
 /// Whether this site should hold a package's content. Objects and bundles come by different ways: what arrived before

@@ -163,6 +163,9 @@ impl Worker for DistributionManager {
         report_libraries(&self.site, &view).await?;
         let mut failed = heal::heal(&self.site, &view, &mut self.sought).await?;
         failed |= points::bring(&self.site, &view, &mut self.checked).await?;
+        if !self.swept {
+            cleanup::bundles_of_other_formats(&self.site).await?;
+        }
         match bundles::make_one(&self.site, &view, &mut self.not_made).await? {
             Made::One => return Ok(Next::Again),
             Made::Nothing => {}

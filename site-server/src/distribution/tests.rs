@@ -155,6 +155,33 @@ async fn bundles_to_a_new_version_are_made_ahead_and_kept_as_far_as_the_settings
     assert_eq!(ahead().await, expected);
 }
 
+#[tokio::test]
+async fn a_bundle_that_another_version_of_the_program_made_is_made_again() {
+    let central = Node::central(SystemClock::shared()).await;
+    let _child = central.child("PAR", SystemClock::shared()).await;
+    let package = central.package(&noise(50_000, 1)).await;
+    send_to(&central, &package, "PAR/hall").await;
+    DistributionManager::new(central.site.clone()).step().await.unwrap();
+    let bundle = {
+        let mut tx = central.site.store.read().await.unwrap();
+        bundles::list(&mut tx).await.unwrap().remove(0)
+    };
+    let path = central.site.directories.bundle(&bundle.digest);
+    let sound = fs::read(&path).unwrap();
+    let mut older = sound.clone();
+    older[4] -= 1;
+    fs::write(&path, &older).unwrap();
+
+    let mut manager = DistributionManager::new(central.site.clone());
+    manager.step().await.unwrap();
+
+    assert_eq!(fs::read(&path).unwrap(), sound, "the same plan makes the same bytes");
+    // It looks once, when it begins.
+    let changed = fs::metadata(&path).unwrap().modified().unwrap();
+    manager.step().await.unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), changed);
+}
+
 /// A distribution to a point of a child.
 async fn send_to(central: &Node, package: &PackageId, target: &str) {
     let mut distribution = Distribution::empty(package.clone());
