@@ -309,16 +309,15 @@ impl Arriving {
         let reached = synced.result?;
         self.checked = self.checked.max(reached.checked);
         self.seen = reached.seen;
-        if !reached.is_durable {
-            return Ok(!self.is_whole() && self.is_due());
-        }
-        self.durable = self.seen.clone();
-        self.durable_since = Instant::now();
-        if let Some(log) = &mut self.log
-            && !log.shorten(&self.durable, &self.written)?
-            && reached.lines > 0
-        {
-            log.synced(reached.lines)?;
+        if reached.is_durable {
+            self.durable = self.seen.clone();
+            self.durable_since = Instant::now();
+            if let Some(log) = &mut self.log
+                && !log.shorten(&self.durable, &self.written)?
+                && reached.lines > 0
+            {
+                log.synced(reached.lines)?;
+            }
         }
         Ok(!self.is_whole() && self.is_due())
     }

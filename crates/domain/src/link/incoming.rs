@@ -244,18 +244,14 @@ impl Incoming {
         offset: u64,
         control: &mut Control,
     ) -> Result<(), AnswerError> {
-        let open = self.items.get_mut(&item).ok_or(AnswerError::NotOpen(item))?;
-        let Stage::Wanted { received, durable } = open.stage else {
-            return Err(AnswerError::NotAccepted(item));
-        };
+        let (open, received, durable) = wanted(&mut self.items, item)?;
         if offset < durable || offset > received {
             return Err(AnswerError::Offset { item, offset, from: durable, to: received });
         }
         if offset > durable {
             open.stage = Stage::Wanted { received, durable: offset };
             self.unacknowledged -= open.free(offset);
-            if !open.ack_queued {
-                open.ack_queued = true;
+            if !std::mem::replace(&mut open.ack_queued, true) {
                 control.push_ack(item);
             }
         }
@@ -268,10 +264,7 @@ impl Incoming {
         offset: u64,
         control: &mut Control,
     ) -> Result<(), AnswerError> {
-        let open = self.items.get_mut(&item).ok_or(AnswerError::NotOpen(item))?;
-        let Stage::Wanted { received, .. } = open.stage else {
-            return Err(AnswerError::NotAccepted(item));
-        };
+        let (open, received, _) = wanted(&mut self.items, item)?;
         if offset > received {
             return Err(AnswerError::Offset { item, offset, from: 0, to: received });
         }
@@ -395,6 +388,15 @@ impl In {
             return Err(Violation::TooManyGaps { item, max: limits::RANGES_MAX });
         }
         Ok(())
+    }
+}
+
+/// An item that this side took: before where its bytes came, and before where they are on the disk.
+fn wanted(items: &mut BTreeMap<ItemId, In>, item: ItemId) -> Result<(&mut In, u64, u64), AnswerError> {
+    let open = items.get_mut(&item).ok_or(AnswerError::NotOpen(item))?;
+    match open.stage {
+        Stage::Wanted { received, durable } => Ok((open, received, durable)),
+        Stage::Undecided | Stage::Inline => Err(AnswerError::NotAccepted(item)),
     }
 }
 

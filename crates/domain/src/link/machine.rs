@@ -141,23 +141,16 @@ impl Link {
 
     fn next_on_main(&mut self, now: Timestamp) -> Option<Send> {
         while let Some(queued) = self.control.pop() {
-            match queued {
-                Queued::Frame(frame) => {
-                    if let Frame::Ping { value } = frame {
-                        self.pings.sent(value, now);
-                    }
-                    return Some(self.answers(frame, now));
-                }
-                Queued::Ack(item) => {
-                    if let Some(ack) = self.incoming.ack(item) {
-                        return Some(self.answers(ack, now));
-                    }
-                }
-                Queued::Written(item) => {
-                    if let Some(written) = self.incoming.word_of_written(item) {
-                        return Some(self.answers(written, now));
-                    }
-                }
+            let frame = match queued {
+                Queued::Frame(frame) => Some(frame),
+                Queued::Ack(item) => self.incoming.ack(item),
+                Queued::Written(item) => self.incoming.word_of_written(item),
+            };
+            if let Some(Frame::Ping { value }) = frame {
+                self.pings.sent(value, now);
+            }
+            if let Some(frame) = frame {
+                return Some(self.answers(frame, now));
             }
         }
         // A lane tells it sooner where the main connection waits for a lost packet.

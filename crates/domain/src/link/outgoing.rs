@@ -222,12 +222,7 @@ impl Outgoing {
         let Some(out) = self.items.get_mut(&item).filter(|out| out.stage != Stage::Queued) else {
             return self.unknown("ack", item);
         };
-        let Stage::Sending { next, acked } = out.stage else {
-            return Err(Violation::AckUnwanted { item });
-        };
-        if offset > next {
-            return Err(Violation::AckBeyondSent { item, offset, sent: next });
-        }
+        let (next, acked) = out.sent(offset)?;
         if offset < acked {
             return Err(Violation::AckBackwards { item, offset, acked });
         }
@@ -240,12 +235,7 @@ impl Outgoing {
         let Some(out) = self.items.get_mut(&item).filter(|out| out.stage != Stage::Queued) else {
             return self.unknown("written", item);
         };
-        let Stage::Sending { next, .. } = out.stage else {
-            return Err(Violation::AckUnwanted { item });
-        };
-        if offset > next {
-            return Err(Violation::AckBeyondSent { item, offset, sent: next });
-        }
+        out.sent(offset)?;
         self.classes[rank(out.item.priority)].in_flight -= out.free(offset);
         Ok(Some(Event::Written { item, offset }))
     }
@@ -433,6 +423,18 @@ impl Out {
             Stage::Queued | Stage::Offered => 0,
             Stage::Inline => self.item.length,
             Stage::Sending { next, .. } => self.sent_within(self.freed..next),
+        }
+    }
+
+    /// Before where it was sent and acknowledged, if the peer can have all before `offset`.
+    fn sent(&self, offset: u64) -> Result<(u64, u64), Violation> {
+        let item = self.item.id;
+        match self.stage {
+            Stage::Sending { next, .. } if offset > next => {
+                Err(Violation::AckBeyondSent { item, offset, sent: next })
+            }
+            Stage::Sending { next, acked } => Ok((next, acked)),
+            Stage::Queued | Stage::Offered | Stage::Inline => Err(Violation::AckUnwanted { item }),
         }
     }
 
