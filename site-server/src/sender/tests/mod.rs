@@ -25,7 +25,7 @@ use std::{
 };
 
 use packhorse_domain::link::{Frame, ItemId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -41,8 +41,8 @@ pub(crate) struct Line {
     pub(super) data: Arc<Mutex<Vec<(u64, u64)>>>,
     /// The item of each of them.
     pub(super) items: Arc<Mutex<Vec<ItemId>>>,
-    /// How long it rests after each of them.
-    rest_ms: Arc<AtomicU64>,
+    /// How long it rests after each of them; none: it stands still before the next.
+    rest: watch::Sender<Option<Duration>>,
     /// Comparisons and listings, both ways.
     pub(super) compared: Arc<Mutex<Vec<Frame>>>,
     cut: CancellationToken,
@@ -56,24 +56,29 @@ impl Line {
 
     /// As [`Line::new`], but it rests after each frame of data, until it is told to hurry.
     pub(super) fn slow(parent: &Node, child: &Node) -> Line {
-        Line::made(parent, child, u64::MAX, 20)
+        Line::made(parent, child, u64::MAX, Duration::from_millis(20))
     }
 
     pub(super) fn hurry(&self) {
-        self.rest_ms.store(0, Ordering::SeqCst);
+        self.rest.send_replace(Some(Duration::ZERO));
+    }
+
+    /// No data goes down any more, until it is told to hurry.
+    pub(super) fn stand_still(&self) {
+        self.rest.send_replace(None);
     }
 
     /// As [`Line::new`], but it is cut after so many bytes of data.
     pub(super) fn with(parent: &Node, child: &Node, bytes_max: u64) -> Line {
-        Line::made(parent, child, bytes_max, 0)
+        Line::made(parent, child, bytes_max, Duration::ZERO)
     }
 
-    fn made(parent: &Node, child: &Node, bytes_max: u64, rest_ms: u64) -> Line {
+    fn made(parent: &Node, child: &Node, bytes_max: u64, rest: Duration) -> Line {
         let line = Line {
             data: Arc::default(),
             items: Arc::default(),
             compared: Arc::default(),
-            rest_ms: Arc::new(AtomicU64::new(rest_ms)),
+            rest: watch::Sender::new(Some(rest)),
             cut: CancellationToken::new(),
         };
         let (from_parent, to_child) = line.way(parent, bytes_max);
@@ -95,18 +100,21 @@ impl Line {
         let (outbound, mut frames) = mpsc::channel::<Frame>(OUTBOUND_FRAMES_MAX);
         let (sender, inbound) = mpsc::channel::<Arrived>(64);
         let (cut, data, sent) = (self.cut.clone(), self.data.clone(), AtomicU64::new(0));
-        let (items, rest_ms) = (self.items.clone(), self.rest_ms.clone());
+        let (items, mut rest) = (self.items.clone(), self.rest.subscribe());
         let compared = self.compared.clone();
         node.lifecycle.spawn_finite("line", async move {
             while let Some(Some(frame)) = cut.run_until_cancelled(frames.recv()).await {
                 if let Frame::Data { item, offset, bytes } = &frame {
+                    let Ok(rest) = rest.wait_for(Option::is_some).await.map(|rest| rest.unwrap_or_default())
+                    else {
+                        return;
+                    };
                     let length = bytes.len() as u64;
                     if sent.fetch_add(length, Ordering::SeqCst) + length > bytes_max {
                         return cut.cancel();
                     }
                     items.lock().unwrap().push(*item);
                     data.lock().unwrap().push((*offset, length));
-                    let rest = Duration::from_millis(rest_ms.load(Ordering::SeqCst));
                     if !rest.is_zero() {
                         tokio::time::sleep(rest).await;
                     }

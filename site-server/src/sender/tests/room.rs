@@ -90,11 +90,13 @@ async fn a_disk_that_others_fill_stops_a_bundle_until_there_is_room() {
     let package = central.package(&noise(length, 3)).await;
     central.send(&package, child.code()).await;
     until("a part of it has arrived", || async { line.data_bytes() > 2 << 20 }).await;
+    line.stand_still();
 
     let ballast = child.path("ballast");
     let file = fs::File::create(&ballast).unwrap();
     fallocate(&file, FallocateFlags::empty(), 0, margin).unwrap();
     drop(file);
+    line.hurry();
 
     let sending = async || {
         let mut tx = central.site.store.read().await.unwrap();
@@ -135,7 +137,6 @@ async fn a_disk_that_others_fill_stops_a_bundle_until_there_is_room() {
         reserve.admit(room::disk(&child.path("")).unwrap(), margin / 2).is_ok()
     })
     .await;
-    line.hurry();
     clock.advance(Duration::from_secs(61));
     central.wakers.link.wake();
 
