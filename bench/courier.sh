@@ -7,7 +7,8 @@
 #
 # packhorse     two site servers that joined over loopback and then run one at a time, so that no link carries anything:
 #               `courier create --medium` when the bundle is made, and `courier receive` until the directory point shows the
-#               tree; `package create` until the bundle is made is told beside it
+#               tree; `package create` until the bundle is made is told beside it, and the whole of `courier receive`, which
+#               ends when the content library has the version too and the receipt is written
 # nncp_bundle   `nncp-file`, which makes a tar, and `nncp-bundle -tx`; `nncp-bundle -rx`, `nncp-toss`, and tar
 # nncp_xfer     the same with `nncp-xfer`
 # pipe          `tar | zstd -3 | age`; `age -d | zstd -d | tar`
@@ -87,8 +88,14 @@ packhorse_between() {
   tree=$home/hall/$package
 }
 packhorse_receive() {
+  { console PAR courier receive "$medium" && echo "$EPOCHREALTIME" >"$dir/received"; } &
   # The name is the last that is made durable.
-  console PAR courier receive "$medium" && until_holds test -L "$tree" && sync "$home/hall"
+  until_holds test -L "$tree" && sync "$home/hall"
+}
+# The seconds until the command itself ended.
+packhorse_received() { # BEGUN
+  until_holds test -s "$dir/received"
+  awk -v a="$1" -v b="$(cat "$dir/received")" 'BEGIN { printf "%.3f\n", b - a }'
 }
 
 nncp_before() {
@@ -128,7 +135,7 @@ pipe_receive() { age -d -i "$home/key" "$medium/parcel" | zstd -q -d | tar -x -C
 # avoids inodes that were freed.
 tidy() { find "$home" -type f -size +1M -delete; }
 turn() { # NAME SOURCE TOOL
-  local created received name=$1_$3
+  local created received begun ended name=$1_$3
   medium=$home/$3-medium tree=$home/$3-tree
   mkdir "$medium" "$tree"
   "${3%%_*}_before" "$2"
@@ -136,7 +143,10 @@ turn() { # NAME SOURCE TOOL
   created=$(timed "$3_create" "$2")
   if [[ $3 == packhorse ]]; then packhorse_between; fi
   cold
+  rm -f "$dir/received"
+  begun=$EPOCHREALTIME
   received=$(timed "$3_receive")
+  if [[ $3 == packhorse ]]; then ended=$(packhorse_received "$begun"); fi
   diff -r --no-dereference "$2" "$(realpath "$tree")" >/dev/null
   echo "  $3: created in $created s, received in $received s"
   best "${name}_create_s" "$created" "$figures"
@@ -144,7 +154,8 @@ turn() { # NAME SOURCE TOOL
   best "${name}_total_s" "$(plus "$created" "$received")" "$figures"
   if [[ $3 == packhorse ]]; then
     site_stop PAR
-    echo "  package create until the bundle is made: $took_package s"
+    echo "  package create until the bundle is made: $took_package s; courier receive ended after $ended s"
+    best "${name}_receive_ended_s" "$ended" "$figures"
     best "${name}_package_s" "$took_package" "$figures"
     best "${name}_package_create_s" "$(plus "$took_package" "$created")" "$figures"
     best "${name}_package_total_s" "$(plus "$took_package" "$(plus "$created" "$received")")" "$figures"

@@ -99,7 +99,7 @@ pub async fn serve_site(directory: &Path) -> anyhow::Result<ExitCode> {
     let common = vec![("site", site.code().to_string())];
     let metrics = Metrics::new(SiteFigures::new(site.clone()), &lifecycle, common, env!("CARGO_PKG_VERSION"));
     metrics.start(&site.settings.telemetry).await?;
-    let wakers = Wakers::default();
+    let wakers = Wakers::of(&site);
     start_components(&site, &lifecycle, &wakers);
     let tls = ServerTls::new(&site.credentials)?;
     take_lanes(&site, &lifecycle, listener.local_addr()?, tls.clone());

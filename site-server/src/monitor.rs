@@ -28,6 +28,12 @@ pub(crate) struct Wakers {
     pub(crate) feed: Shared,
 }
 
+impl Wakers {
+    pub(crate) fn of(site: &Site) -> Wakers {
+        Wakers { distribution: site.staged.waker(), ..Wakers::default() }
+    }
+}
+
 /// Wakes everybody who subscribed; whoever was busy meanwhile finds the wake-up when it waits again.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shared(Arc<watch::Sender<u64>>);

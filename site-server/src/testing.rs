@@ -127,7 +127,7 @@ impl Node {
         change(&mut settings);
         let site = Arc::new(Site::open(&plan.directory, settings, clock.clone()).await.expect("opened"));
         app::describe(&site).await.expect("described");
-        let (wakers, lifecycle) = (Wakers::default(), Lifecycle::with_clock(clock));
+        let (wakers, lifecycle) = (Wakers::of(&site), Lifecycle::with_clock(clock));
         let services = Services {
             site: site.code().clone(),
             routes: app::routes(&site, &lifecycle, &wakers),

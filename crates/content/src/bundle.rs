@@ -31,6 +31,7 @@ use std::{
 use packhorse_domain::Digest;
 
 pub use self::source::{Coming, Patience, Source};
+use self::taking::Taken;
 use crate::{
     error::LibraryError,
     library::Library,
@@ -182,7 +183,7 @@ pub fn write_bundle(
 /// digests say, which the next collection removes.
 pub fn apply_bundle(library: &Library, file: &File, limits: &Limits) -> Result<Manifest, BundleError> {
     let source = file.try_clone().and_then(Source::whole).map_err(BundleError::Read)?;
-    apply(library, &source, None, limits, &mut [])
+    unpack(library, &source, None, limits, true, &mut [])?.keep(library)
 }
 
 /// What was said of a bundle before it came.
@@ -203,16 +204,29 @@ pub fn apply_offered(
     limits: &Limits,
     staging: &mut [Staging],
 ) -> Result<Manifest, BundleError> {
-    apply(library, source, Some(offered), limits, staging)
+    unpack(library, source, Some(offered), limits, true, staging)?.keep(library)
 }
 
-fn apply(
+/// As [`apply_offered`], but for the library: of that a bundle's bases are read, and nothing is put into it. What is staged
+/// can show before the library has it, who takes the bundle in afterwards.
+pub fn stage_offered(
+    library: &Library,
+    source: &Source,
+    offered: &Offered,
+    limits: &Limits,
+    staging: &mut [Staging],
+) -> Result<Manifest, BundleError> {
+    unpack(library, source, Some(offered), limits, false, staging).map(Taken::manifest)
+}
+
+fn unpack(
     library: &Library,
     source: &Source,
     offered: Option<&Offered>,
     limits: &Limits,
+    keeps: bool,
     staging: &mut [Staging],
-) -> Result<Manifest, BundleError> {
+) -> Result<Taken, BundleError> {
     let header = header_of(source)?;
     header.check(library, limits)?;
     let streams = taking::sections(source, &header)?;
@@ -220,7 +234,7 @@ fn apply(
     // What it leads to proves itself. That it is the bundle that was offered is proved beside, before anything shows.
     let (proved, taken) = thread::scope(|scope| {
         let proof = scope.spawn(|| taking::check_sum(source, offered));
-        let taken = is_offered.then(|| taking::take_in(library, streams, &header, limits, staging));
+        let taken = is_offered.then(|| taking::take_in(library, streams, &header, limits, keeps, staging));
         if taken.as_ref().is_some_and(Result::is_err) {
             source.end();
         }
@@ -229,7 +243,7 @@ fn apply(
     proved.unwrap_or(Err(BundleError::Damaged("it cannot be checked")))?;
     match taken {
         None => Err(BundleError::Damaged("it leads to another version than was offered")),
-        Some(Ok(taken)) => taken.keep(library),
+        Some(Ok(taken)) => Ok(taken),
         // It is what was written: fetched again it would lead to the same.
         Some(Err(BundleError::Damaged(why))) => Err(BundleError::Unmade(why)),
         Some(Err(other)) => Err(other),

@@ -13,7 +13,6 @@ use crate::{
     limits::{CHUNK_LENGTH_MAX, WHOLE_FILE_LENGTH_MAX},
     manifest::ChunkRef,
     wire::digest_of,
-    writer::PackWriter,
 };
 
 const CHUNK_LENGTH_MIN: usize = 16 * 1024;
@@ -31,18 +30,33 @@ pub(crate) enum CutError {
     Cancelled,
 }
 
+/// Where chunks go.
+pub(crate) trait ChunkSink {
+    /// The next chunk, whose digest was just computed.
+    fn take(&mut self, digest: Digest, data: &[u8]) -> Result<(), LibraryError>;
+}
+
+/// Keeps nothing: only the digests are wanted.
+pub(crate) struct Nowhere;
+
+impl ChunkSink for Nowhere {
+    fn take(&mut self, _: Digest, _: &[u8]) -> Result<(), LibraryError> {
+        Ok(())
+    }
+}
+
 /// Takes content of a known length in, and if it is long and the lengths of its chunks are known, cuts it there. `report`
 /// hears of each chunk's bytes.
 pub(crate) fn cut(
     input: &mut dyn Read,
     (length, known): (u64, Option<&[u32]>),
-    writer: &mut PackWriter,
+    sink: &mut dyn ChunkSink,
     report: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<(Digest, Vec<ChunkRef>), CutError> {
     // One byte more than there should be, so that a file that grows is noticed and does not go on for ever.
     let mut input = input.take(length.saturating_add(1));
     if length > WHOLE_FILE_LENGTH_MAX {
-        return cut_long(&mut input, (length, known), writer, report);
+        return cut_long(&mut input, (length, known), sink, report);
     }
     let mut content = Vec::with_capacity(length as usize + 1);
     input.read_to_end(&mut content).map_err(CutError::Read)?;
@@ -53,7 +67,7 @@ pub(crate) fn cut(
     if length == 0 {
         return Ok((digest, Vec::new()));
     }
-    writer.add_checked(digest, &content).map_err(CutError::Library)?;
+    sink.take(digest, &content).map_err(CutError::Library)?;
     match report(length) {
         ControlFlow::Continue(()) => Ok((digest, vec![ChunkRef { digest, length: length as u32 }])),
         ControlFlow::Break(()) => Err(CutError::Cancelled),
@@ -63,7 +77,7 @@ pub(crate) fn cut(
 fn cut_long(
     input: &mut dyn Read,
     (length, known): (u64, Option<&[u32]>),
-    writer: &mut PackWriter,
+    sink: &mut dyn ChunkSink,
     report: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<(Digest, Vec<ChunkRef>), CutError> {
     let mut hasher = blake3::Hasher::new();
@@ -77,7 +91,7 @@ fn cut_long(
         }
         let digest = digest_of(data);
         hasher.update(data);
-        writer.add_checked(digest, data).map_err(CutError::Library)?;
+        sink.take(digest, data).map_err(CutError::Library)?;
         chunks.push(ChunkRef { digest, length: data.len() as u32 });
         if report(data.len() as u64).is_break() {
             return Err(CutError::Cancelled);

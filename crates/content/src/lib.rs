@@ -42,7 +42,7 @@ mod writer;
 pub use block::{Block, BlockError};
 pub use bundle::{
     BundleError, BundleHeader, BundleInfo, BundlePlan, Coming, Making, Offered, Patience, Source,
-    apply_bundle, apply_offered, header_of, read_header, write_bundle,
+    apply_bundle, apply_offered, header_of, read_header, stage_offered, write_bundle,
 };
 pub use case::CaseClashes;
 pub use collect::Collected;

@@ -9,6 +9,7 @@ use packhorse_domain::Digest;
 
 use crate::{
     block::Block,
+    cut::ChunkSink,
     error::LibraryError,
     frames::Frames,
     gate::Entered,
@@ -253,6 +254,12 @@ impl PackWriter {
         let indexed = if std::mem::take(&mut self.unindexed) { pack.write_index(&|_| true) } else { Ok(()) };
         self.shared.give_back(pack);
         indexed
+    }
+}
+
+impl ChunkSink for PackWriter {
+    fn take(&mut self, digest: Digest, data: &[u8]) -> Result<(), LibraryError> {
+        self.add_checked(digest, data).map(drop)
     }
 }
 

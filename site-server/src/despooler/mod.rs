@@ -7,6 +7,7 @@ mod unpacking;
 
 use std::{
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -32,9 +33,13 @@ use crate::{
     trace,
 };
 
-pub(crate) use staging::StagedTrees;
-use staging::{Place, Stage};
+use staging::{Place, Stage, finished};
+pub(crate) use staging::{StagedTree, StagedTrees};
+use unpacking::To;
 pub(crate) use unpacking::{Expected, Filling, Unpacking, is_soon};
+
+/// So long the library waits until what is staged shows, whose turn at the directory may be late.
+const SHOWING_WAIT: Duration = Duration::from_secs(5);
 
 /// The worker.
 pub(crate) struct Despooler {
@@ -54,9 +59,11 @@ impl Despooler {
             // We were stopped after it was moved and before it was recorded.
             path = moved;
         }
-        // What was begun with as it came holds the gate until we do.
         let unpacked = self.site.unpacking.outcome(&arrival.item).await;
-        let _gate = self.site.content_gate.read().await;
+        let (unpacked, _gate) = match unpacked {
+            Some(unpacked) => (Some(unpacked.to), unpacked.gate),
+            None => (None, self.site.content_gate.clone().read_owned().await),
+        };
         // Not all of it may be on the disk yet, and is there beside what is done with it.
         let is_kept = keeps_bundles(&self.site).await?;
         let kept = is_kept.then(|| path.clone());
@@ -65,8 +72,21 @@ impl Despooler {
             None => Ok(()),
         });
         let staged = match unpacked {
-            Some(unpacked) => Ok(unpacked.staged()),
-            None => self.take_in(&arrival, path.clone()).await?,
+            Some(To::Library) => Ok(Vec::new()),
+            Some(To::Directories(showing)) => {
+                let shown = async {
+                    for one in showing {
+                        one.ended().await;
+                    }
+                };
+                drop(tokio::time::timeout(SHOWING_WAIT, shown).await);
+                let stage = Stage::none(&self.site, &arrival.package);
+                self.take_in(&arrival, (path.clone(), Source::proved), stage).await?
+            }
+            None => {
+                let stage = Stage::of(&self.site, &arrival.package, arrival.target).await?;
+                self.take_in(&arrival, (path.clone(), Source::whole), stage).await?
+            }
         };
         let durable = durable.await?;
         match staged {
@@ -96,13 +116,13 @@ impl Despooler {
     async fn take_in(
         &self,
         arrival: &Arrival,
-        path: PathBuf,
+        (path, source): (PathBuf, fn(File) -> io::Result<Source>),
+        stage: Stage,
     ) -> Result<Result<Vec<(Place, Staged)>, BundleError>, Error> {
         let library = self.site.library.clone();
         let offered = Offered { digest: arrival.digest, target: arrival.target };
-        let stage = Stage::of(&self.site, &arrival.package, arrival.target).await?;
         let taken = tokio::task::spawn_blocking(move || {
-            let source = File::open(path).and_then(Source::whole).map_err(BundleError::Read)?;
+            let source = File::open(path).and_then(source).map_err(BundleError::Read)?;
             take_in(&library, &source, &offered, stage)
         });
         Ok(taken.await?)
@@ -222,8 +242,7 @@ fn take_in(
 ) -> Result<Vec<(Place, Staged)>, BundleError> {
     let (places, mut staging) = stage.begin(source);
     apply_offered(library, source, offered, &Limits::default(), &mut staging)?;
-    let staged = staging.into_iter().map(|staging| staging.finish(offered.target));
-    Ok(places.into_iter().zip(staged).filter_map(|(place, staged)| Some((place, staged?))).collect())
+    Ok(finished(places, staging, offered.target))
 }
 
 /// Our own disk's fault, or a base that we lost: another copy of the bundle would not help.

@@ -1,5 +1,8 @@
 //! Bundles that are taken in while they arrive, so that little is left to do when the last byte is there.
 //!
+//! What is to show at a directory of this site is only staged so, and shows as soon as it is proved; Despooler takes it into the
+//! library afterwards. That costs decoding it twice, and who waits for the tree does not wait for the library.
+//!
 //! Nothing is recorded of it: it may be in vain. When a bundle is whole, Despooler asks what came of it, and if that is
 //! nothing takes the bundle in as if nobody had begun.
 
@@ -10,12 +13,17 @@ use std::{
     time::Duration,
 };
 
-use packhorse_content::{BundleError, Coming, Offered, Patience, Source, Staged};
+use packhorse_content::{
+    BundleError, Coming, Library, Limits, Offered, Patience, Source, apply_offered, stage_offered,
+};
 use packhorse_domain::{Digest, id::PackageId, link::ItemId};
 use packhorse_runtime::error_chain;
 use tokio::{sync::OwnedRwLockReadGuard, task::JoinHandle};
 
-use super::{Place, Stage, take_in};
+use super::{
+    Stage,
+    staging::{Showing, StagedTrees, finished},
+};
 use crate::{error::Error, site::Site};
 
 /// What is shorter is taken in soon enough.
@@ -29,19 +37,20 @@ const PATIENCE: Patience = Patience { next: Duration::from_secs(10), all: Durati
 #[derive(Debug, Default)]
 pub(crate) struct Unpacking(Mutex<HashMap<ItemId, JoinHandle<Result<Unpacked, BundleError>>>>);
 
-/// A bundle whose version is in the library.
+/// What came of a bundle that was taken in while it came.
 #[derive(Debug)]
 pub(super) struct Unpacked {
-    staged: Vec<(Place, Staged)>,
+    pub(super) to: To,
     /// Until it is recorded nobody may collect it.
-    _gate: OwnedRwLockReadGuard<()>,
+    pub(super) gate: OwnedRwLockReadGuard<()>,
 }
 
-impl Unpacked {
-    /// Whoever asks holds the gate.
-    pub(super) fn staged(self) -> Vec<(Place, Staged)> {
-        self.staged
-    }
+#[derive(Debug)]
+pub(super) enum To {
+    /// Its version is there.
+    Library,
+    /// It was what was offered, and is about to show.
+    Directories(Vec<Showing>),
 }
 
 /// A bundle that is coming.
@@ -103,10 +112,10 @@ impl Unpacking {
         let coming = Coming::new(upto, PATIENCE);
         let source = Source::coming(file, expected.length, coming.clone());
         let offered = Offered { digest: expected.digest, target: expected.target };
-        let library = site.library.clone();
+        let unpacked_at = site.clone();
         let task = tokio::task::spawn_blocking(move || {
-            let staged = take_in(&library, &source, &offered, stage)?;
-            Ok(Unpacked { staged, _gate: gate })
+            let to = unpack((&unpacked_at.library, &unpacked_at.staged), &source, &offered, stage)?;
+            Ok(Unpacked { to, gate })
         });
         site.unpacking.tasks(|tasks| tasks.insert(expected.item, task));
         Ok(Some(Filling::of(coming)))
@@ -138,6 +147,22 @@ impl Unpacking {
     ) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn unpack(
+    (library, trees): (&Library, &StagedTrees),
+    source: &Source,
+    offered: &Offered,
+    stage: Stage,
+) -> Result<To, BundleError> {
+    let (places, mut staging) = stage.begin(source);
+    if staging.is_empty() {
+        apply_offered(library, source, offered, &Limits::default(), &mut [])?;
+        return Ok(To::Library);
+    }
+    let manifest = stage_offered(library, source, offered, &Limits::default(), &mut staging)?;
+    let staged = finished(places, staging, offered.target);
+    Ok(To::Directories(trees.put_ahead(staged, &manifest)))
 }
 
 #[cfg(test)]

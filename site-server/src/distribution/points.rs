@@ -1,8 +1,8 @@
 //! Content to this site's own distribution points: directories get the tree, agents the order to fetch.
 
-use std::{collections::HashMap, path::PathBuf, time::Instant};
+use std::{borrow::Cow, collections::HashMap, path::PathBuf, time::Instant};
 
-use packhorse_content::{Look, PublishTo, Published, Staged, TreeError, last_compared};
+use packhorse_content::{Look, PublishTo, Published, TreeError, last_compared};
 use packhorse_domain::{
     Digest, Timestamp,
     distribution::{DirectoryCheck, Distribution, EarlierChecks, PointKind, due_check},
@@ -19,6 +19,7 @@ use prost::Message as _;
 use tracing::{Instrument as _, Span};
 
 use crate::{
+    despooler::StagedTree,
     distribution::{RETRY, View, heal},
     error::Error,
     record::{self, Body, PackageRecord},
@@ -47,15 +48,17 @@ pub(super) async fn bring(site: &Site, view: &View, checked: &mut Checked) -> Re
             let Some(target) = package.version.manifest else {
                 continue;
             };
-            let wanted = distribution.points_at(site.code()).any(|name| *name == point.name);
-            if !wanted || !view.holds(&package.definition.id, &target) {
+            if !distribution.points_at(site.code()).any(|name| *name == point.name) {
                 continue;
             }
+            let id = &package.definition.id;
+            let held = view.holds(id, &target);
             match point.kind {
-                PointKind::Agent => order(site, point, package).await?,
-                PointKind::Directory => {
+                PointKind::Agent if held => order(site, point, package).await?,
+                PointKind::Directory if held || site.staged.is_ahead(&point.name, id, &target) => {
                     failed |= !publish(site, (point, asked_at), package, &target, checked).await?;
                 }
+                _ => {}
             }
         }
     }
@@ -138,6 +141,7 @@ async fn publish(
         DirectoryCheck::Everything => Look::AtEverything,
     };
     let staged = site.staged.take(&point.name, &package.definition.id);
+    let is_ahead = staged.as_ref().is_some_and(|staged| staged.manifest().is_some());
     let span = tracing::info_span!(
         target: "distribution-manager", "lay-out", point = %point.name, package = %package.definition.id
     );
@@ -145,30 +149,47 @@ async fn publish(
     let span = if installed { Span::none() } else { trace::of(&package.object, span) };
     let laid_out = lay_out(site, (&point.location, staged), &package.definition.id, *target, look);
     let result = laid_out.instrument(span).await?;
+    if let Err(error) = &result
+        && is_ahead
+        && !site.library.has_manifest(target)
+    {
+        // The library will have it in a moment, and then there is more to make it of.
+        tracing::debug!(target: "distribution-manager", point = %point.name, error = error_chain(error), "it waits for the library");
+        return Ok(true);
+    }
     checked.insert(key, Instant::now());
+    let told = installed.then_some(earlier.is_asked());
+    note(site, (point, package), &result, told).await?;
+    if let Err(TreeError::Library { .. }) = &result {
+        heal::distrust(site, target).await?;
+    }
+    Ok(result.is_ok())
+}
+
+/// Notes how it stands with a directory. What had been shown there before is `told` of, at least if somebody asked.
+async fn note(
+    site: &Site,
+    (point, package): (&PointRow, &PackageRecord),
+    result: &Result<Published, TreeError>,
+    told: Option<bool>,
+) -> Result<(), Error> {
     let mut tx = site.store.begin().await?;
     let text = result.as_ref().err().map(|error| error_chain(error)).unwrap_or_default();
     let state = if result.is_ok() { PackageState::Installed } else { PackageState::Retrying };
     let status = status_of(site, package, &point.name, state, text.clone());
     let changed = record::put_package_status(site, &mut tx, status).await?;
     if changed {
-        let message = match &result {
+        let message = match result {
             Ok(_) => message::point_holds(&point.name, &package.version.source_version),
             Err(_) => message::point_failed(&point.name, &text),
         };
         status::report(site, &mut tx, package.definition.id.as_str(), &message).await?;
     }
     // What had not been brought there, or was taken away, nobody can have altered.
-    if let Ok(published) = &result
-        && installed
-    {
-        tell(site, &mut tx, (point, package), published, earlier.is_asked()).await?;
+    if let (Ok(published), Some(is_asked)) = (result, told) {
+        tell(site, &mut tx, (point, package), published, is_asked).await?;
     }
-    tx.commit().await?;
-    if let Err(TreeError::Library { .. }) = &result {
-        heal::distrust(site, target).await?;
-    }
-    Ok(result.is_ok())
+    Ok(tx.commit().await?)
 }
 
 /// Says what had been altered by hand, and answers whoever asked for a check.
@@ -198,7 +219,7 @@ async fn tell(
 
 async fn lay_out(
     site: &Site,
-    (location, staged): (&str, Option<Staged>),
+    (location, staged): (&str, Option<StagedTree>),
     name: &PackageId,
     target: Digest,
     look: Look,
@@ -206,11 +227,17 @@ async fn lay_out(
     let record = site.directories.point_record(location, name);
     let (library, root, name) = (site.library.clone(), PathBuf::from(location), name.to_string());
     tokio::task::spawn_blocking(move || -> Result<Result<Published, TreeError>, Error> {
-        let Some(manifest) = library.manifest(&target)? else {
+        let ahead = staged.as_ref().and_then(StagedTree::manifest);
+        let manifest = match ahead {
+            Some(manifest) => Some(Cow::Borrowed(manifest)),
+            None => library.manifest(&target)?.map(Cow::Owned),
+        };
+        let Some(manifest) = manifest else {
             return Ok(Err(TreeError::WrongManifest { manifest: target }));
         };
         Ok({
-            let to = PublishTo { root: &root, name: &name, record: &record, staged: staged.as_ref() };
+            let staged = staged.as_ref().map(StagedTree::files);
+            let to = PublishTo { root: &root, name: &name, record: &record, staged };
             packhorse_content::publish(&library, &target, &manifest, to, look)
         })
     })

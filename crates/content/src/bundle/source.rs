@@ -16,6 +16,8 @@ pub struct Source {
     file: Arc<File>,
     length: u64,
     coming: Option<Arc<Coming>>,
+    /// It was read before, and was what was offered.
+    is_proved: bool,
 }
 
 /// How far a file that is being filled has come, from its begin on.
@@ -47,12 +49,17 @@ impl Source {
     /// A file that is whole.
     pub fn whole(file: File) -> io::Result<Source> {
         let length = file.metadata()?.len();
-        Ok(Source { file: Arc::new(file), length, coming: None })
+        Ok(Source { file: Arc::new(file), length, coming: None, is_proved: false })
+    }
+
+    /// As [`Source::whole`], of a file that was just found to be what was offered: it is not hashed once more.
+    pub fn proved(file: File) -> io::Result<Source> {
+        Ok(Source { is_proved: true, ..Source::whole(file)? })
     }
 
     /// A file that will be so long. Whoever reads it waits for what is not there yet, and fails when nothing more comes.
     pub fn coming(file: File, length: u64, coming: Arc<Coming>) -> Source {
-        Source { file: Arc::new(file), length, coming: Some(coming) }
+        Source { file: Arc::new(file), length, coming: Some(coming), is_proved: false }
     }
 
     pub(crate) fn length(&self) -> u64 {
@@ -88,7 +95,7 @@ impl Source {
     /// Whether all of it came, and whoever filled the file has proved that it is what was offered. Waits until nothing more
     /// comes.
     pub(crate) fn is_proved(&self) -> bool {
-        self.coming.as_ref().is_some_and(|coming| coming.is_proved(self.length))
+        self.is_proved || self.coming.as_ref().is_some_and(|coming| coming.is_proved(self.length))
     }
 
     /// Whoever waits for bytes gets none: nobody needs them any more.

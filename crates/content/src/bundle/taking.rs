@@ -15,7 +15,7 @@ use super::{
     tree::Base,
 };
 use crate::{
-    cut::{CutError, cut},
+    cut::{ChunkSink, CutError, Nowhere, cut},
     delta::{Decoder, STREAMS, Streams},
     library::Library,
     limits::Limits,
@@ -28,7 +28,7 @@ use crate::{
 const LENGTHS_BYTES: usize = STREAMS.len() * 16;
 const CHECKSUM_BYTES: u64 = 32;
 
-/// A version that is in the library and does not show yet.
+/// A version of which the content is known, and in the library does not show yet.
 pub(super) struct Taken {
     manifest: Manifest,
     bytes: Vec<u8>,
@@ -46,14 +46,20 @@ impl Taken {
         self.writer.seal().map_err(BundleError::Library)?;
         Ok(self.manifest)
     }
+
+    /// It was only to be seen what it is.
+    pub(super) fn manifest(self) -> Manifest {
+        self.manifest
+    }
 }
 
-/// Takes in what the streams tell.
+/// Takes in what the streams tell. Unless it `keeps` the content, that is only checked, and staged.
 pub(super) fn take_in(
     library: &Library,
     mut streams: Streams,
     header: &BundleHeader,
     limits: &Limits,
+    keeps: bool,
     staging: &mut [Staging],
 ) -> Result<Taken, BundleError> {
     let base = Base::of(library, &header.bases)?;
@@ -66,14 +72,15 @@ pub(super) fn take_in(
     if let Some(frames) = streams.frames() {
         writer.comes_in(frames);
     }
+    let sink: &mut dyn ChunkSink = if keeps { &mut writer } else { &mut Nowhere };
     let mut reading = Reading::new(&base, header)?;
     let manifest = reading.tree(&mut streams, limits, &mut |streams, told| {
         if archives::make(streams, &mut decoder, told.length, &mut scratch)? {
             let mut content = BufReader::with_capacity(256 * 1024, &scratch);
-            return take(&mut content, told, &mut writer, staging);
+            return take(&mut content, told, sink, staging);
         }
         let mut content = decoder.file(streams, told.length);
-        let taken = take(&mut content, told, &mut writer, staging);
+        let taken = take(&mut content, told, sink, staging);
         match (content.failure(), taken) {
             (Some(error), _) => Err(error),
             (None, taken) => taken,
@@ -91,7 +98,7 @@ pub(super) fn take_in(
 fn take(
     content: &mut dyn Read,
     ToldFile { path, executable, length, chunks_max, chunks: told }: ToldFile<'_>,
-    writer: &mut PackWriter,
+    sink: &mut dyn ChunkSink,
     staging: &mut [Staging],
 ) -> Result<(Digest, Vec<ChunkRef>), BundleError> {
     for stage in staging.iter_mut() {
@@ -103,7 +110,7 @@ fn take(
         if chunks > chunks_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let mut content = Teed { content, staging };
-    let taken = cut(&mut content, (length, told), writer, &mut count).map_err(|error| match error {
+    let taken = cut(&mut content, (length, told), sink, &mut count).map_err(|error| match error {
         CutError::Read(error) => BundleError::Read(error),
         CutError::Length => BundleError::Damaged("a file in it has another length"),
         CutError::Cancelled => reading::beyond_manifest(),

@@ -12,7 +12,7 @@ use packhorse_domain::Digest;
 use super::{Look, PublishTo, Published, forget_staged, publish, stage};
 use crate::{
     BundleError, BundlePlan, Library, Limits, Making, Offered, Snapshot, Source, Staged, TreeError,
-    apply_offered,
+    apply_offered, stage_offered,
     testing::{library, noise, source, take},
     tree::check,
     write_bundle,
@@ -109,6 +109,50 @@ fn what_is_staged_becomes_the_tree() {
         ["many/3/122", "bin/run", "long", "zeros"].map(|path| world.shown(path).metadata().unwrap().ino());
     assert_eq!(shown, inodes);
     assert_eq!(world.all_staged(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn what_is_staged_ahead_shows_while_the_library_has_nothing_of_it() {
+    let world = World::new();
+    let dir = many(1);
+    let one = take(dir.path(), &world.sender);
+    world.publish(&one, Some(&world.arrive(&one, &[])));
+    fs::write(dir.path().join("many/3/122"), b"news").unwrap();
+    fs::rename(dir.path().join("even"), dir.path().join("uneven")).unwrap();
+    let two = take(dir.path(), &world.sender);
+    let (file, offered) = world.bundle(two.digest, &[one.digest]);
+    let limits = Limits::default();
+    let mut staging = [stage(world.root.path(), "P1").unwrap()];
+    let chunks = || world.receiver.usage().unwrap().chunks;
+    let before = chunks();
+
+    let manifest = stage_offered(&world.receiver, &whole(&file), &offered, &limits, &mut staging).unwrap();
+
+    assert_eq!(manifest, two.manifest);
+    let [staging] = staging;
+    world.publish(&two, staging.finish(two.digest).as_ref());
+    assert_eq!(chunks(), before);
+    assert!(!world.receiver.has_manifest(&two.digest));
+    file.write_all_at(b"its checksum", offered_end(&file) - 12).unwrap();
+    let proved = Source::proved(file).unwrap();
+    apply_offered(&world.receiver, &proved, &offered, &limits, &mut []).unwrap();
+    assert_eq!(world.receiver.verify(&two.digest).unwrap(), []);
+}
+
+fn offered_end(file: &File) -> u64 {
+    file.metadata().unwrap().len()
+}
+
+#[test]
+fn what_was_not_offered_is_not_staged_ahead() {
+    let world = World::new();
+    let version = take(source(1).path(), &world.sender);
+    let (file, offered) = world.bundle(version.digest, &[]);
+    let wrong = Offered { digest: version.digest, ..offered };
+    let mut staging = [stage(world.root.path(), "P1").unwrap()];
+    let limits = Limits::default();
+    let refused = stage_offered(&world.receiver, &whole(&file), &wrong, &limits, &mut staging);
+    assert!(matches!(refused, Err(BundleError::Damaged(_))), "{refused:?}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Bundles that are taken in while they arrive.
 
+use packhorse_domain::{Digest, status::PackageStatus};
+
 use super::*;
 use crate::{
     despooler::{Expected, Filling, Unpacking},
@@ -106,8 +108,8 @@ async fn what_was_taken_in_and_is_not_wanted_any_more_is_left_to_the_clean_up() 
     until("the gate is free", || async { world.child.site.content_gate.try_write().is_ok() }).await;
 }
 
-#[tokio::test]
-async fn what_is_taken_in_as_it_comes_is_staged_and_shown() {
+/// A site with a directory, and half of a bundle for it.
+async fn half_for_hall() -> (World, Arrival, Vec<u8>, File) {
     let mut world = World::leaf().await;
     world.child.hall().await;
     world.child.tell(&world.central, ObjectKind::DistributionPoint, "PAR/hall").await;
@@ -117,6 +119,94 @@ async fn what_is_taken_in_as_it_comes_is_staged_and_shown() {
         world.central.tell(&world.child, kind, arrival.package.as_str()).await;
     }
     first_step(&mut world).await;
+    (world, arrival, bytes, file)
+}
+
+fn shown(world: &World, arrival: &Arrival) -> PathBuf {
+    world.child.path("hall").join(arrival.package.as_str()).join("setup.sh")
+}
+
+/// Fills the file, and has Distribution Manager show what it leads to.
+async fn comes_and_shows(world: &World, arrival: &Arrival, (bytes, file): (&[u8], &File)) -> u64 {
+    let filling = begin(world, arrival, file).await.unwrap();
+    file.write_all_at(bytes, 0).unwrap();
+    filling.reach(arrival.length);
+    drop(filling);
+    let site = &world.child.site;
+    let is_staged =
+        || async { site.staged.is_ahead(&"hall".parse().unwrap(), &arrival.package, &arrival.target) };
+    until("it is staged", is_staged).await;
+    DistributionManager::new(site.clone()).step().await.unwrap();
+    let metadata = shown(world, arrival).metadata().unwrap();
+    assert_eq!(metadata.len(), LONG as u64);
+    metadata.ino()
+}
+
+/// What the parent is told of the directory.
+async fn hall_holds(world: &World, arrival: &Arrival) -> Vec<Digest> {
+    let mut tx = world.child.site.store.read().await.unwrap();
+    let id = format!("{}/PAR/hall", arrival.package);
+    let status = record::find::<wire::PackageStatus, PackageStatus>(&mut tx, ObjectKind::PackageStatus, &id);
+    status.await.unwrap().map_or(Vec::new(), |(_, status)| status.held)
+}
+
+#[tokio::test]
+async fn what_comes_fast_shows_before_the_library_has_it() {
+    let (mut world, arrival, bytes, file) = half_for_hall().await;
+
+    let inode = comes_and_shows(&world, &arrival, (&bytes, &file)).await;
+
+    let site = world.child.site.clone();
+    assert!(!site.library.has_manifest(&arrival.target));
+    assert_eq!(hall_holds(&world, &arrival).await, [arrival.target]);
+    assert!(site.content_gate.try_write().is_err(), "its bases stay until it is taken in");
+    is_whole(&world, &arrival).await;
+    world.settle().await;
+    assert!(world.arrivals().await.is_empty());
+    assert!(site.library.verify(&arrival.target).unwrap().is_empty());
+    assert_eq!(staged(&world), None, "it is laid out once");
+    DistributionManager::new(site.clone()).step().await.unwrap();
+    assert_eq!(shown(&world, &arrival).metadata().unwrap().ino(), inode);
+    assert!(site.content_gate.try_write().is_ok());
+}
+
+#[tokio::test]
+async fn what_shows_when_we_are_stopped_stays_and_is_taken_in() {
+    let (mut world, arrival, bytes, file) = half_for_hall().await;
+    let inode = comes_and_shows(&world, &arrival, (&bytes, &file)).await;
+    world.child.site.unpacking.retain(|_| false);
+    is_whole(&world, &arrival).await;
+
+    world.settle().await;
+
+    let site = world.child.site.clone();
+    assert!(site.library.verify(&arrival.target).unwrap().is_empty());
+    DistributionManager::new(site).step().await.unwrap();
+    assert_eq!(shown(&world, &arrival).metadata().unwrap().ino(), inode);
+}
+
+#[tokio::test]
+async fn what_is_not_what_was_offered_never_shows() {
+    let (mut world, arrival, mut bytes, file) = half_for_hall().await;
+    let filling = begin(&world, &arrival, &file).await.unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    file.write_all_at(&bytes, 0).unwrap();
+    filling.reach(arrival.length);
+    drop(filling);
+    is_whole(&world, &arrival).await;
+
+    world.settle().await;
+
+    assert_eq!(world.arrivals().await[0].state, ArrivalState::Failed);
+    DistributionManager::new(world.child.site.clone()).step().await.unwrap();
+    assert!(!shown(&world, &arrival).exists());
+    assert_eq!(hall_holds(&world, &arrival).await, []);
+}
+
+/// Whoever shows it is busy elsewhere.
+#[tokio::test]
+async fn the_library_does_not_wait_for_ever() {
+    let (mut world, arrival, bytes, file) = half_for_hall().await;
     let filling = begin(&world, &arrival, &file).await.unwrap();
     file.write_all_at(&bytes, 0).unwrap();
     filling.reach(arrival.length);
@@ -125,6 +215,6 @@ async fn what_is_taken_in_as_it_comes_is_staged_and_shown() {
 
     world.settle().await;
 
-    let staged = staged(&world).unwrap();
-    assert_eq!(fs::metadata(staged.join("setup.sh")).unwrap().len(), LONG as u64);
+    assert!(world.child.site.library.verify(&arrival.target).unwrap().is_empty());
+    assert_eq!(fs::metadata(staged(&world).unwrap().join("setup.sh")).unwrap().len(), LONG as u64);
 }
