@@ -20,6 +20,8 @@ unpack() {
   zstd -q -dc "$dir/packed" | tar -xf - -C "$home/unpacked"
   sync -f "$home/unpacked"
 }
+# What is large is removed after each round; small files stay to the end, as ext4 avoids inodes that were freed.
+tidy() { find "$home" -type f -size +1M -delete; }
 packhorse_round() { # NAME SOURCE FIGURE connected|later
   local package waiting
   parent_and_child
@@ -42,6 +44,7 @@ packhorse_round() { # NAME SOURCE FIGURE connected|later
   diff -r --no-dereference "$2" "$(realpath "$home/hall/$package")" >/dev/null
   site_stop PAR
   site_stop CEN
+  tidy
 }
 one() { # NAME SOURCE
   local round
@@ -51,6 +54,7 @@ one() { # NAME SOURCE
     packhorse_round "$1" "$2" small_bundle later
     sync -f "$dir"
     measure "$1_tar_s" unpack
+    tidy
   done
   echo "$1_files $(find "$2" -type f | wc -l)" >>"$figures"
   echo "$1_bytes $(du -sb "$2" | cut -f1)" >>"$figures"

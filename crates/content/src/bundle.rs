@@ -31,7 +31,7 @@ use std::{
 use packhorse_domain::Digest;
 
 pub use self::source::{Coming, Patience, Source};
-use self::taking::Taken;
+use self::taking::{Taken, Takers};
 use crate::{
     error::LibraryError,
     library::Library,
@@ -183,7 +183,7 @@ pub fn write_bundle(
 /// digests say, which the next collection removes.
 pub fn apply_bundle(library: &Library, file: &File, limits: &Limits) -> Result<Manifest, BundleError> {
     let source = file.try_clone().and_then(Source::whole).map_err(BundleError::Read)?;
-    unpack(library, &source, None, limits, true, &mut [])?.keep(library)
+    unpack(library, &source, None, limits, Takers { library: true, staging: &mut [] })?.keep(library)
 }
 
 /// What was said of a bundle before it came.
@@ -204,7 +204,7 @@ pub fn apply_offered(
     limits: &Limits,
     staging: &mut [Staging],
 ) -> Result<Manifest, BundleError> {
-    unpack(library, source, Some(offered), limits, true, staging)?.keep(library)
+    unpack(library, source, Some(offered), limits, Takers { library: true, staging })?.keep(library)
 }
 
 /// As [`apply_offered`], but for the library: of that a bundle's bases are read, and nothing is put into it. What is staged
@@ -216,7 +216,7 @@ pub fn stage_offered(
     limits: &Limits,
     staging: &mut [Staging],
 ) -> Result<Manifest, BundleError> {
-    unpack(library, source, Some(offered), limits, false, staging).map(Taken::manifest)
+    unpack(library, source, Some(offered), limits, Takers { library: false, staging }).map(Taken::manifest)
 }
 
 fn unpack(
@@ -224,8 +224,7 @@ fn unpack(
     source: &Source,
     offered: Option<&Offered>,
     limits: &Limits,
-    keeps: bool,
-    staging: &mut [Staging],
+    takers: Takers<'_>,
 ) -> Result<Taken, BundleError> {
     let header = header_of(source)?;
     header.check(library, limits)?;
@@ -234,7 +233,7 @@ fn unpack(
     // What it leads to proves itself. That it is the bundle that was offered is proved beside, before anything shows.
     let (proved, taken) = thread::scope(|scope| {
         let proof = scope.spawn(|| taking::check_sum(source, offered));
-        let taken = is_offered.then(|| taking::take_in(library, streams, &header, limits, keeps, staging));
+        let taken = is_offered.then(|| taking::take_in(library, streams, &header, limits, takers));
         if taken.as_ref().is_some_and(Result::is_err) {
             source.end();
         }

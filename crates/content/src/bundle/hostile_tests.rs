@@ -292,6 +292,53 @@ fn a_bundle_with_an_archive_in_it_is_refused_whatever_becomes_of_it() {
     assert!(receiver.verify(&new.digest).unwrap().is_empty());
 }
 
+/// So many literals are unpacked by a thread of their own.
+#[test]
+fn many_literals_that_are_not_what_the_tree_needs_are_refused() {
+    const LITERALS: usize = 13;
+    let (_here, sender) = library();
+    let (_there, receiver) = library();
+    let dir = tempfile::tempdir().unwrap();
+    let content = noise(1, 3_000_000).iter().map(|byte| byte % 23).collect::<Vec<u8>>();
+    fs::write(dir.path().join("long"), content).unwrap();
+    let sent = take(dir.path(), &sender);
+    let good = Apart::of(&bundle(&sender, sent.digest, &[]));
+    let plain = good.plain(LITERALS);
+    assert!(plain.len() > 2_000_000);
+    let refused = |bundle: &Apart, what: &str| {
+        let error = apply(&receiver, &bundle.together()).unwrap_err();
+        assert!(matches!(error, BundleError::Unmade(_)), "{what}: {error:?}");
+        assert!(receiver.manifests().unwrap().is_empty());
+    };
+    for (what, plain) in [
+        ("one less", plain[..plain.len() - 1].to_vec()),
+        ("few", plain[..2_000_000].to_vec()),
+        ("one more", [&plain[..], b"x"].concat()),
+        ("many more", plain.repeat(2)),
+    ] {
+        let mut bundle = good.clone();
+        bundle.set(LITERALS, &plain);
+        refused(&bundle, what);
+    }
+    for (what, declared) in [("declares less", -1), ("declares more", 1), ("declares much more", 1 << 40)] {
+        let mut bundle = good.clone();
+        let length = &mut bundle.sections[LITERALS].plain_length;
+        *length = length.wrapping_add_signed(declared);
+        refused(&bundle, what);
+    }
+    let frame = &good.sections[LITERALS].frame;
+    for nth in 0..50 {
+        let at = frame.len() * nth / 50;
+        let (mut cut, mut flipped) = (good.clone(), good.clone());
+        cut.sections[LITERALS].frame.truncate(at);
+        refused(&cut, &format!("cut at {at}"));
+        flipped.sections[LITERALS].frame[at] ^= 0x41;
+        refused(&flipped, &format!("flipped at {at}"));
+    }
+    apply(&receiver, &good.together()).unwrap();
+    assert!(receiver.verify(&sent.digest).unwrap().is_empty());
+}
+
 #[test]
 fn bases_are_counted_and_known() {
     let (_dir, library) = library();

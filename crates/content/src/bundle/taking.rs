@@ -53,15 +53,21 @@ impl Taken {
     }
 }
 
-/// Takes in what the streams tell. Unless it `keeps` the content, that is only checked, and staged.
+/// Who gets the content. It is checked for each of them, and for none.
+pub(super) struct Takers<'a> {
+    pub(super) library: bool,
+    pub(super) staging: &'a mut [Staging],
+}
+
+/// Takes in what the streams tell.
 pub(super) fn take_in(
     library: &Library,
     mut streams: Streams,
     header: &BundleHeader,
     limits: &Limits,
-    keeps: bool,
-    staging: &mut [Staging],
+    takers: Takers<'_>,
 ) -> Result<Taken, BundleError> {
+    let Takers { library: keeps, staging } = takers;
     let base = Base::of(library, &header.bases)?;
     let used = reading::used(&mut streams, &base)?;
     let mut old = base.content(library, |nth| used[nth])?;

@@ -22,11 +22,11 @@
 //!
 //! A difference takes four bytes of the copy, or what is left of it, the lowest first.
 
+mod ahead;
 mod copies;
 mod decode;
 mod differences;
 mod encode;
-mod framed;
 mod index;
 mod near;
 mod old;

@@ -11,7 +11,7 @@ use zstd::{
     zstd_safe::CParameter,
 };
 
-use super::framed::{Framed, Unpacker};
+use super::ahead::{Ahead, Unpacker};
 use crate::{
     bundle::{BundleError, Making, Source},
     frames::Frames,
@@ -81,6 +81,8 @@ const QUICK_JOB_BYTES: u32 = 2 * 1024 * 1024;
 const SHORT_REPEATS_BYTES: u64 = 512 * 1024 * 1024;
 const SHORT_REPEAT: u32 = 4;
 const BUFFER_BYTES: usize = 32 * 1024;
+/// Literals that are more are unpacked by a thread of their own.
+const AHEAD_BYTES: u64 = 1024 * 1024;
 /// Handing over to threads costs, and so does hashing what is short.
 const LITERALS_BUFFER_BYTES: usize = 1024 * 1024;
 const COPY_BUFFER_BYTES: usize = 256 * 1024;
@@ -263,8 +265,8 @@ pub(super) type Section = BufReader<io::Take<Decoder<'static, BufReader<Part>>>>
 /// The streams of a delta that is being read.
 pub(crate) struct Streams {
     decoders: Vec<Section>,
-    /// The literals, if they come in frames.
-    framed: Option<Framed>,
+    /// The literals, if they come in frames or are many.
+    ahead: Option<Ahead>,
 }
 
 /// A part of a bundle.
@@ -288,33 +290,31 @@ impl Streams {
     /// Sections that begin at `at`, one after the other; `lengths`: plain and compressed bytes of each.
     pub(crate) fn open(source: &Source, mut at: u64, lengths: &[(u64, u64)]) -> Result<Self, BundleError> {
         let mut decoders = Vec::with_capacity(STREAMS.len());
-        let (mut framed, mut numbers) = (None, None);
+        let (mut ahead, mut numbers) = (None, None);
         for (stream, (plain, compressed)) in STREAMS.into_iter().zip(lengths) {
             let end = at.checked_add(*compressed).ok_or(BundleError::Damaged("its sections have no end"))?;
             let (part, mut plain) = (Part { source: source.clone(), at, end }, *plain);
             if stream == Stream::Frames && plain > 0 {
                 numbers = Some(section(part.clone(), stream, std::mem::take(&mut plain))?);
             }
-            if stream == Stream::Literals
-                && let Some(numbers) = numbers.take()
-            {
-                let (part, left) = (part.clone(), std::mem::take(&mut plain));
-                framed = Some(Framed::new(Unpacker { part, numbers, left }));
+            if stream == Stream::Literals {
+                ahead = unpacker(part.clone(), numbers.take(), plain)?.map(Ahead::new);
+                plain = if ahead.is_some() { 0 } else { plain };
             }
             decoders.push(section(part, stream, plain)?);
             at = end;
         }
-        Ok(Streams { decoders, framed })
+        Ok(Streams { decoders, ahead })
     }
 
     /// What the literals come in, if they come in frames.
     pub(crate) fn frames(&self) -> Option<Frames> {
-        self.framed.as_ref().map(Framed::frames)
+        self.ahead.as_ref().and_then(Ahead::frames)
     }
 
     pub(crate) fn bytes(&mut self, stream: Stream, into: &mut [u8]) -> Result<(), BundleError> {
-        match &mut self.framed {
-            Some(framed) if stream == Stream::Literals => framed.read_exact(into),
+        match &mut self.ahead {
+            Some(ahead) if stream == Stream::Literals => ahead.read_exact(into),
             _ => self.decoders[stream as usize].read_exact(into).map_err(read_failed),
         }
     }
@@ -332,8 +332,20 @@ impl Streams {
     /// Nothing may be left over.
     pub(crate) fn check_end(&mut self) -> Result<(), BundleError> {
         self.decoders.iter_mut().try_for_each(check_section_end)?;
-        self.framed.as_mut().map_or(Ok(()), Framed::check_end)
+        self.ahead.as_mut().map_or(Ok(()), Ahead::check_end)
     }
+}
+
+/// Who unpacks the literals ahead. Few are unpacked where they are wanted.
+fn unpacker(part: Part, numbers: Option<Section>, left: u64) -> Result<Option<Unpacker>, BundleError> {
+    Ok(match numbers {
+        Some(numbers) => Some(Unpacker::Frames { part, numbers, left }),
+        None if left >= AHEAD_BYTES => {
+            let source = part.source.clone();
+            Some(Unpacker::Stream { source, section: section(part, Stream::Literals, left)?, left })
+        }
+        None => None,
+    })
 }
 
 /// A stream of so many bytes.

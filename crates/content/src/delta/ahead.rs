@@ -1,5 +1,5 @@
-//! Literals that come in frames of their own, each a block as a library has it. A thread unpacks the next ones ahead of whoever
-//! makes use of them, who has enough to do.
+//! Literals that a thread unpacks ahead of whoever makes use of them, who has enough to do: those that come in frames of their
+//! own, each a block as a library has it, and many that come in one.
 
 use std::{
     io::{self, Read as _},
@@ -18,30 +18,32 @@ use crate::{
     limits::{BLOCK_DATA_LENGTH_MAX, BLOCK_PLAIN_LENGTH_MAX},
 };
 
-/// So many are unpacked ahead.
+/// So many pieces are unpacked ahead.
 const AHEAD: usize = 4;
+/// Of what is one frame.
+const PIECE_BYTES: usize = 256 * 1024;
 
-pub(super) struct Framed {
+pub(super) struct Ahead {
     /// Until the first is wanted.
     unpacker: Option<Unpacker>,
     unpacking: Option<Unpacking>,
     /// What the last one holds, and how much of it was taken.
     plain: Arc<Vec<u8>>,
     at: usize,
-    frames: Frames,
+    /// Those that were read lately, if there are several.
+    frames: Option<Frames>,
 }
 
-/// Reads frames, one after the other.
-pub(super) struct Unpacker {
-    pub(super) part: Part,
-    /// Of each its length, and that of what it holds.
-    pub(super) numbers: Section,
-    /// Bytes in the frames that are still to come.
-    pub(super) left: u64,
+/// Reads literals piece by piece, of which so many bytes are still to come.
+pub(super) enum Unpacker {
+    /// Frames; `numbers` are of each its length, and that of what it holds.
+    Frames { part: Part, numbers: Section, left: u64 },
+    /// One frame.
+    Stream { source: Source, section: Section, left: u64 },
 }
 
-/// A frame, and what it holds.
-type Unpacked = (Vec<u8>, Arc<Vec<u8>>);
+/// A frame unless there is only one, and what it holds.
+type Unpacked = (Option<Vec<u8>>, Arc<Vec<u8>>);
 
 /// A thread that unpacks. `None` is the end.
 struct Unpacking {
@@ -51,14 +53,14 @@ struct Unpacking {
     is_over: bool,
 }
 
-impl Framed {
+impl Ahead {
     pub(super) fn new(unpacker: Unpacker) -> Self {
-        let (plain, frames) = (Arc::default(), Frames::default());
-        Framed { unpacker: Some(unpacker), unpacking: None, plain, at: 0, frames }
+        let frames = matches!(unpacker, Unpacker::Frames { .. }).then(Frames::default);
+        Ahead { unpacker: Some(unpacker), unpacking: None, plain: Arc::default(), at: 0, frames }
     }
 
-    /// Those that were read lately.
-    pub(super) fn frames(&self) -> Frames {
+    /// What the literals come in, if they come in frames.
+    pub(super) fn frames(&self) -> Option<Frames> {
         self.frames.clone()
     }
 
@@ -84,7 +86,7 @@ impl Framed {
         Ok(())
     }
 
-    /// Goes on to the next frame. Whether there is one.
+    /// Goes on to the next piece. Whether there is one.
     fn next(&mut self) -> Result<bool, BundleError> {
         if let Some(unpacker) = self.unpacker.take() {
             self.unpacking = Some(unpacker.start().map_err(BundleError::Read)?);
@@ -92,7 +94,9 @@ impl Framed {
         let Some(unpacking) = &mut self.unpacking else { return Ok(false) };
         let Some((data, plain)) = unpacking.next()? else { return Ok(false) };
         (self.plain, self.at) = (plain, 0);
-        self.frames.put(data, self.plain.clone());
+        if let (Some(frames), Some(data)) = (&self.frames, data) {
+            frames.put(data, self.plain.clone());
+        }
         Ok(true)
     }
 }
@@ -100,7 +104,10 @@ impl Framed {
 impl Unpacker {
     fn start(self) -> io::Result<Unpacking> {
         let (frames, unpacked) = sync_channel(AHEAD);
-        let source = self.part.source.clone();
+        let source = match &self {
+            Unpacker::Frames { part, .. } => part.source.clone(),
+            Unpacker::Stream { source, .. } => source.clone(),
+        };
         let thread = std::thread::Builder::new().name("unpacking".to_owned());
         let thread = Some(thread.spawn(move || self.unpack_all(&frames))?);
         Ok(Unpacking { unpacked, source, thread, is_over: false })
@@ -118,21 +125,44 @@ impl Unpacker {
     }
 
     fn next(&mut self) -> Result<Option<Unpacked>, BundleError> {
-        if self.left == 0 {
-            check_section_end(&mut self.numbers)?;
-            return if self.part.at == self.part.end { Ok(None) } else { Err(LEFT_OVER) };
+        match self {
+            Unpacker::Frames { part, numbers, left } => next_frame(part, numbers, left),
+            Unpacker::Stream { section, left, .. } => next_piece(section, left),
         }
-        let (length, plain) = (number(&mut self.numbers)?, number(&mut self.numbers)?);
-        let is_block =
-            (1..=BLOCK_DATA_LENGTH_MAX).contains(&length) && (1..=BLOCK_PLAIN_LENGTH_MAX).contains(&plain);
-        let left = self.left.checked_sub(plain).filter(|_| is_block);
-        self.left = left.ok_or(BundleError::Damaged("a frame in it is longer than it has room for"))?;
-        let mut data = vec![0; length as usize];
-        self.part.read_exact(&mut data).map_err(read_failed)?;
-        let bytes = plain_of(&data, plain as usize);
-        let bytes = bytes.map_err(|_| BundleError::Damaged("it cannot be decompressed"))?;
-        Ok(Some((data, Arc::new(bytes))))
     }
+}
+
+fn next_frame(
+    part: &mut Part,
+    numbers: &mut Section,
+    left: &mut u64,
+) -> Result<Option<Unpacked>, BundleError> {
+    if *left == 0 {
+        check_section_end(numbers)?;
+        return if part.at == part.end { Ok(None) } else { Err(LEFT_OVER) };
+    }
+    let (length, plain) = (number(numbers)?, number(numbers)?);
+    let is_block =
+        (1..=BLOCK_DATA_LENGTH_MAX).contains(&length) && (1..=BLOCK_PLAIN_LENGTH_MAX).contains(&plain);
+    let rest = left.checked_sub(plain).filter(|_| is_block);
+    *left = rest.ok_or(BundleError::Damaged("a frame in it is longer than it has room for"))?;
+    let mut data = vec![0; length as usize];
+    part.read_exact(&mut data).map_err(read_failed)?;
+    let bytes = plain_of(&data, plain as usize);
+    let bytes = bytes.map_err(|_| BundleError::Damaged("it cannot be decompressed"))?;
+    Ok(Some((Some(data), Arc::new(bytes))))
+}
+
+fn next_piece(section: &mut Section, left: &mut u64) -> Result<Option<Unpacked>, BundleError> {
+    if *left == 0 {
+        check_section_end(section)?;
+        return Ok(None);
+    }
+    let length = usize::try_from(*left).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
+    let mut piece = vec![0; length];
+    section.read_exact(&mut piece).map_err(read_failed)?;
+    *left -= length as u64;
+    Ok(Some((None, Arc::new(piece))))
 }
 
 impl Unpacking {
@@ -156,7 +186,7 @@ impl Drop for Unpacking {
             self.unpacked = nothing;
         }
         if let Some(thread) = self.thread.take() {
-            // A panic there has been printed by the hook; whoever waited for a frame got an error.
+            // A panic there has been printed by the hook; whoever waited for a piece got an error.
             let _ = thread.join();
         }
     }
