@@ -20,8 +20,6 @@ unpack() {
   zstd -q -dc "$dir/packed" | tar -xf - -C "$home/unpacked"
   sync -f "$home/unpacked"
 }
-# What is large is removed after each round; small files stay to the end, as ext4 avoids inodes that were freed.
-tidy() { find "$home" -type f -size +1M -delete; }
 packhorse_round() { # NAME SOURCE FIGURE connected|later
   local package waiting
   parent_and_child

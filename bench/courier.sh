@@ -131,9 +131,6 @@ pipe_create() { # SOURCE
 }
 pipe_receive() { age -d -i "$home/key" "$medium/parcel" | zstd -q -d | tar -x -C "$tree" && sync -f "$tree"; }
 
-# What is large is removed after each turn, also of the servers that were stopped; small files stay to the end, as ext4
-# avoids inodes that were freed.
-tidy() { find "$home" -type f -size +1M -delete; }
 turn() { # NAME SOURCE TOOL
   local created received begun ended name=$1_$3
   medium=$home/$3-medium tree=$home/$3-tree

@@ -78,6 +78,8 @@ parent_and_child() {
   until console CEN -o json dp list | jq -e "$known" >/dev/null; do sleep 0.1; done
   site_stop PAR
 }
+# Removes what is large, also of the servers that were stopped; small files stay to the end, as ext4 avoids inodes that were freed.
+tidy() { find "$home" -type f -size +1M -delete; }
 # Waits until the bundle of the one package is made.
 bundle_ready() { python3 "$bench/rows.py" "$home/CEN/site.db" 600 'SELECT length FROM bundle'; }
 

@@ -74,12 +74,7 @@ impl Despooler {
         let staged = match unpacked {
             Some(To::Library) => Ok(Vec::new()),
             Some(To::Directories(showing)) => {
-                let shown = async {
-                    for one in showing {
-                        one.ended().await;
-                    }
-                };
-                drop(tokio::time::timeout(SHOWING_WAIT, shown).await);
+                drop(tokio::time::timeout(SHOWING_WAIT, showing.ended()).await);
                 let stage = Stage::none(&self.site, &arrival.package);
                 self.take_in(&arrival, (path.clone(), Source::proved), stage).await?
             }

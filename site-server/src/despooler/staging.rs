@@ -8,7 +8,7 @@ use std::{
     convert::Infallible,
     path::PathBuf,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -21,7 +21,7 @@ use packhorse_domain::{
     id::{PackageId, PointName},
 };
 use packhorse_runtime::Waker;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 
 use crate::{
     care::room,
@@ -56,14 +56,14 @@ pub(crate) struct StagedTree {
 /// The library does not have it yet.
 #[derive(Debug)]
 struct Ahead {
-    manifest: Manifest,
-    /// Whoever waits until it shows hears when it is gone.
-    _until_shown: oneshot::Sender<Infallible>,
+    manifest: Arc<Manifest>,
+    /// Whoever waits until it shows hears when the last of them is gone.
+    _until_shown: mpsc::Sender<Infallible>,
 }
 
-/// Ends when what was staged ahead shows, or nobody wants it any more.
+/// Ends when what was staged ahead shows everywhere, or nobody wants it any more.
 #[derive(Debug)]
-pub(super) struct Showing(oneshot::Receiver<Infallible>);
+pub(super) struct Showing(mpsc::Receiver<Infallible>);
 
 impl StagedTree {
     pub(crate) fn files(&self) -> &Staged {
@@ -72,13 +72,13 @@ impl StagedTree {
 
     /// The version, if the library may not know it yet.
     pub(crate) fn manifest(&self) -> Option<&Manifest> {
-        self.ahead.as_ref().map(|ahead| &ahead.manifest)
+        self.ahead.as_ref().map(|ahead| &*ahead.manifest)
     }
 }
 
 impl Showing {
-    pub(super) async fn ended(self) {
-        drop(self.0.await);
+    pub(super) async fn ended(mut self) {
+        self.0.recv().await;
     }
 }
 
@@ -96,16 +96,14 @@ impl StagedTrees {
     }
 
     /// What is to show before the library has it.
-    pub(super) fn put_ahead(&self, staged: Vec<(Place, Staged)>, manifest: &Manifest) -> Vec<Showing> {
-        let put = |(place, files)| {
-            let (until_shown, showing) = oneshot::channel();
-            let ahead = Ahead { manifest: manifest.clone(), _until_shown: until_shown };
+    pub(super) fn put_ahead(&self, staged: Vec<(Place, Staged)>, manifest: Manifest) -> Showing {
+        let (manifest, (until_shown, showing)) = (Arc::new(manifest), mpsc::channel(1));
+        for (place, files) in staged {
+            let ahead = Ahead { manifest: manifest.clone(), _until_shown: until_shown.clone() };
             self.insert(place, StagedTree { files, ahead: Some(ahead) });
-            Showing(showing)
-        };
-        let showing = staged.into_iter().map(put).collect();
+        }
         self.waker.wake();
-        showing
+        Showing(showing)
     }
 
     /// To drop what was there takes as long as to remove its files.

@@ -50,7 +50,7 @@ pub(super) enum To {
     /// Its version is there.
     Library,
     /// It was what was offered, and is about to show.
-    Directories(Vec<Showing>),
+    Directories(Showing),
 }
 
 /// A bundle that is coming.
@@ -162,7 +162,7 @@ fn unpack(
     }
     let manifest = stage_offered(library, source, offered, &Limits::default(), &mut staging)?;
     let staged = finished(places, staging, offered.target);
-    Ok(To::Directories(trees.put_ahead(staged, &manifest)))
+    Ok(To::Directories(trees.put_ahead(staged, manifest)))
 }
 
 #[cfg(test)]

@@ -154,7 +154,8 @@ async fn publish(
         && !site.library.has_manifest(target)
     {
         // The library will have it in a moment, and then there is more to make it of.
-        tracing::debug!(target: "distribution-manager", point = %point.name, error = error_chain(error), "it waits for the library");
+        let (point, error) = (&point.name, error_chain(error));
+        tracing::debug!(target: "distribution-manager", %point, error, "it waits for the library");
         return Ok(true);
     }
     checked.insert(key, Instant::now());

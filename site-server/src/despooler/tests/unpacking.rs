@@ -38,6 +38,13 @@ async fn begin(world: &World, arrival: &Arrival, file: &File) -> Option<Filling>
     Unpacking::begin(&world.child.site, &expected, file, arrival.length / 2).await.unwrap()
 }
 
+/// All of it comes, and nobody says that it was checked.
+async fn comes(world: &World, arrival: &Arrival, (bytes, file): (&[u8], &File)) {
+    let filling = begin(world, arrival, file).await.unwrap();
+    file.write_all_at(bytes, 0).unwrap();
+    filling.reach(arrival.length);
+}
+
 async fn is_whole(world: &World, arrival: &Arrival) {
     world.put(&Arrival { state: ArrivalState::Complete, ..arrival.clone() }).await;
 }
@@ -93,10 +100,7 @@ async fn what_was_taken_in_and_is_not_wanted_any_more_is_left_to_the_clean_up() 
     let mut world = World::leaf().await;
     let (arrival, bytes, file) = half(&world).await;
     first_step(&mut world).await;
-    let filling = begin(&world, &arrival, &file).await.unwrap();
-    file.write_all_at(&bytes, 0).unwrap();
-    filling.reach(arrival.length);
-    drop(filling);
+    comes(&world, &arrival, (&bytes, &file)).await;
     let library = world.child.site.library.clone();
     until("it is in the library", || async { library.has_manifest(&arrival.target) }).await;
     let mut tx = world.child.site.store.begin().await.unwrap();
@@ -128,10 +132,7 @@ fn shown(world: &World, arrival: &Arrival) -> PathBuf {
 
 /// Fills the file, and has Distribution Manager show what it leads to.
 async fn comes_and_shows(world: &World, arrival: &Arrival, (bytes, file): (&[u8], &File)) -> u64 {
-    let filling = begin(world, arrival, file).await.unwrap();
-    file.write_all_at(bytes, 0).unwrap();
-    filling.reach(arrival.length);
-    drop(filling);
+    comes(world, arrival, (bytes, file)).await;
     let site = &world.child.site;
     let is_staged =
         || async { site.staged.is_ahead(&"hall".parse().unwrap(), &arrival.package, &arrival.target) };
@@ -188,11 +189,8 @@ async fn what_shows_when_we_are_stopped_stays_and_is_taken_in() {
 #[tokio::test]
 async fn what_is_not_what_was_offered_never_shows() {
     let (mut world, arrival, mut bytes, file) = half_for_hall().await;
-    let filling = begin(&world, &arrival, &file).await.unwrap();
     *bytes.last_mut().unwrap() ^= 1;
-    file.write_all_at(&bytes, 0).unwrap();
-    filling.reach(arrival.length);
-    drop(filling);
+    comes(&world, &arrival, (&bytes, &file)).await;
     is_whole(&world, &arrival).await;
 
     world.settle().await;
@@ -207,10 +205,7 @@ async fn what_is_not_what_was_offered_never_shows() {
 #[tokio::test]
 async fn the_library_does_not_wait_for_ever() {
     let (mut world, arrival, bytes, file) = half_for_hall().await;
-    let filling = begin(&world, &arrival, &file).await.unwrap();
-    file.write_all_at(&bytes, 0).unwrap();
-    filling.reach(arrival.length);
-    drop(filling);
+    comes(&world, &arrival, (&bytes, &file)).await;
     is_whole(&world, &arrival).await;
 
     world.settle().await;
