@@ -57,9 +57,9 @@ pub struct WorkerStatus {
     pub last_step: Option<Timestamp>,
     /// How long the last step took.
     pub last_step_took: Option<Duration>,
-    /// Since when a step runs; `None`: it sleeps.
+    /// Since when it is at work: when its newest step began. `None`: it sleeps, or never began.
     pub running_since: Option<Timestamp>,
-    /// When it looks again if nobody wakes it; `None`: a step runs, or it is about to.
+    /// When it looks again if nobody wakes it; `None`: it is at work, or never began.
     pub next_wake: Option<NextWake>,
     /// Failures since the last step that succeeded.
     pub consecutive_errors: u32,
@@ -120,7 +120,6 @@ struct Ended {
 impl WorkerStatus {
     fn ended(&mut self, ended: Ended) {
         self.steps += 1;
-        self.running_since = None;
         self.last_step = Some(ended.at);
         self.last_step_took = Some(ended.took);
     }
@@ -172,8 +171,11 @@ impl StatusCell {
         status.consecutive_errors
     }
 
-    fn sleeps(&self, wake: Option<NextWake>) {
-        self.lock().next_wake = wake;
+    /// Both at once, so that nobody sees a worker that neither works nor sleeps.
+    fn sleeps(&self, wake: NextWake) {
+        let mut status = self.lock();
+        status.running_since = None;
+        status.next_wake = Some(wake);
     }
 }
 
@@ -187,7 +189,9 @@ pub(crate) async fn run_worker<W: Worker>(mut worker: W, around: Surroundings) {
         let result = worker.step().instrument(span.clone()).await;
         let ended = Ended { at: around.clock.now(), took: began.elapsed() };
         let pause = span.in_scope(|| record::<W>(&around.status, ended, result));
-        around.status.sleeps(next_wake(pause, W::PERIOD, ended.at));
+        if let Some(wake) = next_wake(pause, W::PERIOD, ended.at) {
+            around.status.sleeps(wake);
+        }
         match pause {
             Pause::None => tokio::task::yield_now().await,
             Pause::UntilWoken(longest) => tokio::select! {

@@ -98,6 +98,22 @@ async fn failures_back_off_until_a_step_succeeds_and_the_status_tells() {
     assert_eq!(lifecycle.statuses()[0].last_error.as_deref(), Some("the disk is full"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_is_seen_at_work_or_asleep_and_never_as_neither() {
+    let lifecycle = Lifecycle::new();
+    let (_, mut steps) = told(&lifecycle, std::iter::repeat_with(|| Ok(Next::Again)).take(20_000));
+
+    steps.recv().await.unwrap();
+    let mut looks = 0;
+    while lifecycle.statuses()[0].steps < 20_000 {
+        let seen = lifecycle.statuses().remove(0);
+        assert!(seen.running_since.is_some() != seen.next_wake.is_some(), "{seen:?}");
+        looks += 1;
+        while steps.try_recv().is_ok() {}
+    }
+    assert!(looks > 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_wake_up_shortens_a_sleep_and_none_is_lost() {
     let lifecycle = Lifecycle::new();
