@@ -12,7 +12,7 @@ use std::{
 };
 
 use packhorse_domain::Digest;
-use rustix::fs::OFlags;
+use rustix::{fs::OFlags, io::Errno};
 
 use crate::{
     error::LibraryError,
@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod dirs;
+mod early;
 mod fill;
 mod old;
 mod staging;
@@ -162,13 +163,10 @@ fn make(library: &Library, manifest: &Manifest, into: &Path, from: From<'_, '_>)
     let dirs = Dirs::open(into)?;
     set_mode(dirs.top(), 0o755).map_err(TreeError::io("set the mode of", into))?;
     let laid = fill(library, manifest, into, from)?;
-    let synced = match manifest.entries.len() > SYNCED_SINGLY {
-        true => rustix::fs::syncfs(dirs.top()).map_err(io::Error::from),
-        false => Err(io::ErrorKind::Unsupported.into()),
-    };
-    match synced {
+    let top = from.staged.map_or(dirs.top(), Staged::top);
+    match if manifest.entries.len() > SYNCED_SINGLY { rustix::fs::syncfs(top) } else { Err(Errno::NOSYS) } {
         Ok(()) => {}
-        Err(error) if error.raw_os_error().is_none_or(is_unsupported) => sync_singly(into)?,
+        Err(error) if is_unsupported(error) => sync_singly(into)?,
         Err(error) => return Err(TreeError::io("sync", into)(error)),
     }
     let parent = into.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -235,9 +233,9 @@ pub(crate) fn compare(
     Ok(compared)
 }
 
-fn is_unsupported(code: i32) -> bool {
-    use rustix::io::Errno;
-    [Errno::NOSYS, Errno::INVAL, Errno::OPNOTSUPP].iter().any(|errno| errno.raw_os_error() == code)
+/// Not every file system can be synced as a whole.
+fn is_unsupported(error: Errno) -> bool {
+    [Errno::NOSYS, Errno::INVAL, Errno::OPNOTSUPP].contains(&error)
 }
 
 fn sync_singly(at: &Path) -> Result<(), TreeError> {

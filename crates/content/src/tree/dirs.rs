@@ -38,6 +38,10 @@ impl<'a> Dirs<'a> {
         &self.top
     }
 
+    pub(super) fn into_top(self) -> OwnedFd {
+        self.top
+    }
+
     /// The directory that holds `path`, and the name there. Directories that are open on the way are used.
     pub(super) fn holding<'p>(&mut self, path: &'p str) -> Result<(&OwnedFd, &'p str), TreeError> {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));

@@ -24,6 +24,7 @@ use tempfile::TempDir;
 use super::{
     TreeError,
     dirs::{Dirs, set_mode},
+    early::{Early, Made},
     fill::{finish, make_file, mode_of},
 };
 use crate::{
@@ -45,8 +46,10 @@ const THREADS: usize = 2;
 #[derive(Debug)]
 pub struct Staging {
     directory: Arc<TempDir>,
+    top: Arc<OwnedFd>,
     /// None once one has failed.
     writers: Vec<Writer>,
+    early: Option<Early>,
     /// Whose turn it is.
     turn: usize,
     batch: Batch,
@@ -62,6 +65,8 @@ struct Writer {
 #[derive(Debug)]
 pub struct Staged {
     directory: Arc<TempDir>,
+    /// Open since before anything was written, and so told of all that could not be.
+    top: Arc<OwnedFd>,
     files: Files,
     target: Digest,
 }
@@ -96,13 +101,23 @@ struct Part {
 impl Staging {
     /// Fills a directory of its own in `within`: one that is staged meanwhile, or was before, is none of its business.
     pub(crate) fn new(within: &Path, name: &str) -> Result<Self, TreeError> {
+        Self::syncing(within, name, |top| rustix::fs::syncfs(top))
+    }
+
+    fn syncing(
+        within: &Path,
+        name: &str,
+        sync: impl Fn(&OwnedFd) -> rustix::io::Result<()> + Send + 'static,
+    ) -> Result<Self, TreeError> {
         let directory = tempfile::Builder::new().prefix(&format!("{name}.")).tempdir_in(within);
         let directory = Arc::new(directory.map_err(TreeError::io("make a directory in", within))?);
-        let mut staging = Staging { directory, writers: Vec::new(), turn: 0, batch: Batch::default() };
-        for _ in 0..THREADS {
-            staging.writers.push(Writer::start(staging.directory.path())?);
-        }
-        Ok(staging)
+        let path = directory.path();
+        let top = Arc::new(Dirs::open(path)?.into_top());
+        let synced = top.clone();
+        let (early, made) =
+            Early::start(move || sync(&synced)).map_err(TreeError::io("start a thread for", path))?;
+        let writers = (0..THREADS).map(|_| Writer::start(path, made.clone())).collect::<Result<_, _>>()?;
+        Ok(Staging { directory, top, writers, early: Some(early), turn: 0, batch: Batch::default() })
     }
 
     /// A file begins. The one before has ended.
@@ -157,6 +172,9 @@ impl Staging {
         for writer in self.writers.drain(..) {
             writer.join();
         }
+        if let Some(early) = self.early.take() {
+            let _ = early.join();
+        }
     }
 
     /// All files have been given: they are of this version. `None` if they could not be written.
@@ -170,7 +188,8 @@ impl Staging {
         for ended in writers.into_iter().map(Writer::join).collect::<Vec<_>>() {
             files.extend(ended?);
         }
-        Some(Staged { directory: self.directory.clone(), files, target })
+        self.early.take()?.join().ok()?;
+        Some(Staged { directory: self.directory.clone(), top: self.top.clone(), files, target })
     }
 }
 
@@ -181,11 +200,11 @@ impl Drop for Staging {
 }
 
 impl Writer {
-    fn start(root: &Path) -> Result<Self, TreeError> {
+    fn start(root: &Path, made: Made) -> Result<Self, TreeError> {
         let (batches, queue) = sync_channel(QUEUE);
         let at = root.to_owned();
         let thread = std::thread::Builder::new().name("staging".to_owned());
-        let thread = thread.spawn(move || write_all(&at, &queue));
+        let thread = thread.spawn(move || write_all(&at, &queue, &made));
         Ok(Writer { batches, thread: thread.map_err(TreeError::io("start a thread for", root))? })
     }
 
@@ -200,6 +219,11 @@ impl Staged {
     /// The manifest of the version that the files are of.
     pub fn target(&self) -> &Digest {
         &self.target
+    }
+
+    /// By which its file system is synced.
+    pub(super) fn top(&self) -> &OwnedFd {
+        &self.top
     }
 
     /// Makes it the beginning of a tree.
@@ -232,7 +256,7 @@ impl Staged {
     }
 }
 
-fn write_all(root: &Path, queue: &Receiver<Batch>) -> Result<Files, TreeError> {
+fn write_all(root: &Path, queue: &Receiver<Batch>, made: &Made) -> Result<Files, TreeError> {
     let mut dirs = Dirs::making(root)?;
     set_mode(dirs.top(), 0o755).map_err(TreeError::io("set the mode of", root))?;
     let mut files = HashMap::new();
@@ -252,6 +276,7 @@ fn write_all(root: &Path, queue: &Receiver<Batch>) -> Result<Files, TreeError> {
             let Some(file) = &mut open else { continue };
             file.write(root, bytes)?;
             if let (Some(digest), Some(file)) = (end, open.take_if(|_| end.is_some())) {
+                made.add(file.at - file.begun);
                 let (path, staged) = file.finish(root, digest)?;
                 files.insert(path, staged);
             }
@@ -283,5 +308,26 @@ impl Open {
         let stamp = finish(&self.file, self.length, mode_of(self.executable))
             .map_err(TreeError::io("finish", &root.join(&self.path)))?;
         Ok((self.path, StagedFile { digest, executable: self.executable, stamp }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::digest_of;
+
+    #[test]
+    fn what_the_disk_did_not_take_is_not_staged() {
+        let directory = tempfile::tempdir().unwrap();
+        let content = vec![1; 1024 * 1024];
+        for (answer, expected) in [(Ok(()), true), (Err(Errno::IO), false)] {
+            let mut staging = Staging::syncing(directory.path(), "P1", move |_| answer).unwrap();
+            for nth in 0..50 {
+                staging.begin(&nth.to_string(), false, content.len() as u64);
+                staging.put(&content);
+                staging.end(&digest_of(&content));
+            }
+            assert_eq!(staging.finish(digest_of(b"a version")).is_some(), expected, "{answer:?}");
+        }
     }
 }
