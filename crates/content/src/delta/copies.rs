@@ -2,10 +2,7 @@
 
 use std::io;
 
-use super::{
-    differences::{equal_bytes, equal_bytes_before},
-    old::{OldContent, Window},
-};
+use super::old::{OldContent, Window};
 
 /// After so many bytes in which less is the same than is not, a copy has ended before them.
 const PATIENCE: usize = 64;
@@ -14,6 +11,8 @@ const BACK_BYTES: usize = 4096;
 const LOOK_BYTES: usize = 4096;
 /// Most copies end within so many: to read more for them costs more than to find them.
 const FIRST_LOOK_BYTES: usize = 256;
+/// Bytes that are compared at once.
+const PIECE: usize = u64::BITS as usize;
 
 /// What is asked of a copy, in bytes that are the same less those that are not.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +45,8 @@ pub(super) struct Copy {
 /// How long a copy is best that goes on from here.
 #[derive(Default)]
 struct Score {
-    same: usize,
+    /// Bytes that are not the same.
+    differing: usize,
     length: usize,
     best: usize,
 }
@@ -75,21 +75,23 @@ impl Worth {
             let least = look.min(new.len() - at);
             let there = window.from(old, place + at as u64, least)?;
             let looked = there.len().min(new.len() - at);
-            let (here, there) = (&new[at..at + looked], &there[..looked]);
-            let mut from = 0;
-            while from < looked {
-                let same = equal_bytes(&here[from..], &there[from..]);
-                from += same;
-                let differs = from < looked;
-                if !score.goes_on(same, at + from) || differs && self.is_exact {
-                    return Ok(score);
+            let here = &new[at..at + looked];
+            for (nth, (here, there)) in here.chunks(PIECE).zip(there[..looked].chunks(PIECE)).enumerate() {
+                let mut differing = differing(here, there);
+                while differing != 0 {
+                    let place = differing.trailing_zeros() as usize;
+                    if !score.goes_on(at + nth * PIECE + place) || self.is_exact {
+                        return Ok(score);
+                    }
+                    score.differing += 1;
+                    differing &= differing - 1;
                 }
-                from += usize::from(differs);
             }
-            if looked < least {
+            at += looked;
+            if !score.goes_on(at) || looked < least {
                 break;
             }
-            (at, look) = (at + looked, LOOK_BYTES);
+            look = LOOK_BYTES;
         }
         Ok(score)
     }
@@ -105,30 +107,83 @@ impl Worth {
             }
             let here = &new[new.len() - at - looked..new.len() - at];
             let there = &there[there.len() - looked..];
-            let mut left = looked;
-            while left > 0 {
-                let same = equal_bytes_before(&here[..left], &there[..left]);
-                left -= same;
-                let differs = left > 0;
-                if !score.goes_on(same, at + looked - left) || differs && self.is_exact {
-                    return Ok(score);
+            for (nth, (here, there)) in here.rchunks(PIECE).zip(there.rchunks(PIECE)).enumerate() {
+                let mut differing = differing(here, there);
+                while differing != 0 {
+                    let place = 63 - differing.leading_zeros() as usize;
+                    if !score.goes_on(at + nth * PIECE + here.len() - 1 - place) || self.is_exact {
+                        return Ok(score);
+                    }
+                    score.differing += 1;
+                    differing &= !(1 << place);
                 }
-                left -= usize::from(differs);
             }
-            (at, look) = (at + looked, BACK_BYTES);
+            at += looked;
+            if !score.goes_on(at) {
+                break;
+            }
+            look = BACK_BYTES;
         }
         Ok(score)
     }
 }
 
+/// Which bytes of two pieces of the same length are not the same, the first in the lowest bit.
+fn differing(one: &[u8], other: &[u8]) -> u64 {
+    match (one.first_chunk(), other.first_chunk()) {
+        (Some(one), Some(other)) => differing_of_whole(one, other),
+        _ => {
+            let mut pieces = [[0; PIECE]; 2];
+            for (piece, bytes) in pieces.iter_mut().zip([one, other]) {
+                piece[..bytes.len()].copy_from_slice(bytes);
+            }
+            differing_of_whole(&pieces[0], &pieces[1])
+        }
+    }
+}
+
+fn differing_of_whole(one: &[u8; PIECE], other: &[u8; PIECE]) -> u64 {
+    let mut differ = [0; PIECE];
+    for nth in 0..PIECE {
+        differ[nth] = u8::from(one[nth] != other[nth]);
+    }
+    let (words, _) = differ.as_chunks::<8>();
+    // The lowest bits of eight bytes, side by side.
+    let bits = |word: &[u8; 8]| u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+    words.iter().rev().fold(0, |all, word| all << 8 | bits(word))
+}
+
 impl Score {
-    /// So many bytes more are the same, of so many in all. False: a copy has ended.
-    fn goes_on(&mut self, same: usize, length: usize) -> bool {
-        self.same += same;
-        let gain = (2 * self.same).saturating_sub(length);
+    /// After so many bytes the next is not the same, or unknown. False: a copy has ended.
+    fn goes_on(&mut self, length: usize) -> bool {
+        let gain = length.saturating_sub(2 * self.differing);
         if gain > self.best {
             (self.best, self.length) = (gain, length);
         }
         length - self.length <= PATIENCE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::noise;
+
+    #[test]
+    fn each_byte_that_differs_is_found() {
+        let one = noise(1, PIECE);
+        for length in [0, 1, 7, 8, 9, 63, 64] {
+            for seed in 0..50 {
+                let mut other = one.clone();
+                for (byte, noise) in other.iter_mut().zip(noise(seed, PIECE)) {
+                    *byte ^= if noise < 100 { noise } else { 0 };
+                }
+                let found = differing(&one[..length], &other[..length]);
+                for place in 0..PIECE {
+                    let expected = place < length && one[place] != other[place];
+                    assert_eq!(found >> place & 1 == 1, expected, "{place} of {length}");
+                }
+            }
+        }
     }
 }

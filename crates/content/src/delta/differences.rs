@@ -107,20 +107,6 @@ pub(super) fn equal_bytes(new: &[u8], old: &[u8]) -> usize {
     words + rest.take_while(|(new, old)| new == old).count()
 }
 
-/// How many bytes are the same at the end of both, which are as long.
-pub(super) fn equal_bytes_before(new: &[u8], old: &[u8]) -> usize {
-    let (new_rest, new_words) = new.as_rchunks::<8>();
-    let (old_rest, old_words) = old.as_rchunks::<8>();
-    for (nth, (new, old)) in new_words.iter().zip(old_words).rev().enumerate() {
-        let differs = u64::from_le_bytes(*new) ^ u64::from_le_bytes(*old);
-        if differs != 0 {
-            return nth * 8 + differs.leading_zeros() as usize / 8;
-        }
-    }
-    let rest = new_rest.iter().rev().zip(old_rest.iter().rev());
-    new_words.len() * 8 + rest.take_while(|(new, old)| new == old).count()
-}
-
 fn word_of(bytes: &[u8]) -> u32 {
     let mut word = [0; WORD];
     word[..bytes.len()].copy_from_slice(bytes);
