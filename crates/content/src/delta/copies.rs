@@ -12,7 +12,7 @@ const LOOK_BYTES: usize = 4096;
 /// Most copies end within so many: to read more for them costs more than to find them.
 const FIRST_LOOK_BYTES: usize = 256;
 /// Bytes that are compared at once.
-const PIECE: usize = u64::BITS as usize;
+pub(super) const PIECE: usize = u64::BITS as usize;
 
 /// What is asked of a copy, in bytes that are the same less those that are not.
 #[derive(Debug, Clone, Copy)]
@@ -129,7 +129,7 @@ impl Worth {
 }
 
 /// Which bytes of two pieces of the same length are not the same, the first in the lowest bit.
-fn differing(one: &[u8], other: &[u8]) -> u64 {
+pub(super) fn differing(one: &[u8], other: &[u8]) -> u64 {
     match (one.first_chunk(), other.first_chunk()) {
         (Some(one), Some(other)) => differing_of_whole(one, other),
         _ => {

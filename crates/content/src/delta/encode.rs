@@ -8,7 +8,7 @@ use std::io::{self, Read};
 
 use super::{
     COPY_MAX, Index, OldContent, Spools, Stream,
-    copies::{BINARY, Copy, Worth},
+    copies::{BINARY, Copy, PIECE, Worth, differing},
     differences::Differences,
     index::KEY_BYTES,
     near::Near,
@@ -37,6 +37,8 @@ pub(crate) struct Encoder<'a> {
     /// For what the index names.
     probe: Window,
     near: Near,
+    /// What was not worth it in the neighbourhood: its shift, and until where it would be the same again.
+    in_vain: (i64, u64),
     worth: Worth,
     copied: Vec<u8>,
     differences: Differences,
@@ -53,6 +55,15 @@ pub(crate) struct Encoder<'a> {
 struct Track {
     shift: i64,
     window: Window,
+    again: Again,
+}
+
+/// Where something is the same again at the place of an earlier copy: bit by bit for so many places of the new content.
+#[derive(Debug, Default)]
+struct Again {
+    from: u64,
+    count: u64,
+    bits: u64,
 }
 
 impl<'a> Encoder<'a> {
@@ -64,6 +75,7 @@ impl<'a> Encoder<'a> {
             tracks: Default::default(),
             probe: Window::default(),
             near: Near::default(),
+            in_vain: (0, 0),
             worth: BINARY,
             copied: Vec::new(),
             differences: Differences::default(),
@@ -96,7 +108,7 @@ impl<'a> Encoder<'a> {
     pub(crate) fn file(&mut self, content: &mut dyn Read, like: Option<u64>) -> io::Result<u64> {
         if let Some(like) = like {
             self.tracks.rotate_right(1);
-            self.tracks[0] = Track { shift: like.wrapping_sub(self.place) as i64, window: Window::default() };
+            self.tracks[0] = Track { shift: like.wrapping_sub(self.place) as i64, ..Track::default() };
         }
         let (began, mut looked) = (self.place, 0);
         if self.old.length() == 0 {
@@ -173,10 +185,16 @@ impl<'a> Encoder<'a> {
                 }
             }
         }
-        if let Some(place) = self.nearby(at, told)?
-            && let Some(copy) = self.elsewhere(at, told, place, self.worth.near)?
-        {
-            return Ok(Some(copy));
+        if let Some((place, same)) = self.nearby(at, told)? {
+            let here = self.place + at as u64;
+            let shift = place.wrapping_sub(here) as i64;
+            // From the next byte on it would be no longer.
+            if self.in_vain.0 != shift || self.in_vain.1 <= here {
+                if let Some(copy) = self.elsewhere(at, told, place, self.worth.near)? {
+                    return Ok(Some(copy));
+                }
+                self.in_vain = (shift, here + same as u64);
+            }
         }
         let Some(place) = self.index.find(&self.buffer[at..]) else { return Ok(None) };
         let there = self.probe.from(self.old, place, KEY_BYTES)?;
@@ -186,8 +204,8 @@ impl<'a> Encoder<'a> {
         self.elsewhere(at, told, place, self.worth.far)
     }
 
-    /// A place in the neighbourhood of the last copy.
-    fn nearby(&mut self, at: usize, told: usize) -> io::Result<Option<u64>> {
+    /// A place in the neighbourhood of the last copy, and how many bytes are the same there.
+    fn nearby(&mut self, at: usize, told: usize) -> io::Result<Option<(u64, usize)>> {
         let center = (self.place + at as u64).checked_add_signed(self.tracks[0].shift);
         match center.filter(|center| *center < self.old.length() && at - told < NEAR_WITHIN_BYTES) {
             Some(center) => {
@@ -208,18 +226,17 @@ impl<'a> Encoder<'a> {
         let track = &mut self.tracks[0];
         std::mem::swap(&mut track.window, &mut self.probe);
         track.shift = place.wrapping_sub(self.place + at as u64) as i64;
+        track.again = Again::default();
         Ok(Some(copy))
     }
 
     /// Whether the old content is the same where an earlier copy would be now.
     fn is_again(&mut self, nth: usize, at: usize) -> io::Result<bool> {
-        let track = &mut self.tracks[nth];
-        let Some(place) = (self.place + at as u64).checked_add_signed(track.shift) else { return Ok(false) };
-        if place >= self.old.length() {
-            return Ok(false);
+        let (track, here) = (&mut self.tracks[nth], self.place + at as u64);
+        if here.wrapping_sub(track.again.from) >= track.again.count {
+            track.again = track.look(self.old, &self.buffer[at..], here)?;
         }
-        let there = track.window.from(self.old, place, AGAIN_BYTES)?;
-        Ok(there.get(..AGAIN_BYTES) == self.buffer.get(at..at + AGAIN_BYTES))
+        Ok(track.again.bits >> (here - track.again.from) & 1 == 1)
     }
 
     fn again(&mut self, nth: usize, at: usize, told: usize) -> io::Result<Copy> {
@@ -238,14 +255,20 @@ impl<'a> Encoder<'a> {
             self.out.number(Stream::CopyLengths, (end - from) as u64)?;
             self.out.number(Stream::Shifts, folded(shift.wrapping_sub(self.last_shift)))?;
             self.last_shift = shift;
-            self.copied.resize(end - from, 0);
             let place = (self.place + from as u64).wrapping_add_signed(shift);
-            self.old.read_at(place, &mut self.copied)?;
+            let copied = match self.tracks[0].window.held(place, end - from) {
+                Some(held) => held,
+                None => {
+                    self.copied.resize(end - from, 0);
+                    self.old.read_at(place, &mut self.copied)?;
+                    &self.copied
+                }
+            };
             match self.used.last_mut().filter(|last| last.1 == place) {
                 Some(last) => last.1 += (end - from) as u64,
                 None => self.used.push((place, place + (end - from) as u64)),
             }
-            self.differences.tell(&self.buffer[from..end], &self.copied, self.out)?;
+            self.differences.tell(&self.buffer[from..end], copied, self.out)?;
             (from, literals) = (end, end..end);
         }
         Ok(())
@@ -259,6 +282,24 @@ impl<'a> Encoder<'a> {
         self.out.put(Stream::Literals, &self.buffer[..literals])?;
         self.out.number(Stream::LiteralLengths, literals as u64)?;
         self.out.number(Stream::CopyLengths, 0)
+    }
+}
+
+impl Track {
+    /// Looks ahead as far as one look goes.
+    fn look(&mut self, old: &OldContent, new: &[u8], here: u64) -> io::Result<Again> {
+        let nowhere = Again { from: here, count: 1, bits: 0 };
+        let Some(place) = here.checked_add_signed(self.shift).filter(|place| *place < old.length()) else {
+            return Ok(nowhere);
+        };
+        let there = self.window.from(old, place, PIECE.min(new.len()))?;
+        let length = PIECE.min(new.len()).min(there.len());
+        let Some(more) = length.checked_sub(AGAIN_BYTES) else { return Ok(nowhere) };
+        let mut bits = !differing(&new[..length], &there[..length]) & (u64::MAX >> (PIECE - length));
+        for by in [1, 2, 4] {
+            bits &= bits >> by;
+        }
+        Ok(Again { from: here, count: more as u64 + 1, bits })
     }
 }
 

@@ -33,14 +33,14 @@ impl Default for Near {
 
 impl Near {
     /// Where around `center` the old content is the same as `new` is from `at` on, for eight bytes, and for so many as are
-    /// asked for together with those before them.
+    /// asked for together with those before them; and how many are the same from there on, of those that were looked at.
     pub(super) fn find(
         &mut self,
         old: &OldContent,
         center: u64,
         (new, at): (&[u8], usize),
         least: usize,
-    ) -> io::Result<Option<u64>> {
+    ) -> io::Result<Option<(u64, usize)>> {
         let Some(key) = new[at..].first_chunk::<KEY_BYTES>() else { return Ok(None) };
         self.know(old, center)?;
         let place = self.slots[slot_of(key)].wrapping_sub(self.start as u32) as usize;
@@ -52,7 +52,7 @@ impl Near {
         let after = equal_bytes(&new[at..at + sure], &there[..sure]);
         let pairs = new[..at].iter().rev().zip(before.iter().rev()).take(SURE_BYTES);
         let same = after + pairs.take_while(|(new, old)| new == old).count();
-        Ok((same >= least).then(|| self.start + place as u64))
+        Ok((same >= least).then(|| (self.start + place as u64, after)))
     }
 
     fn know(&mut self, old: &OldContent, center: u64) -> io::Result<()> {

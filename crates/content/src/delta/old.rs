@@ -100,6 +100,12 @@ impl Window {
         Ok(&self.bytes[..end])
     }
 
+    /// So many bytes from a place on, if they are in memory.
+    pub(super) fn held(&self, from: u64, length: usize) -> Option<&[u8]> {
+        let begin = usize::try_from(from.checked_sub(self.start)?).ok()?;
+        self.bytes.get(begin..begin.checked_add(length)?)
+    }
+
     fn load(&mut self, old: &OldContent, from: u64, end: u64) -> io::Result<()> {
         let goes_on = from >= self.start && from <= self.start + self.bytes.len() as u64;
         self.step = if goes_on { (self.step * 2).clamp(FIRST_BYTES, GROWN_BYTES) } else { FIRST_BYTES };
