@@ -25,6 +25,8 @@ const AGAIN_BYTES: usize = 8;
 const AGAIN_WITHIN_BYTES: usize = 16 * 1024;
 /// The neighbourhood of a copy is looked at up to here.
 const NEAR_WITHIN_BYTES: usize = 4 * 1024;
+/// What a track is given of a neighbourhood, on either side of the end of its copy.
+const HANDED_BYTES: u64 = 2 * 1024;
 /// So much of a file tells what it is.
 const BEGIN_BYTES: usize = 64 * 1024;
 
@@ -185,49 +187,64 @@ impl<'a> Encoder<'a> {
                 }
             }
         }
-        if let Some((place, same)) = self.nearby(at, told)? {
-            let here = self.place + at as u64;
-            let shift = place.wrapping_sub(here) as i64;
-            // From the next byte on it would be no longer.
-            if self.in_vain.0 != shift || self.in_vain.1 <= here {
-                if let Some(copy) = self.elsewhere(at, told, place, self.worth.near)? {
-                    return Ok(Some(copy));
-                }
-                self.in_vain = (shift, here + same as u64);
-            }
+        match self.around(at, told)? {
+            None => self.anywhere(at, told),
+            copy => Ok(copy),
         }
+    }
+
+    /// The copy in the neighbourhood of the last one, if it is worth it: then it is on the first track.
+    fn around(&mut self, at: usize, told: usize) -> io::Result<Option<Copy>> {
+        let here = self.place + at as u64;
+        let center = here.checked_add_signed(self.tracks[0].shift);
+        let Some(center) =
+            center.filter(|center| *center < self.old.length() && at - told < NEAR_WITHIN_BYTES)
+        else {
+            return Ok(None);
+        };
+        let least = if self.worth.is_exact { self.worth.near } else { 0 };
+        let Some((place, same)) = self.near.find(self.old, center, (&self.buffer, at), least)? else {
+            return Ok(None);
+        };
+        let shift = place.wrapping_sub(here) as i64;
+        if self.in_vain.0 == shift && here < self.in_vain.1 {
+            return Ok(None);
+        }
+        let copy = self.worth.copy((self.old, self.near.window()), (&self.buffer, told, at), place)?;
+        if copy.gain < self.worth.near {
+            // From the next byte on it would be no longer.
+            self.in_vain = (shift, here + same as u64);
+            return Ok(None);
+        }
+        self.begin_track(shift);
+        let end = (self.place + copy.end as u64).wrapping_add_signed(shift);
+        self.tracks[0].window.take_part(
+            self.near.window(),
+            end.saturating_sub(HANDED_BYTES),
+            end + HANDED_BYTES,
+        );
+        Ok(Some(copy))
+    }
+
+    /// The copy at the place that the index names, if it is worth it: then it is on the first track.
+    fn anywhere(&mut self, at: usize, told: usize) -> io::Result<Option<Copy>> {
         let Some(place) = self.index.find(&self.buffer[at..]) else { return Ok(None) };
         let there = self.probe.from(self.old, place, KEY_BYTES)?;
         if there.get(..KEY_BYTES) != self.buffer.get(at..at + KEY_BYTES) {
             return Ok(None);
         }
-        self.elsewhere(at, told, place, self.worth.far)
-    }
-
-    /// A place in the neighbourhood of the last copy, and how many bytes are the same there.
-    fn nearby(&mut self, at: usize, told: usize) -> io::Result<Option<(u64, usize)>> {
-        let center = (self.place + at as u64).checked_add_signed(self.tracks[0].shift);
-        match center.filter(|center| *center < self.old.length() && at - told < NEAR_WITHIN_BYTES) {
-            Some(center) => {
-                let least = if self.worth.is_exact { self.worth.near } else { 0 };
-                self.near.find(self.old, center, (&self.buffer, at), least)
-            }
-            None => Ok(None),
-        }
-    }
-
-    /// The copy at this place, if it is worth it: then it is on the first track.
-    fn elsewhere(&mut self, at: usize, told: usize, place: u64, least: usize) -> io::Result<Option<Copy>> {
         let copy = self.worth.copy((self.old, &mut self.probe), (&self.buffer, told, at), place)?;
-        if copy.gain < least {
+        if copy.gain < self.worth.far {
             return Ok(None);
         }
-        self.tracks.rotate_right(1);
-        let track = &mut self.tracks[0];
-        std::mem::swap(&mut track.window, &mut self.probe);
-        track.shift = place.wrapping_sub(self.place + at as u64) as i64;
-        track.again = Again::default();
+        self.begin_track(place.wrapping_sub(self.place + at as u64) as i64);
+        std::mem::swap(&mut self.tracks[0].window, &mut self.probe);
         Ok(Some(copy))
+    }
+
+    fn begin_track(&mut self, shift: i64) {
+        self.tracks.rotate_right(1);
+        (self.tracks[0].shift, self.tracks[0].again) = (shift, Again::default());
     }
 
     /// Whether the old content is the same where an earlier copy would be now.

@@ -2,7 +2,10 @@
 
 use std::io;
 
-use super::{differences::equal_bytes, old::OldContent};
+use super::{
+    differences::equal_bytes,
+    old::{OldContent, Window},
+};
 
 /// Bytes by which a place is known.
 pub(super) const KEY_BYTES: usize = 8;
@@ -17,8 +20,7 @@ const SURE_BYTES: usize = 64;
 /// A neighbourhood that moves on.
 #[derive(Debug)]
 pub(super) struct Near {
-    bytes: Vec<u8>,
-    start: u64,
+    window: Window,
     /// What of it is known.
     known: (u64, u64),
     /// By hash, the lower half of a place. One that is out of date is found to be none.
@@ -27,7 +29,7 @@ pub(super) struct Near {
 
 impl Default for Near {
     fn default() -> Self {
-        Near { bytes: Vec::new(), start: 0, known: (0, 0), slots: vec![0; 1 << SLOT_BITS] }
+        Near { window: Window::default(), known: (0, 0), slots: vec![0; 1 << SLOT_BITS] }
     }
 }
 
@@ -43,8 +45,9 @@ impl Near {
     ) -> io::Result<Option<(u64, usize)>> {
         let Some(key) = new[at..].first_chunk::<KEY_BYTES>() else { return Ok(None) };
         self.know(old, center)?;
-        let place = self.slots[slot_of(key)].wrapping_sub(self.start as u32) as usize;
-        let Some((before, there)) = self.bytes.split_at_checked(place) else { return Ok(None) };
+        let (start, bytes) = self.window.held_bytes();
+        let place = self.slots[slot_of(key)].wrapping_sub(start as u32) as usize;
+        let Some((before, there)) = bytes.split_at_checked(place) else { return Ok(None) };
         if there.first_chunk::<KEY_BYTES>() != Some(key) {
             return Ok(None);
         }
@@ -52,7 +55,12 @@ impl Near {
         let after = equal_bytes(&new[at..at + sure], &there[..sure]);
         let pairs = new[..at].iter().rev().zip(before.iter().rev()).take(SURE_BYTES);
         let same = after + pairs.take_while(|(new, old)| new == old).count();
-        Ok((same >= least).then(|| (self.start + place as u64, after)))
+        Ok((same >= least).then(|| (start + place as u64, after)))
+    }
+
+    /// In which the old content around the last place is.
+    pub(super) fn window(&mut self) -> &mut Window {
+        &mut self.window
     }
 
     fn know(&mut self, old: &OldContent, center: u64) -> io::Result<()> {
@@ -61,11 +69,10 @@ impl Near {
         if from >= self.known.0 && upto <= self.known.1 {
             return Ok(());
         }
-        if from < self.start || upto > self.start + self.bytes.len() as u64 {
+        let (start, bytes) = self.window.held_bytes();
+        if from < start || upto > start + bytes.len() as u64 {
             let end = upto.saturating_add(2 * REACH_BYTES).min(old.length());
-            self.bytes.resize(usize::try_from(end - from).unwrap_or_default(), 0);
-            self.start = from;
-            old.read_at(from, &mut self.bytes)?;
+            self.window.hold(old, from, end)?;
         }
         if center < self.known.0 || center > self.known.1 {
             self.known = (center, center);
@@ -80,12 +87,13 @@ impl Near {
     }
 
     fn learn(&mut self, from: u64, upto: u64) {
-        let at = |place: u64| usize::try_from(place.saturating_sub(self.start)).unwrap_or(usize::MAX);
-        let (first, last) = (at(from), at(upto).min(self.bytes.len()));
-        let Some(bytes) = self.bytes.get(first..).filter(|_| first < last) else { return };
+        let (start, bytes) = self.window.held_bytes();
+        let at = |place: u64| usize::try_from(place.saturating_sub(start)).unwrap_or(usize::MAX);
+        let (first, last) = (at(from), at(upto).min(bytes.len()));
+        let Some(bytes) = bytes.get(first..).filter(|_| first < last) else { return };
         for (nth, key) in bytes.windows(KEY_BYTES).take(last - first).enumerate() {
             if let Some(key) = key.first_chunk::<KEY_BYTES>() {
-                self.slots[slot_of(key)] = (self.start as u32).wrapping_add((first + nth) as u32);
+                self.slots[slot_of(key)] = (start as u32).wrapping_add((first + nth) as u32);
             }
         }
     }

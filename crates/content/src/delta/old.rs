@@ -106,6 +106,28 @@ impl Window {
         self.bytes.get(begin..begin.checked_add(length)?)
     }
 
+    /// Where it begins, and what it has in memory.
+    pub(super) fn held_bytes(&self) -> (u64, &[u8]) {
+        (self.start, &self.bytes)
+    }
+
+    /// Has what lies between two places in memory, and nothing else.
+    pub(super) fn hold(&mut self, old: &OldContent, from: u64, end: u64) -> io::Result<()> {
+        self.bytes.resize(usize::try_from(end.saturating_sub(from)).unwrap_or_default(), 0);
+        (self.start, self.step) = (from, 0);
+        old.read_at(from, &mut self.bytes)
+    }
+
+    /// Has what another one has between two places.
+    pub(super) fn take_part(&mut self, other: &Window, from: u64, end: u64) {
+        let at = |place: u64| {
+            usize::try_from(place.saturating_sub(other.start)).unwrap_or(usize::MAX).min(other.bytes.len())
+        };
+        (self.start, self.step) = (from.max(other.start), 0);
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&other.bytes[at(from)..at(end)]);
+    }
+
     fn load(&mut self, old: &OldContent, from: u64, end: u64) -> io::Result<()> {
         let goes_on = from >= self.start && from <= self.start + self.bytes.len() as u64;
         self.step = if goes_on { (self.step * 2).clamp(FIRST_BYTES, GROWN_BYTES) } else { FIRST_BYTES };
