@@ -15,7 +15,7 @@
 //! the bundle is refused.
 
 mod archives;
-mod framing;
+mod first;
 mod making;
 mod reading;
 mod source;

@@ -2,12 +2,10 @@
 
 use std::io::{self, Read, Write};
 
-use zstd::bulk::Compressor;
-
 use super::{
     BundleError, BundleHeader, BundlePlan, HashingWriter, Making,
     archives::{NewArchives, OldRuns},
-    framing,
+    first,
     tree::{self, Base},
 };
 use crate::{
@@ -34,8 +32,8 @@ pub(super) fn write(
     let mut spools = Spools::new(directory).map_err(BundleError::Write)?;
     let told = tree::tell(&manifest, &base, &mut spools).map_err(BundleError::Write)?;
     let plain_length = bytes.len() as u64 + told.iter().map(|file| file.length).sum::<u64>();
-    let FromBases { used, runs, pieces } = if base.is_none() && making.is_quick() {
-        framing::tell(library, &told, &mut spools)?;
+    let FromBases { used, runs, pieces } = if base.is_none() {
+        first::tell(library, &told, (&mut spools, making))?;
         FromBases::default()
     } else {
         encode(library, (&told, &base), &manifest, &mut old, (&mut spools, making))?
@@ -78,18 +76,7 @@ fn encode(
 ) -> Result<FromBases, BundleError> {
     let directory = library.shared.dir();
     let mut reader = ChunkReader::new(&library.shared);
-    if base.is_none() {
-        // All of it is literals: they are compressed while the next are read.
-        let literals = told.iter().map(|file| file.length).sum();
-        let making = match making.of_dense() {
-            Some(other) if is_dense(told, &mut reader)? => other,
-            _ => making,
-        };
-        spools.compress_literals(directory, making, literals).map_err(BundleError::Write)?;
-    }
-    // A bundle that builds on nothing is the last resort: it is as plain as can be. To inflate archives and deflate them again
-    // takes longer than sending them.
-    let is_plain = told.is_empty() || base.is_none() || making.is_quick();
+    let is_plain = told.is_empty() || making.is_quick();
     let (archives, runs) = match is_plain {
         true => (NewArchives::none().map_err(BundleError::Write)?, OldRuns::default()),
         false => {
@@ -112,22 +99,6 @@ fn encode(
     let mut used = base.used(&pieces);
     runs.mark(&pieces, &mut used);
     Ok(FromBases { used, runs, pieces })
-}
-
-/// So many chunks are tried, evenly spread.
-const TRIED: usize = 32;
-
-/// Whether next to nothing can be saved, by what a few chunks become: less than a part in 32.
-fn is_dense(told: &[tree::Told], reader: &mut ChunkReader<'_>) -> Result<bool, BundleError> {
-    let chunks: Vec<&ChunkRef> = told.iter().flat_map(|file| &file.chunks).collect();
-    let mut compressor = Compressor::new(1).map_err(BundleError::Write)?;
-    let (mut plain, mut compressed) = (0, 0);
-    for chunk in chunks.iter().step_by(chunks.len().div_ceil(TRIED).max(1)) {
-        let bytes = reader.exactly(chunk).map_err(BundleError::Library)?;
-        plain += bytes.len();
-        compressed += compressor.compress(bytes).map_err(BundleError::Write)?.len();
-    }
-    Ok(plain > 0 && compressed > plain - plain / 32)
 }
 
 /// The bytes of some chunks, one after the other.

@@ -113,9 +113,6 @@ impl<'a> Encoder<'a> {
             self.tracks[0] = Track { shift: like.wrapping_sub(self.place) as i64, ..Track::default() };
         }
         let (began, mut looked) = (self.place, 0);
-        if self.old.length() == 0 {
-            return self.as_it_is(content);
-        }
         loop {
             let missing = SEGMENT_BYTES - self.buffer.len();
             let read = content.take(missing as u64).read_to_end(&mut self.buffer)?;
@@ -134,19 +131,6 @@ impl<'a> Encoder<'a> {
                 self.step(looked)?;
                 self.forget(looked);
                 looked = 0;
-            }
-        }
-    }
-
-    /// Tells a file where there is nothing to copy from.
-    fn as_it_is(&mut self, content: &mut dyn Read) -> io::Result<u64> {
-        let began = self.place;
-        loop {
-            let read = content.take(SEGMENT_BYTES as u64).read_to_end(&mut self.buffer)?;
-            self.step(read)?;
-            self.forget(read);
-            if read < SEGMENT_BYTES {
-                return Ok(self.place - began);
             }
         }
     }
@@ -212,7 +196,7 @@ impl<'a> Encoder<'a> {
         }
         let copy = self.worth.copy((self.old, self.near.window()), (&self.buffer, told, at), place)?;
         if copy.gain < self.worth.near {
-            // From the next byte on it would be no longer.
+            // From the next byte on it would be no better.
             self.in_vain = (shift, here + same as u64);
             return Ok(None);
         }

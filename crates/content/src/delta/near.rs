@@ -58,7 +58,7 @@ impl Near {
         Ok((same >= least).then(|| (start + place as u64, after)))
     }
 
-    /// In which the old content around the last place is.
+    /// In which the old content around the last place is, unless whoever looked at it moved it on.
     pub(super) fn window(&mut self) -> &mut Window {
         &mut self.window
     }
@@ -66,13 +66,13 @@ impl Near {
     fn know(&mut self, old: &OldContent, center: u64) -> io::Result<()> {
         let from = center.saturating_sub(REACH_BYTES);
         let upto = center.saturating_add(REACH_BYTES).min(old.length());
-        if from >= self.known.0 && upto <= self.known.1 {
-            return Ok(());
-        }
         let (start, bytes) = self.window.held_bytes();
         if from < start || upto > start + bytes.len() as u64 {
             let end = upto.saturating_add(2 * REACH_BYTES).min(old.length());
             self.window.hold(old, from, end)?;
+        }
+        if from >= self.known.0 && upto <= self.known.1 {
+            return Ok(());
         }
         if center < self.known.0 || center > self.known.1 {
             self.known = (center, center);

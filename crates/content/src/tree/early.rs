@@ -53,7 +53,7 @@ impl Early {
 }
 
 impl Made {
-    /// A file of which nobody has written so many bytes.
+    /// A file of which the disk was not told yet to write so many bytes.
     pub(super) fn add(&self, bytes: u64) {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if before / WORTH_BYTES < before.saturating_add(bytes) / WORTH_BYTES {

@@ -1,4 +1,4 @@
-//! Tests of bundles that have a library's blocks as they are.
+//! Tests of bundles that build on nothing and have a library's blocks as they are.
 
 use std::{
     fs,
