@@ -164,7 +164,9 @@ fn make(library: &Library, manifest: &Manifest, into: &Path, from: From<'_, '_>)
     set_mode(dirs.top(), 0o755).map_err(TreeError::io("set the mode of", into))?;
     let laid = fill(library, manifest, into, from)?;
     let top = from.staged.map_or(dirs.top(), Staged::top);
-    match if manifest.entries.len() > SYNCED_SINGLY { rustix::fs::syncfs(top) } else { Err(Errno::NOSYS) } {
+    let is_long = manifest.entries.len() > SYNCED_SINGLY;
+    let synced = if is_long { rustix::fs::syncfs(top) } else { Err(Errno::NOSYS) };
+    match synced {
         Ok(()) => {}
         Err(error) if is_unsupported(error) => sync_singly(into)?,
         Err(error) => return Err(TreeError::io("sync", into)(error)),

@@ -77,14 +77,8 @@ impl Worth {
             let looked = there.len().min(new.len() - at);
             let here = &new[at..at + looked];
             for (nth, (here, there)) in here.chunks(PIECE).zip(there[..looked].chunks(PIECE)).enumerate() {
-                let mut differing = differing(here, there);
-                while differing != 0 {
-                    let place = differing.trailing_zeros() as usize;
-                    if !score.goes_on(at + nth * PIECE + place) || self.is_exact {
-                        return Ok(score);
-                    }
-                    score.differing += 1;
-                    differing &= differing - 1;
+                if !score.goes_over(at + nth * PIECE, differing(here, there), self.is_exact) {
+                    return Ok(score);
                 }
             }
             at += looked;
@@ -108,14 +102,9 @@ impl Worth {
             let here = &new[new.len() - at - looked..new.len() - at];
             let there = &there[there.len() - looked..];
             for (nth, (here, there)) in here.rchunks(PIECE).zip(there.rchunks(PIECE)).enumerate() {
-                let mut differing = differing(here, there);
-                while differing != 0 {
-                    let place = 63 - differing.leading_zeros() as usize;
-                    if !score.goes_on(at + nth * PIECE + here.len() - 1 - place) || self.is_exact {
-                        return Ok(score);
-                    }
-                    score.differing += 1;
-                    differing &= !(1 << place);
+                let backwards = differing(here, there).reverse_bits() >> (PIECE - here.len());
+                if !score.goes_over(at + nth * PIECE, backwards, self.is_exact) {
+                    return Ok(score);
                 }
             }
             at += looked;
@@ -154,6 +143,18 @@ fn differing_of_whole(one: &[u8; PIECE], other: &[u8; PIECE]) -> u64 {
 }
 
 impl Score {
+    /// Goes over a piece that begins after so many bytes, of which these are not the same. False: a copy has ended.
+    fn goes_over(&mut self, begin: usize, mut differing: u64, is_exact: bool) -> bool {
+        while differing != 0 {
+            if !self.goes_on(begin + differing.trailing_zeros() as usize) || is_exact {
+                return false;
+            }
+            self.differing += 1;
+            differing &= differing - 1;
+        }
+        true
+    }
+
     /// After so many bytes the next is not the same, or unknown. False: a copy has ended.
     fn goes_on(&mut self, length: usize) -> bool {
         let gain = length.saturating_sub(2 * self.differing);
