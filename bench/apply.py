@@ -17,7 +17,7 @@ def wait(what, limit, condition):
     while not condition():
         if time.monotonic() >= end:
             sys.exit(f"in vain: {what}")
-        time.sleep(0.001)
+        time.sleep(0.005)
     return time.monotonic()
 
 

@@ -123,9 +123,13 @@ fn what_hardly_compresses_is_made_alike_at_all_levels_that_sites_use() {
 }
 
 /// The bundle of a version without bases, for which a reader waits that goes on without it after `patience`.
-pub(super) fn coming(bytes: &[u8], patience: Duration) -> (fs::File, Arc<Coming>, Source, Offered) {
+pub(super) fn coming(
+    bytes: &[u8],
+    patience: Duration,
+    is_checked: bool,
+) -> (fs::File, Arc<Coming>, Source, Offered) {
     let file = tempfile::tempfile().unwrap();
-    let coming = Coming::new(0, Patience { next: patience, all: Duration::from_secs(600) });
+    let coming = Coming::new(0, Patience { next: patience, all: Duration::from_secs(600) }, is_checked);
     let source = Source::coming(file.try_clone().unwrap(), bytes.len() as u64, coming.clone());
     let offered = Offered { digest: digest_of(bytes), target: read_header(&mut &bytes[..]).unwrap().target };
     (file, coming, source, offered)
@@ -134,26 +138,32 @@ pub(super) fn coming(bytes: &[u8], patience: Duration) -> (fs::File, Arc<Coming>
 #[test]
 fn a_bundle_is_taken_in_while_it_comes() {
     let (_here, sender) = library();
-    let (_there, receiver) = library();
     let sent = take(source(1).path(), &sender);
     let bytes = bundle(&sender, sent.digest, &[]);
-    let (file, coming, source, offered) = coming(&bytes, Duration::from_secs(60));
+    for is_checked in [true, false] {
+        let (_there, receiver) = library();
+        let (file, coming, source, offered) = coming(&bytes, Duration::from_secs(60), is_checked);
 
-    let applied = std::thread::scope(|scope| {
-        let applied =
-            scope.spawn(|| apply_offered(&receiver, &source, &offered, &Limits::default(), &mut []));
-        for (nth, piece) in bytes.chunks(bytes.len() / 7).enumerate() {
-            assert!(!applied.is_finished() && receiver.manifests().unwrap().is_empty(), "piece {nth} lacks");
-            let at = (nth * (bytes.len() / 7)) as u64;
-            file.write_all_at(piece, at).unwrap();
-            coming.reach(at + piece.len() as u64);
-        }
-        coming.end();
-        applied.join().unwrap()
-    });
+        let applied = std::thread::scope(|scope| {
+            let applied =
+                scope.spawn(|| apply_offered(&receiver, &source, &offered, &Limits::default(), &mut []));
+            for (nth, piece) in bytes.chunks(bytes.len() / 7).enumerate() {
+                let is_early = !applied.is_finished() && receiver.manifests().unwrap().is_empty();
+                assert!(is_early, "piece {nth} lacks");
+                let at = (nth * (bytes.len() / 7)) as u64;
+                file.write_all_at(piece, at).unwrap();
+                coming.reach(at + piece.len() as u64);
+            }
+            // Who looks at each byte himself waits for nobody's word.
+            if is_checked {
+                coming.end();
+            }
+            applied.join().unwrap()
+        });
 
-    assert_eq!(applied.unwrap(), sent.manifest);
-    assert!(receiver.verify(&sent.digest).unwrap().is_empty());
+        assert_eq!(applied.unwrap(), sent.manifest);
+        assert!(receiver.verify(&sent.digest).unwrap().is_empty());
+    }
 }
 
 #[test]
@@ -163,22 +173,26 @@ fn of_a_bundle_that_stops_coming_or_is_another_nothing_shows() {
     let sent = take(source(1).path(), &sender);
     let bytes = bundle(&sender, sent.digest, &[]);
     for upto in [0, 55, 56, 300, bytes.len() / 2, bytes.len() - 1] {
-        let (mut file, coming, source, offered) = coming(&bytes, Duration::from_secs(60));
+        let (mut file, coming, source, offered) = coming(&bytes, Duration::from_secs(60), true);
         file.write_all(&bytes).unwrap();
         coming.reach(upto as u64);
         coming.end();
         apply_offered(&receiver, &source, &offered, &Limits::default(), &mut []).unwrap_err();
         assert_untouched(&receiver, &sent, &format!("{upto} bytes came"));
     }
-    let (mut file, coming, source, offered) = coming(&bytes, Duration::from_millis(1));
-    file.write_all(&bytes).unwrap();
-    let other = Offered { digest: Digest([1; 32]), ..offered };
-    coming.reach(bytes.len() as u64);
-    coming.end();
-    apply_offered(&receiver, &source, &other, &Limits::default(), &mut []).unwrap_err();
-    assert_untouched(&receiver, &sent, "it is not the one that was offered");
-    coming.prove();
-    apply_offered(&receiver, &source, &offered, &Limits::default(), &mut []).unwrap();
+    for is_checked in [false, true] {
+        let (mut file, coming, source, offered) = coming(&bytes, Duration::from_millis(1), is_checked);
+        file.write_all(&bytes).unwrap();
+        let other = Offered { digest: Digest([1; 32]), ..offered };
+        coming.reach(bytes.len() as u64);
+        coming.end();
+        apply_offered(&receiver, &source, &other, &Limits::default(), &mut []).unwrap_err();
+        assert_untouched(&receiver, &sent, "it is not the one that was offered");
+        coming.prove();
+        if is_checked {
+            apply_offered(&receiver, &source, &offered, &Limits::default(), &mut []).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -45,11 +45,21 @@ impl ChunkSink for Nowhere {
     }
 }
 
+/// What was said of long content before it came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known<'k> {
+    /// Of its chunks. They add up to its own.
+    pub(crate) lengths: &'k [u32],
+    /// Of all of it, unless it is one chunk. It is taken at its word: that of the chunks proves the content, and whoever
+    /// knows those knows this too.
+    pub(crate) digest: Option<Digest>,
+}
+
 /// Takes content of a known length in, and if it is long and the lengths of its chunks are known, cuts it there. `report`
 /// hears of each chunk's bytes.
 pub(crate) fn cut(
     input: &mut dyn Read,
-    (length, known): (u64, Option<&[u32]>),
+    (length, known): (u64, Option<Known<'_>>),
     sink: &mut dyn ChunkSink,
     report: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<(Digest, Vec<ChunkRef>), CutError> {
@@ -76,21 +86,24 @@ pub(crate) fn cut(
 
 fn cut_long(
     input: &mut dyn Read,
-    (length, known): (u64, Option<&[u32]>),
+    (length, known): (u64, Option<Known<'_>>),
     sink: &mut dyn ChunkSink,
     report: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<(Digest, Vec<ChunkRef>), CutError> {
-    let mut hasher = blake3::Hasher::new();
+    let (mut hasher, told) = (blake3::Hasher::new(), known.and_then(|known| known.digest));
     let mut chunks = Vec::with_capacity((length / CHUNK_LENGTH_AVERAGE as u64).min(1 << 20) as usize);
     let mut taken = 0;
-    let mut cutter = Cutter::new(input, length, known);
+    let mut cutter = Cutter::new(input, length, known.map(|known| known.lengths));
     while let Some(data) = cutter.next().map_err(CutError::Read)? {
         taken += data.len() as u64;
         if taken > length {
             return Err(CutError::Length);
         }
         let digest = digest_of(data);
-        hasher.update(data);
+        let is_all = data.len() as u64 == length;
+        if told.is_none() && !is_all {
+            hasher.update(data);
+        }
         sink.take(digest, data).map_err(CutError::Library)?;
         chunks.push(ChunkRef { digest, length: data.len() as u32 });
         if report(data.len() as u64).is_break() {
@@ -100,7 +113,12 @@ fn cut_long(
     if taken != length {
         return Err(CutError::Length);
     }
-    Ok((Digest(*hasher.finalize().as_bytes()), chunks))
+    let digest = match (&chunks[..], told) {
+        ([all], _) => all.digest,
+        (_, Some(told)) => told,
+        (_, None) => Digest(*hasher.finalize().as_bytes()),
+    };
+    Ok((digest, chunks))
 }
 
 /// Gives content chunk by chunk out of one buffer.
@@ -177,8 +195,13 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
 mod tests {
     use fastcdc::v2020::{FastCDC, StreamCDC};
 
-    use super::{CHUNK_LENGTH_AVERAGE, CHUNK_LENGTH_MAX, CHUNK_LENGTH_MIN, Cutter, is_zero};
-    use crate::testing::noise;
+    use packhorse_domain::Digest;
+
+    use super::{
+        CHUNK_LENGTH_AVERAGE, CHUNK_LENGTH_MAX, CHUNK_LENGTH_MIN, ControlFlow, Cutter, Known, Nowhere, cut,
+        is_zero,
+    };
+    use crate::{testing::noise, wire::digest_of};
 
     fn cuts(content: &[u8]) -> Vec<usize> {
         let mut input = content;
@@ -216,6 +239,26 @@ mod tests {
         }
         assert_eq!(lengths[..4], known);
         assert_eq!(joined, content, "what is not known is found");
+    }
+
+    #[test]
+    fn the_digest_of_what_is_several_chunks_is_taken_at_its_word() {
+        let content = noise(1, 200_000);
+        let told = Digest([7; 32]);
+        for (lengths, digest, expected) in [
+            (&[70_000, 130_000][..], None, digest_of(&content)),
+            (&[70_000, 130_000], Some(told), told),
+            (&[200_000], Some(told), digest_of(&content)),
+        ] {
+            let known = Some(Known { lengths, digest });
+            let length = content.len() as u64;
+            let cut =
+                cut(&mut &content[..], (length, known), &mut Nowhere, &mut |_| ControlFlow::Continue(()));
+            let (digest, chunks) = cut.unwrap();
+            assert_eq!(digest, expected);
+            assert_eq!(chunks.iter().map(|chunk| chunk.length).collect::<Vec<_>>(), lengths);
+            assert_eq!(chunks[0].digest, digest_of(&content[..lengths[0] as usize]));
+        }
     }
 
     #[test]

@@ -144,7 +144,7 @@ mod tests {
         let mut reader = None;
         let begin = |file: File, upto| {
             assert_eq!(upto, 0);
-            let coming = Coming::new(upto, PATIENCE);
+            let coming = Coming::new(upto, PATIENCE, true);
             let source = Source::coming(file, item.length, coming.clone());
             reader = Some(std::thread::spawn(move || {
                 let mut read = vec![0; 3_000_000];
@@ -169,7 +169,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let item = item(&noise(2_000_000, 1));
         let mut gathering = Gathering::beside(directory.path(), &item).unwrap();
-        let coming = Coming::new(0, PATIENCE);
+        let coming = Coming::new(0, PATIENCE, true);
         let source = Source::coming(tempfile::tempfile().unwrap(), item.length, coming.clone());
         gathering.unpack(|_, _| Ok(Some(Filling::of(coming)))).unwrap();
         gathering.write(0, &mut vec![7; 1000]).unwrap();

@@ -61,7 +61,7 @@ impl Despooler {
         }
         let unpacked = self.site.unpacking.outcome(&arrival.item).await;
         let (unpacked, _gate) = match unpacked {
-            Some(unpacked) => (Some(unpacked.to), unpacked.gate),
+            Some(unpacked) => (Some((unpacked.to, unpacked.is_proved)), unpacked.gate),
             None => (None, self.site.content_gate.clone().read_owned().await),
         };
         // Not all of it may be on the disk yet, and is there beside what is done with it.
@@ -72,11 +72,12 @@ impl Despooler {
             None => Ok(()),
         });
         let staged = match unpacked {
-            Some(To::Library) => Ok(Vec::new()),
-            Some(To::Directories(showing)) => {
+            Some((To::Library, _)) => Ok(Vec::new()),
+            Some((To::Directories(showing), is_proved)) => {
                 drop(tokio::time::timeout(SHOWING_WAIT, showing.ended()).await);
                 let stage = Stage::none(&self.site, &arrival.package);
-                self.take_in(&arrival, (path.clone(), Source::proved), stage).await?
+                let source = if is_proved { Source::proved } else { Source::whole };
+                self.take_in(&arrival, (path.clone(), source), stage).await?
             }
             None => {
                 let stage = Stage::of(&self.site, &arrival.package, arrival.target).await?;

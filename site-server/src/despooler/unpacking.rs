@@ -35,21 +35,32 @@ const PATIENCE: Patience = Patience { next: Duration::from_secs(10), all: Durati
 
 /// The bundle that is being taken in, and those that Despooler has not asked for yet.
 #[derive(Debug, Default)]
-pub(crate) struct Unpacking(Mutex<HashMap<ItemId, JoinHandle<Result<Unpacked, BundleError>>>>);
+pub(crate) struct Unpacking(Mutex<HashMap<ItemId, Task>>);
+
+#[derive(Debug)]
+struct Task {
+    unpacks: JoinHandle<Result<(To, Gate), BundleError>>,
+    coming: Arc<Coming>,
+    length: u64,
+}
+
+/// Until it is recorded nobody may collect it.
+type Gate = OwnedRwLockReadGuard<()>;
 
 /// What came of a bundle that was taken in while it came.
 #[derive(Debug)]
 pub(super) struct Unpacked {
     pub(super) to: To,
-    /// Until it is recorded nobody may collect it.
-    pub(super) gate: OwnedRwLockReadGuard<()>,
+    pub(super) gate: Gate,
+    /// Whoever filled the file found that it is what was offered.
+    pub(super) is_proved: bool,
 }
 
 #[derive(Debug)]
 pub(super) enum To {
     /// Its version is there.
     Library,
-    /// It was what was offered, and is about to show.
+    /// What it brings is what was wanted, and is about to show.
     Directories(Showing),
 }
 
@@ -61,6 +72,8 @@ pub(crate) struct Expected {
     pub(crate) target: Digest,
     pub(crate) digest: Digest,
     pub(crate) length: u64,
+    /// Whoever fills the file checks each byte of it.
+    pub(crate) is_checked: bool,
 }
 
 /// The word of whoever fills the file. When it is dropped, nothing more comes.
@@ -109,31 +122,33 @@ impl Unpacking {
         let stage = Stage::of(site, &expected.package, expected.target).await?;
         let (item, package) = (&expected.item, &expected.package);
         tracing::debug!(target: "despooler", %item, %package, upto, "a bundle is taken in while it comes");
-        let coming = Coming::new(upto, PATIENCE);
+        let coming = Coming::new(upto, PATIENCE, expected.is_checked);
         let source = Source::coming(file, expected.length, coming.clone());
         let offered = Offered { digest: expected.digest, target: expected.target };
         let unpacked_at = site.clone();
-        let task = tokio::task::spawn_blocking(move || {
+        let unpacks = tokio::task::spawn_blocking(move || {
             let to = unpack((&unpacked_at.library, &unpacked_at.staged), &source, &offered, stage)?;
-            Ok(Unpacked { to, gate })
+            Ok((to, gate))
         });
+        let task = Task { unpacks, coming: coming.clone(), length: expected.length };
         site.unpacking.tasks(|tasks| tasks.insert(expected.item, task));
         Ok(Some(Filling::of(coming)))
     }
 
     fn is_at_work(&self) -> bool {
-        self.tasks(|tasks| tasks.values().any(|task| !task.is_finished()))
+        self.tasks(|tasks| tasks.values().any(|task| !task.unpacks.is_finished()))
     }
 
     /// What came of a bundle that is whole now. `None`: it is still to be taken in.
     pub(super) async fn outcome(&self, item: &ItemId) -> Option<Unpacked> {
-        let task = self.tasks(|tasks| tasks.remove(item))?;
-        let unpacked = match task.await {
+        let Task { unpacks, coming, length } = self.tasks(|tasks| tasks.remove(item))?;
+        let unpacked = match unpacks.await {
             Ok(unpacked) => unpacked.map_err(|error| error_chain(&error)),
             Err(error) => Err(error.to_string()),
         };
         let in_vain = |why: &String| tracing::debug!(target: "despooler", %item, error = why, "it was begun with in vain");
-        unpacked.inspect_err(in_vain).ok()
+        let (to, gate) = unpacked.inspect_err(in_vain).ok()?;
+        Some(Unpacked { to, gate, is_proved: coming.is_proved(length) })
     }
 
     /// Forgets those that do not arrive any more.
@@ -141,10 +156,7 @@ impl Unpacking {
         self.tasks(|tasks| tasks.retain(|item, _| arrives(item)));
     }
 
-    fn tasks<T>(
-        &self,
-        change: impl FnOnce(&mut HashMap<ItemId, JoinHandle<Result<Unpacked, BundleError>>>) -> T,
-    ) -> T {
+    fn tasks<T>(&self, change: impl FnOnce(&mut HashMap<ItemId, Task>) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -63,7 +63,7 @@ enum Unpacked {
     NotYet,
     /// Somebody was asked, and this is his who does it.
     Asked(Option<Filling>),
-    /// The same, and its file goes when he is done.
+    /// The same, and its file goes when he is done, who checks what it leads to: so its parts need not be.
     Only(Filling),
 }
 
@@ -160,15 +160,20 @@ impl Arriving {
         self.outline.is_some()
     }
 
-    /// All bytes are on the disk, or in the library soon, and checked if there is something to check them by.
+    /// All bytes are on the disk, or in the library soon, and checked if that is done here.
     pub(super) fn is_whole(&self) -> bool {
         let length = self.arrival.length;
-        self.seen() == length && (self.outline.is_none() || self.checked == length)
+        self.seen() == length && (self.to_check().is_none() || self.checked == length)
+    }
+
+    /// By what the parts are checked.
+    fn to_check(&self) -> Option<&Arc<Outline>> {
+        self.outline.as_ref().filter(|_| !matches!(self.unpacked, Unpacked::Only(_)))
     }
 
     /// Tells whoever takes it in that it is what it should be, if that is known.
     pub(super) fn told_whole(&self) {
-        let has_parts = self.outline.as_ref().is_some_and(|outline| !outline.hashes().is_empty());
+        let has_parts = self.to_check().is_some_and(|outline| !outline.hashes().is_empty());
         if let (true, Some(filling)) = (has_parts, self.unpacked.filling()) {
             filling.prove();
         }
@@ -177,7 +182,7 @@ impl Arriving {
     /// Whether something came that is to be synced now, or that is not checked.
     pub(super) fn is_behind(&self) -> bool {
         let done = if self.may_wait() { &self.seen } else { &self.durable };
-        done.bytes() < self.written.bytes() || (self.outline.is_some() && self.checkable() > self.checked)
+        done.bytes() < self.written.bytes() || (self.to_check().is_some() && self.checkable() > self.checked)
     }
 
     /// Whether something came that is not on the disk.
@@ -227,6 +232,7 @@ impl Arriving {
 
     /// Has it taken in while the rest comes. The file's way to the disk may wait for that if the peer knows of such waiting.
     pub(super) async fn unpack(&mut self, site: &Arc<Site>, may_wait: bool) -> Result<(), Error> {
+        let is_alone = may_wait && !keeps_bundles(site).await?;
         let Arrival { item, package, target, digest, length, .. } = &self.arrival;
         let expected = Expected {
             item: *item,
@@ -234,6 +240,7 @@ impl Arriving {
             target: *target,
             digest: *digest,
             length: *length,
+            is_checked: !is_alone,
         };
         let file = self.file.try_clone().map_err(|source| Error::File {
             what: "open a bundle in the spool once more".to_owned(),
@@ -241,7 +248,7 @@ impl Arriving {
         })?;
         let filling = Unpacking::begin(site, &expected, file, self.written()).await?;
         self.unpacked = match filling {
-            Some(filling) if may_wait && !keeps_bundles(site).await? => Unpacked::Only(filling),
+            Some(filling) if is_alone => Unpacked::Only(filling),
             filling => Unpacked::Asked(filling),
         };
         Ok(())
@@ -273,7 +280,7 @@ impl Arriving {
             return;
         }
         let (item, length) = (self.arrival.item, self.arrival.length);
-        let (file, outline, done) = (self.file.clone(), self.outline.clone(), done.clone());
+        let (file, outline, done) = (self.file.clone(), self.to_check().cloned(), done.clone());
         let (seen, checked, is_durable) = (self.written.clone(), self.checked, !self.may_wait());
         let lines = self.log.as_ref().map_or(0, WrittenLog::lines);
         tokio::task::spawn_blocking(move || {

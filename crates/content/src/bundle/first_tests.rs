@@ -190,7 +190,7 @@ fn nobody_waits_for_the_rest_of_what_is_wrong_already() {
     let parts = [upto(&Apart::of(&good)), upto(&wrong)];
     for ((bytes, stops), part) in [(good, true), (wrong.together(), false)].into_iter().zip(parts) {
         let (_there, receiver) = library();
-        let (mut file, coming, source, offered) = coming(&bytes, Duration::from_secs(300));
+        let (mut file, coming, source, offered) = coming(&bytes, Duration::from_secs(300), true);
         file.write_all(&bytes[..part]).unwrap();
         coming.reach(part as u64);
         let applies = thread::spawn(move || {

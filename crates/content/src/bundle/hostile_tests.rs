@@ -184,7 +184,7 @@ fn contents_that_are_not_there_yet_are_refused() {
     apply(&library, &good.together()).unwrap();
 }
 
-/// Where a long file is cut is told in a bundle without bases. Other chunks make another manifest.
+/// Where a long file is cut is told in a bundle without bases, and its digest. Others make another manifest.
 #[test]
 fn a_file_is_cut_as_its_manifest_says_or_refused() {
     let (_dir, sender) = library();
@@ -194,12 +194,13 @@ fn a_file_is_cut_as_its_manifest_says_or_refused() {
     let sent = take(source.path(), &sender);
     let good = Apart::of(&bundle(&sender, sent.digest, &[]));
     let lengths: Vec<u64> = sent.manifest.chunks().map(|chunk| chunk.length.into()).collect();
-    let tree = |lengths: &[u64]| {
-        [&numbers(&[1, 2, 0, 1])[..], b"a\x01", &numbers(&[300_000, 0]), &numbers(lengths)].concat()
+    let tree = |lengths: &[u64], digest: &[u8]| {
+        [&numbers(&[1, 2, 0, 1])[..], b"a\x01", &numbers(&[300_000, 0]), &numbers(lengths), digest].concat()
     };
-    assert_eq!(good.plain(TREE), tree(&lengths));
+    let digest = digest_of(&noise(1, 300_000)).0;
+    assert_eq!(good.plain(TREE), tree(&lengths, &digest));
     let (first, rest) = lengths.split_first().unwrap();
-    for wrong in [
+    let chunks = [
         [&[1, first - 1][..], rest].concat(),
         [&[first + 1, rest[0] - 1][..], &rest[1..]].concat(),
         [&[0][..], &lengths].concat(),
@@ -209,9 +210,13 @@ fn a_file_is_cut_as_its_manifest_says_or_refused() {
         vec![150_000],
         vec![150_000, 150_000, 1],
         vec![u64::MAX],
-    ] {
+    ];
+    let chunks = chunks.iter().map(|lengths| tree(lengths, &digest));
+    let digests =
+        [&[7; 32][..], &digest[..31], &[], &[digest; 2].concat()].map(|digest| tree(&lengths, digest));
+    for wrong in chunks.chain(digests) {
         let mut bundle = good.clone();
-        bundle.set(TREE, &tree(&wrong));
+        bundle.set(TREE, &wrong);
         let error = apply(&receiver, &bundle.together()).unwrap_err();
         assert!(matches!(error, BundleError::Unmade(_)), "{error:?}");
         assert!(receiver.manifests().unwrap().is_empty());

@@ -7,6 +7,7 @@ use super::{
     tree::{Base, CASE_SENSITIVE},
 };
 use crate::{
+    cut::Known,
     delta::{Stream, Streams},
     limits::{CHUNK_LENGTH_MAX, Limits},
     manifest::{
@@ -34,8 +35,8 @@ pub(super) struct ToldFile<'p> {
     pub(super) length: u64,
     /// The manifest has no room for more.
     pub(super) chunks_max: u64,
-    /// The lengths of its chunks, if they are told. They add up to its own.
-    pub(super) chunks: Option<&'p [u32]>,
+    /// What is told of its chunks, if that is.
+    pub(super) known: Option<Known<'p>>,
 }
 
 /// Takes a told file in.
@@ -172,8 +173,10 @@ impl<'a> Reading<'a> {
             self.left = left.ok_or(BundleError::Damaged("it declares another length than its files have"))?;
             let chunks_max = (self.manifest_left / CHUNK_BYTES).max(1);
             let told = self.base.are_chunks_told(length);
-            let chunks = if told { Some(chunk_lengths(streams, length, chunks_max)?) } else { None };
-            let file = ToldFile { path, executable, length, chunks_max, chunks: chunks.as_deref() };
+            let lengths = if told { chunk_lengths(streams, length, chunks_max)? } else { Vec::new() };
+            let digest = if lengths.len() > 1 { Some(digest(streams)?) } else { None };
+            let known = told.then_some(Known { lengths: &lengths, digest });
+            let file = ToldFile { path, executable, length, chunks_max, known };
             let (digest, chunks) = take(streams, file)?;
             spend(&mut self.manifest_left, chunks_bytes(&chunks))?;
             self.told.push((length, digest, chunks.clone()));
@@ -208,6 +211,12 @@ fn chunk_lengths(streams: &mut Streams, length: u64, count_max: u64) -> Result<V
         lengths.push(next);
     }
     Ok(lengths)
+}
+
+fn digest(streams: &mut Streams) -> Result<Digest, BundleError> {
+    let mut digest = [0; 32];
+    streams.bytes(Stream::Tree, &mut digest)?;
+    Ok(Digest(digest))
 }
 
 /// The manifest takes so many bytes more.

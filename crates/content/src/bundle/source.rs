@@ -27,6 +27,8 @@ pub struct Coming {
     moved: Condvar,
     patience: Patience,
     began: Instant,
+    /// Whoever fills it checks each byte, and says so.
+    is_checked: bool,
 }
 
 /// How long somebody waits for the bytes of a file that is being filled.
@@ -93,9 +95,10 @@ impl Source {
     }
 
     /// Whether all of it came, and whoever filled the file has proved that it is what was offered. Waits until nothing more
-    /// comes.
+    /// comes, unless nobody will say so.
     pub(crate) fn is_proved(&self) -> bool {
-        self.is_proved || self.coming.as_ref().is_some_and(|coming| coming.is_proved(self.length))
+        let is_proved = |coming: &Arc<Coming>| coming.is_checked && coming.proves(self.length);
+        self.is_proved || self.coming.as_ref().is_some_and(is_proved)
     }
 
     /// Whoever waits for bytes gets none: nobody needs them any more.
@@ -107,10 +110,11 @@ impl Source {
 }
 
 impl Coming {
-    /// A file of which the first `upto` bytes are there.
-    pub fn new(upto: u64, patience: Patience) -> Arc<Coming> {
+    /// A file of which the first `upto` bytes are there. `is_checked`: whoever fills it checks each byte, and will say whether
+    /// all are right; else whoever needs to know has to look.
+    pub fn new(upto: u64, patience: Patience, is_checked: bool) -> Arc<Coming> {
         let state = Mutex::new(State { upto, is_over: false, is_proved: false });
-        Arc::new(Coming { state, moved: Condvar::new(), patience, began: Instant::now() })
+        Arc::new(Coming { state, moved: Condvar::new(), patience, began: Instant::now(), is_checked })
     }
 
     /// All bytes before `upto` are in the file now.
@@ -133,11 +137,17 @@ impl Coming {
         self.moved.notify_all();
     }
 
-    fn is_proved(&self, length: u64) -> bool {
+    /// Whether it is known by now that these bytes are what was offered: all that there should be.
+    pub fn is_proved(&self, length: u64) -> bool {
         let state = lock(&self.state);
-        let state =
-            self.moved.wait_while(state, |state| !state.is_over).unwrap_or_else(PoisonError::into_inner);
         state.is_proved && state.upto >= length
+    }
+
+    /// The same, once nothing more comes.
+    fn proves(&self, length: u64) -> bool {
+        let over = self.moved.wait_while(lock(&self.state), |state| !state.is_over);
+        drop(over.unwrap_or_else(PoisonError::into_inner));
+        self.is_proved(length)
     }
 
     /// Until where the bytes are there, once that is beyond `at`.
@@ -174,7 +184,7 @@ mod tests {
     #[test]
     fn who_reads_waits_for_what_comes() {
         let mut file = tempfile::tempfile().unwrap();
-        let coming = Coming::new(0, LONG);
+        let coming = Coming::new(0, LONG, true);
         let source = Source::coming(file.try_clone().unwrap(), 6, coming.clone());
         let reader = thread::spawn(move || {
             let mut bytes = [0; 6];
@@ -192,7 +202,7 @@ mod tests {
     fn what_lies_in_the_file_beyond_what_came_is_not_read() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"abXX").unwrap();
-        let source = Source::coming(file, 4, Coming::new(2, LONG));
+        let source = Source::coming(file, 4, Coming::new(2, LONG, true));
         let mut bytes = [0; 4];
 
         assert_eq!(source.read_at(&mut bytes, 0).unwrap(), 2);
@@ -202,7 +212,7 @@ mod tests {
     #[test]
     fn what_is_proved_is_known_when_nothing_more_comes() {
         for (upto, proves, expected) in [(4, true, true), (4, false, false), (3, true, false)] {
-            let coming = Coming::new(upto, LONG);
+            let coming = Coming::new(upto, LONG, true);
             let source = Source::coming(tempfile::tempfile().unwrap(), 4, coming.clone());
             let waits = thread::spawn(move || source.is_proved());
             if proves {
@@ -212,11 +222,16 @@ mod tests {
             assert_eq!(waits.join().unwrap(), expected, "{upto} {proves}");
         }
         assert!(!Source::whole(tempfile::tempfile().unwrap()).unwrap().is_proved());
+        let unchecked = Coming::new(4, LONG, false);
+        assert!(
+            !Source::coming(tempfile::tempfile().unwrap(), 4, unchecked).is_proved(),
+            "nobody will say so"
+        );
     }
 
     #[test]
     fn who_waits_hears_that_nothing_more_comes() {
-        let coming = Coming::new(1, LONG);
+        let coming = Coming::new(1, LONG, true);
         let source = Source::coming(tempfile::tempfile().unwrap(), 4, coming.clone());
         let reader = thread::spawn(move || source.read_at(&mut [0; 4], 1));
         coming.end();
@@ -225,11 +240,11 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_what_stalls_or_trickles() {
-        let stalls = Coming::new(1, Patience { next: Duration::from_millis(1), ..LONG });
+        let stalls = Coming::new(1, Patience { next: Duration::from_millis(1), ..LONG }, true);
         let stalled = Source::coming(tempfile::tempfile().unwrap(), 4, stalls);
         assert_eq!(stalled.read_at(&mut [0; 4], 1).unwrap_err().kind(), io::ErrorKind::TimedOut);
 
-        let trickles = Coming::new(0, Patience { all: Duration::from_millis(20), ..LONG });
+        let trickles = Coming::new(0, Patience { all: Duration::from_millis(20), ..LONG }, true);
         let file = tempfile::tempfile().unwrap();
         file.set_len(1 << 40).unwrap();
         let source = Source::coming(file, 1 << 40, trickles.clone());

@@ -103,7 +103,7 @@ pub(super) fn take_in(
 
 fn take(
     content: &mut dyn Read,
-    ToldFile { path, executable, length, chunks_max, chunks: told }: ToldFile<'_>,
+    ToldFile { path, executable, length, chunks_max, known }: ToldFile<'_>,
     sink: &mut dyn ChunkSink,
     staging: &mut [Staging],
 ) -> Result<(Digest, Vec<ChunkRef>), BundleError> {
@@ -116,7 +116,7 @@ fn take(
         if chunks > chunks_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let mut content = Teed { content, staging };
-    let taken = cut(&mut content, (length, told), sink, &mut count).map_err(|error| match error {
+    let taken = cut(&mut content, (length, known), sink, &mut count).map_err(|error| match error {
         CutError::Read(error) => BundleError::Read(error),
         CutError::Length => BundleError::Damaged("a file in it has another length"),
         CutError::Cancelled => reading::beyond_manifest(),

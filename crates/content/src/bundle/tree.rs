@@ -8,7 +8,9 @@
 //! file, 3 link). A link goes on with the length of its target and the target. A file goes on with its length and, unless
 //! that is 0, with where its content is: 0, it is told; else one more than twice the number of a file of the bases, or two
 //! more than twice the number of one that was told. In a bundle without bases a file of more than 64 KiB that is told goes on
-//! with the lengths of its chunks: so much is taken in there that to look for their ends again is a tenth of the time.
+//! with the lengths of its chunks and, if they are several, with its digest: so much is taken in there that to look for their
+//! ends again is a tenth of the time, and to hash each byte twice another. The digest is one of the target's, as those of the
+//! chunks are, which the receiver finds itself.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -252,6 +254,9 @@ impl Telling<'_> {
         if place == 0 && self.base.are_chunks_told(length) {
             for chunk in chunks {
                 self.out.number(Stream::Tree, chunk.length.into())?;
+            }
+            if chunks.len() > 1 {
+                self.out.put(Stream::Tree, &digest.0)?;
             }
         }
         Ok(())

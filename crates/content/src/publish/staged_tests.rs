@@ -139,14 +139,28 @@ fn what_is_staged_ahead_shows_while_the_library_has_nothing_of_it() {
 }
 
 #[test]
-fn what_was_not_offered_is_not_staged_ahead() {
+fn what_is_staged_ahead_is_what_was_wanted_whatever_brings_it() {
     let world = World::new();
-    let version = take(source(1).path(), &world.sender);
+    let version = take(many(1).path(), &world.sender);
     let (file, offered) = world.bundle(version.digest, &[]);
-    let wrong = Offered { digest: version.digest, ..offered };
-    let mut staging = [stage(world.root.path(), "P1").unwrap()];
-    let limits = Limits::default();
-    let refused = stage_offered(&world.receiver, &whole(&file), &wrong, &limits, &mut staging);
+    let stage = |offered: Offered| {
+        let mut staging = [stage(world.root.path(), "P1").unwrap()];
+        stage_offered(&world.receiver, &whole(&file), &offered, &Limits::default(), &mut staging)
+    };
+
+    let refused = stage(Offered { target: offered.digest, ..offered });
+    assert!(matches!(refused, Err(BundleError::Damaged(_))), "{refused:?}");
+
+    // Of that only the library has to know.
+    let other = Offered { digest: version.digest, ..offered };
+    assert_eq!(stage(other).unwrap(), version.manifest);
+    let refused = apply_offered(&world.receiver, &whole(&file), &other, &Limits::default(), &mut []);
+    assert!(matches!(refused, Err(BundleError::Damaged(_))), "{refused:?}");
+
+    let (middle, mut byte) = (file.metadata().unwrap().len() / 2, [0]);
+    file.read_exact_at(&mut byte, middle).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], middle).unwrap();
+    let refused = stage(offered);
     assert!(matches!(refused, Err(BundleError::Damaged(_))), "{refused:?}");
 }
 

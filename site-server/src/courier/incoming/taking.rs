@@ -170,6 +170,7 @@ impl Reader {
             target: bundle.target,
             digest: item.digest,
             length: item.length,
+            is_checked: true,
         };
         let begin =
             |file, upto| Handle::current().block_on(Unpacking::begin(&self.site, &expected, file, upto));

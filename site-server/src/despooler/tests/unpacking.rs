@@ -33,6 +33,7 @@ async fn begin(world: &World, arrival: &Arrival, file: &File) -> Option<Filling>
         target: arrival.target,
         digest: arrival.digest,
         length: arrival.length,
+        is_checked: true,
     };
     let file = file.try_clone().unwrap();
     Unpacking::begin(&world.child.site, &expected, file, arrival.length / 2).await.unwrap()
@@ -186,10 +187,24 @@ async fn what_shows_when_we_are_stopped_stays_and_is_taken_in() {
     assert_eq!(shown(&world, &arrival).metadata().unwrap().ino(), inode);
 }
 
+/// What it brings is right, and so it shows; but it is not the bundle that was offered.
 #[tokio::test]
-async fn what_is_not_what_was_offered_never_shows() {
+async fn what_is_not_what_was_offered_is_not_taken_into_the_library() {
     let (mut world, arrival, mut bytes, file) = half_for_hall().await;
     *bytes.last_mut().unwrap() ^= 1;
+    comes_and_shows(&world, &arrival, (&bytes, &file)).await;
+    is_whole(&world, &arrival).await;
+
+    world.settle().await;
+
+    assert_eq!(world.arrivals().await[0].state, ArrivalState::Failed);
+    assert!(!world.child.site.library.has_manifest(&arrival.target));
+}
+
+#[tokio::test]
+async fn what_is_not_what_was_wanted_never_shows() {
+    let (mut world, arrival, mut bytes, file) = half_for_hall().await;
+    bytes[LONG / 2] ^= 1;
     comes(&world, &arrival, (&bytes, &file)).await;
     is_whole(&world, &arrival).await;
 

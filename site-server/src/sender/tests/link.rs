@@ -134,7 +134,9 @@ async fn a_bundle_damaged_in_the_spool_is_refused_and_made_anew() {
         !bundles::sendings(&mut tx).await.unwrap().is_empty()
     })
     .await;
-    let spooled = fs::read_dir(central.site.directories.outgoing()).unwrap().next().unwrap().unwrap().path();
+    // Beside it lies its outline.
+    let files = fs::read_dir(central.site.directories.outgoing()).unwrap().map(|file| file.unwrap().path());
+    let spooled = files.max_by_key(|file| file.metadata().unwrap().len()).unwrap();
     let mut bytes = fs::read(&spooled).unwrap();
     bytes[1 << 20] ^= 1;
     fs::write(&spooled, bytes).unwrap();
