@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
+    ops::RangeInclusive,
     path::Path,
 };
 
@@ -60,7 +61,7 @@ pub(crate) const STREAMS: [Stream; 14] = [
 ];
 /// Decoders with such windows, and nothing else, are what a reader needs.
 const WINDOW_LOG_MAX: u32 = 22;
-const LITERALS_WINDOW_LOG_MAX: u32 = 25;
+const LITERALS_WINDOW_LOG_MAX: u32 = 26;
 /// What a processor's cache holds.
 const QUICK_WINDOW_LOG: u32 = 20;
 const _: () = assert!(QUICK_WINDOW_LOG <= WINDOW_LOG_MAX, "a reader would refuse it");
@@ -76,10 +77,14 @@ const THREADS: u32 = 2;
 const JOB_BYTES: u32 = 24 * 1024 * 1024;
 /// The same where it is to be quick: the threads begin sooner and end together.
 const QUICK_JOB_BYTES: u32 = 2 * 1024 * 1024;
-/// In what is longer, as in what hardly compresses, shorter repeats are told than elsewhere: that saves most in programs and in
-/// what is packed already, and takes a little time.
-const SHORT_REPEATS_BYTES: u64 = 512 * 1024 * 1024;
+/// In what hardly compresses shorter repeats are told than elsewhere.
 const SHORT_REPEAT: u32 = 4;
+/// These levels know too few places for what is long, and look at many of them for each repeat: to know twice as many and to
+/// look at half as many takes less time, and finds as much.
+const LEVELS_OF_FEW_PLACES: RangeInclusive<i32> = 7..=9;
+const LONG_BYTES: u64 = 512 * 1024 * 1024;
+const LONG_PLACES_LOG: u32 = 21;
+const LONG_LOOKS_LOG: u32 = 3;
 const BUFFER_BYTES: usize = 32 * 1024;
 /// Literals that are more are unpacked by a thread of their own.
 const AHEAD_BYTES: u64 = 1024 * 1024;
@@ -243,8 +248,11 @@ fn encoder<W: Write>(to: W, stream: Stream, making: Making, bytes: u64) -> io::R
         encoder.multithread(THREADS)?;
         encoder.set_parameter(CParameter::JobSize(JOB_BYTES))?;
     }
-    if level < LEVEL_OF_SHORT_WINDOWS && (making.is_dense() || bytes >= SHORT_REPEATS_BYTES) {
+    if making.is_dense() {
         encoder.set_parameter(CParameter::MinMatch(SHORT_REPEAT))?;
+    } else if bytes >= LONG_BYTES && LEVELS_OF_FEW_PLACES.contains(&level) {
+        encoder.set_parameter(CParameter::HashLog(LONG_PLACES_LOG))?;
+        encoder.set_parameter(CParameter::SearchLog(LONG_LOOKS_LOG))?;
     }
     Ok(encoder)
 }

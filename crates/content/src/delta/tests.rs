@@ -156,7 +156,7 @@ proptest! {
 #[test]
 fn a_window_larger_than_agreed_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    for (stream, window_log, is_refused) in [(0, 22, false), (0, 23, true), (13, 25, false), (13, 26, true)] {
+    for (stream, window_log, is_refused) in [(0, 22, false), (0, 23, true), (13, 26, false), (13, 27, true)] {
         assert_eq!(STREAMS[13], Stream::Literals);
         let frame_of = |window_log| {
             let mut frame = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
