@@ -79,8 +79,8 @@ const JOB_BYTES: u32 = 24 * 1024 * 1024;
 const QUICK_JOB_BYTES: u32 = 2 * 1024 * 1024;
 /// In what hardly compresses shorter repeats are told than elsewhere.
 const SHORT_REPEAT: u32 = 4;
-/// These levels know too few places for what is long, and look at many of them for each repeat: to know twice as many and to
-/// look at half as many takes less time, and finds as much.
+/// These levels know few places for what is long, and look at many of them for each repeat: to know as many as the highest of
+/// them does, and to look at half as many, takes less time and finds as much.
 const LEVELS_OF_FEW_PLACES: RangeInclusive<i32> = 7..=9;
 const LONG_BYTES: u64 = 512 * 1024 * 1024;
 const LONG_PLACES_LOG: u32 = 21;
